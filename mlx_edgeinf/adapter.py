@@ -1,0 +1,135 @@
+"""Gates on disk: an adapter in mlx-lm's format, a few hundred kilobytes.
+
+`adapters.safetensors` holds the trained parameters of every layer's memory
+gate, `adapter_config.json` what they were trained for. After `retrofit`,
+mlx-lm's own `load_adapters` accepts the folder as well (`fine_tune_type: full`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten, tree_unflatten
+
+from .cache import Layout
+
+FORMAT = 1
+WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
+
+
+class AdapterError(ValueError):
+    """An adapter that cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What a set of gates was trained for.
+
+    base_model: name of the base model, for people.
+    fingerprint: `fingerprint(base model)`, which quantisation does not change.
+    kind, features: of the memory. sinks, window, segment: in tokens.
+    """
+
+    base_model: str
+    fingerprint: str
+    kind: str = "centroids"
+    features: int = 256
+    sinks: int = 4
+    window: int = 512
+    segment: int = 512
+    fine_tune_type: str = "full"
+    format: int = FORMAT
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.sinks, self.window, self.segment)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Identify a base model by its norms, which no quantisation touches.
+
+    Two fine-tunes of one architecture differ in them, 4-bit and float weights
+    of one model do not.
+    """
+    norms = [model.model.norm.weight] + [layer.input_layernorm.weight for layer in model.layers]
+    digest = hashlib.sha256()
+    for weight in norms:
+        digest.update(np.array(weight.astype(mx.float16)).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def gate_parameters(model: nn.Module) -> dict[str, mx.array]:
+    """The gates' parameters by their path in the model."""
+    return {k: v for k, v in tree_flatten(model.parameters()) if ".memory_gate." in k}
+
+
+def save_adapter(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
+    """Write the gates of a retrofitted model, each file replaced atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_arrays(folder / WEIGHTS, gate_parameters(model))
+    replace_text(folder / CONFIG, json.dumps(asdict(config), indent=2) + "\n")
+
+
+def read_config(folder: Path) -> AdapterConfig:
+    """The configuration of the adapter in a folder.
+
+    Raises:
+        AdapterError: no adapter there, or one of another format.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise AdapterError(f"No adapter found: {path} does not exist.")
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    if fields.get("format") != FORMAT:
+        raise AdapterError(
+            f"{path} is an adapter of format {fields.get('format')}, this version reads format "
+            f"{FORMAT}. Train it again with `python -m mlx_edgeinf.finetune`."
+        )
+    return AdapterConfig(**fields)
+
+
+def load_weights(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
+    """Load an adapter's gates into a model retrofitted for `config`.
+
+    Raises:
+        AdapterError: the gates were trained for another base model, or do not fit.
+    """
+    if config.fingerprint != fingerprint(model):
+        raise AdapterError(
+            f"The gates in {folder} were trained for {config.base_model}, not for this model. "
+            "Choose that model, or train gates for this one with `python -m mlx_edgeinf.finetune`."
+        )
+    weights = mx.load(str(folder / WEIGHTS))
+    expected = gate_parameters(model)
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
+        raise AdapterError(f"The gates in {folder} do not match their own configuration file.")
+    model.update(tree_unflatten(list(weights.items())))
+    mx.eval(model.parameters())
+
+
+def save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
+    """Write a safetensors file, replaced atomically."""
+    # mx.save_safetensors insists on the suffix.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.safetensors")
+    mx.save_safetensors(str(temporary), arrays)
+    _settle(temporary, path)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file, replaced atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    _settle(temporary, path)
+
+
+def _settle(temporary: Path, path: Path) -> None:
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

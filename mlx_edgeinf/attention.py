@@ -1,0 +1,143 @@
+"""Attention with a memory: the base model's own class, retrofitted in place.
+
+The attention class of a loaded mlx-lm model is replaced by a subclass that adds
+one child, `memory_gate`. Weight paths, quantised weights and LoRA keys stay as
+they are. Short inputs go to the base class untouched, bit for bit.
+"""
+
+from __future__ import annotations
+
+from functools import cache as memoize
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.models import llama, qwen2, qwen3
+
+from .cache import EdgeCache, Layout
+from .gate import MemoryGate
+from .memory import Heads
+from .rotation import Rotation
+from .sources import attend
+
+# Attention bodies that `_project` reproduces. mistral runs on mlx-lm's llama.
+SUPPORTED = (llama.Attention, qwen2.Attention, qwen3.Attention)
+
+
+class UnsupportedModel(ValueError):
+    """This base model's attention cannot carry a memory gate."""
+
+
+class MemoryAttention(nn.Module):
+    """Mixed into the base attention class by `retrofit`."""
+
+    def __call__(
+        self, x: mx.array, mask: mx.array | str | None = None, cache: EdgeCache | None = None
+    ) -> mx.array:
+        """x (B, L, D) -> (B, L, D). The memory path makes its own causal mask."""
+        B, L, _ = x.shape
+        if not isinstance(cache, EdgeCache) or cache.on_base_path(L):
+            return super().__call__(x, mask, cache)
+        queries, keys, values = self._project(x)
+        pieces, start = [], 0
+        while start < L:
+            if cache.room() <= 0:
+                cache.make_room()
+            stop = min(L, start + cache.room())
+            piece = slice(start, stop)
+            pieces.append(
+                self._read_segment(queries[:, :, piece], keys[:, :, piece], values[:, :, piece], cache)
+            )
+            start = stop
+        output = pieces[0] if len(pieces) == 1 else mx.concatenate(pieces, axis=2)
+        return self.o_proj(output.transpose(0, 2, 1, 3).reshape(B, L, -1))
+
+    def _project(self, x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+        """Queries (B, H, L, d), keys and values (B, G, L, d), without position."""
+        B, L, _ = x.shape
+        queries = self.q_proj(x).reshape(B, L, self.n_heads, -1)
+        keys = self.k_proj(x).reshape(B, L, self.n_kv_heads, -1)
+        values = self.v_proj(x).reshape(B, L, self.n_kv_heads, -1)
+        if "q_norm" in self:
+            queries, keys = self.q_norm(queries), self.k_norm(keys)
+        return tuple(t.transpose(0, 2, 1, 3) for t in (queries, keys, values))
+
+    def _read_segment(
+        self, queries: mx.array, keys: mx.array, values: mx.array, cache: EdgeCache
+    ) -> mx.array:
+        """Local source exactly, memory through the gate; (B, H, L, d)."""
+        position = cache.offset
+        keys, values = cache.update_and_fetch(self.rope(keys, offset=position), values)
+        local = attend(self.rope(queries, offset=position), keys, values, self.scale)
+        if not cache.memory:
+            return local.output
+        return self.memory_gate(queries, cache.memory, local)
+
+
+def retrofit(model: nn.Module, layout: Layout, kind: str, features: int, exact_limit: int) -> nn.Module:
+    """Give every attention layer of a loaded mlx-lm model a memory gate, in place.
+
+    Args:
+        layout: sinks, window and segment in tokens.
+        kind: "centroids", "exponential" or "linear".
+        features: m, the size of the memory per kv head.
+        exact_limit: tokens up to which the base path runs (see EdgeCache).
+
+    Returns the model; `model.make_cache()` now makes EdgeCaches, and all base
+    parameters are frozen.
+
+    Raises:
+        UnsupportedModel: an attention layer is of a shape this project has not tested.
+    """
+    for layer in model.layers:
+        _check(layer)
+    model.freeze()
+    for layer in model.layers:
+        attention = layer.self_attn
+        gate = MemoryGate(_heads(attention, model, layout), kind, features)
+        attention.__class__ = _with_memory(type(attention))
+        attention.memory_gate = gate
+
+    def make_cache() -> list[EdgeCache]:
+        gates = [layer.self_attn.memory_gate for layer in model.layers]
+        return [EdgeCache(layout, g.memory, g.memory._heads.rotation, exact_limit) for g in gates]
+
+    model.make_cache = make_cache
+    return model
+
+
+def _check(layer: nn.Module) -> None:
+    attention = getattr(layer, "self_attn", None)
+    if type(attention) not in SUPPORTED:
+        raise UnsupportedModel(
+            f"This model's attention ({type(attention).__module__}.{type(attention).__name__}) is not "
+            "supported. Supported: llama, mistral, qwen2 and qwen3 models."
+        )
+    if getattr(layer, "use_sliding", False):
+        raise UnsupportedModel("Models with sliding-window layers of their own are not supported.")
+
+
+def _heads(attention: nn.Module, model: nn.Module, layout: Layout) -> Heads:
+    size = attention.k_proj.weight.shape[0] // attention.n_kv_heads
+    try:
+        rotation = Rotation.of(attention.rope, size)
+    except ValueError as error:
+        raise UnsupportedModel(str(error)) from error
+    return Heads(
+        queries=attention.n_heads,
+        keys=attention.n_kv_heads,
+        size=size,
+        scale=attention.scale,
+        rotation=rotation,
+        nearest=layout.window + layout.segment / 2,
+        farthest=trained_context(model),
+    )
+
+
+def trained_context(model: nn.Module) -> int:
+    """Longest input in tokens the base model was trained on."""
+    return model.args.max_position_embeddings or 8192
+
+
+@memoize
+def _with_memory(base: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Memory{base.__name__}", (MemoryAttention, base), {})

@@ -1,0 +1,167 @@
+"""EdgeCache: the constant state of one attention layer, in mlx-lm's cache protocol.
+
+    [ sinks | window | segment ]   exact keys and values, at positions 0, 1, 2, ...
+    memory                         everything older, in fixed size
+
+Tokens are appended until there is no room; then what stands between the sinks
+and the last `window` tokens is folded into memory, and the window slides back
+to stand right behind the sinks. So a token is never both exact and in memory,
+no distance ever exceeds the exact part, and nothing grows.
+
+A cache starts on the *base path*: until `exact_limit` tokens it is an ordinary
+KV cache and the base model runs untouched. What outgrows the limit migrates by
+the same fold, once.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+from mlx_lm.models.cache import KVCache
+
+from .memory import Memory, State
+from .rotation import Rotation
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes in tokens of the exact part of the state."""
+
+    sinks: int = 4
+    window: int = 512
+    segment: int = 512
+
+    @property
+    def capacity(self) -> int:
+        """Exact tokens held at most on the memory path."""
+        return self.sinks + self.window + self.segment
+
+
+class EdgeCache:
+    """Sinks, window, segment and memory of one layer.
+
+    Follows mlx-lm's cache protocol: `offset`, `update_and_fetch`, `make_mask`,
+    `state`, `nbytes`, `is_trimmable`, `trim`, `size`, `empty`.
+
+    Args:
+        layout: sizes of the exact part.
+        memory: the layer's memory kind; None forgets what leaves the window
+            (sinks + window alone: StreamingLLM).
+        rotation: the layer's rotary embedding.
+        exact_limit: tokens up to which the base path runs; never less than the layout holds.
+    """
+
+    def __init__(
+        self, layout: Layout, memory: Memory | None, rotation: Rotation, exact_limit: int = 0
+    ):
+        self.layout = layout
+        self.local = KVCache()
+        self.memory: State = {}
+        self.folded = 0
+        self.capacity = max(exact_limit, layout.capacity)
+        self._kind = memory
+        self._rotation = rotation
+
+    # -- how attention uses it ------------------------------------------------
+
+    @property
+    def offset(self) -> int:
+        """Position of the next token: behind the exact tokens, however long the past."""
+        return self.local.offset
+
+    @property
+    def tokens(self) -> int:
+        """All tokens ever read, exact and folded."""
+        return self.folded + self.local.offset
+
+    def on_base_path(self, length: int) -> bool:
+        """True while `length` more tokens leave the base model's own attention untouched."""
+        return self.folded == 0 and self.offset + length <= self.capacity
+
+    def room(self) -> int:
+        """Tokens that fit before the next fold."""
+        return self.capacity - self.offset
+
+    def make_room(self) -> None:
+        """Fold everything between the sinks and the window, a segment at a time."""
+        layout, local = self.layout, self.local
+        keys, values = local.keys_and_values()
+        start, stop = layout.sinks, local.offset - layout.window
+        for at in range(start, stop, layout.segment):
+            end = min(at + layout.segment, stop)
+            self._fold(keys[:, :, at:end], values[:, :, at:end], at)
+        shifted = self._rotation.shift(keys[:, :, stop:], start - stop)
+        local.keys = mx.concatenate([keys[:, :, :start], shifted], axis=2)
+        local.values = mx.concatenate([values[:, :, :start], values[:, :, stop:]], axis=2)
+        local.offset = layout.sinks + layout.window
+        self.folded += stop - start
+        self.capacity = layout.capacity
+
+    def _fold(self, keys: mx.array, values: mx.array, position: int) -> None:
+        if self._kind is None:
+            return
+        if not self.memory:
+            self.memory = self._kind.empty(keys.shape[0])
+        bare = self._rotation.remove(keys, position)
+        self.memory = self._kind.write(self.memory, bare, values)
+
+    # -- mlx-lm's cache protocol ----------------------------------------------
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """Append rotated keys and values (B, G, L, d); return all exact ones (B, G, N, d)."""
+        return self.local.update_and_fetch(keys, values)
+
+    def make_mask(self, *args, **kwargs):
+        return self.local.make_mask(*args, **kwargs)
+
+    @property
+    def state(self) -> list:
+        """Everything that changes while reading, as one tree."""
+        return [self.local.keys, self.local.values, self.local.offset,
+                self.folded, self.capacity, self.memory]  # fmt: skip
+
+    @state.setter
+    def state(self, tree: list) -> None:
+        (self.local.keys, self.local.values, self.local.offset,
+         self.folded, self.capacity, self.memory) = tree  # fmt: skip
+
+    @property
+    def nbytes(self) -> int:
+        arrays = (a for _, a in tree_flatten(self.state) if isinstance(a, mx.array))
+        return sum(a.nbytes for a in arrays)
+
+    def size(self) -> int:
+        return self.offset
+
+    def empty(self) -> bool:
+        return self.local.empty()
+
+    def is_trimmable(self) -> bool:
+        """Folded tokens cannot be taken back."""
+        return self.folded == 0
+
+    def trim(self, n: int) -> int:
+        return self.local.trim(n)
+
+    # -- forking ----------------------------------------------------------------
+
+    def fork(self) -> EdgeCache:
+        """An independent continuation from here: neither side sees the other's later tokens."""
+        twin = copy.copy(self)
+        twin.local = copy.copy(self.local)
+        if not self.empty():
+            # An assignment to a slice changes the array object itself, so each side needs its own.
+            twin.local.keys = mx.array(self.local.keys)
+            twin.local.values = mx.array(self.local.values)
+        return twin
+
+    def __deepcopy__(self, _: dict) -> EdgeCache:
+        return self.fork()
+
+
+def state_bytes(cache: list[EdgeCache]) -> int:
+    """Bytes of the state of all layers."""
+    return sum(layer.nbytes for layer in cache)

@@ -1,0 +1,42 @@
+"""What the rest of the house knows of a document: its pages, its text, and what went wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SCAN_CHARACTERS = 20
+
+
+class DocumentError(Exception):
+    """A document that cannot be read; the message is one sentence for people."""
+
+
+class PasswordRequired(DocumentError):
+    """An encrypted document, opened without a password or with a wrong one."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: its place in the file, counted from 1, and its text, a line per paragraph."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document as it was read: the file's name, the SHA-256 of its bytes, every page."""
+
+    name: str
+    sha256: str
+    pages: tuple[Page, ...]
+
+    @property
+    def pages_without_text(self) -> tuple[int, ...]:
+        """Numbers of the pages that are blank, scanned or unreadable: under 20 characters."""
+        return tuple(page.number for page in self.pages if len(page.text) < SCAN_CHARACTERS)
+
+    @property
+    def text(self) -> str:
+        """The text of all pages, a line per paragraph."""
+        return "\n".join(page.text for page in self.pages if page.text)

@@ -1,0 +1,211 @@
+"""The compressive memory: write and read, three kinds behind one interface.
+
+EdgeInfinite (arXiv 2503.22196), compression and decompression, per kv head:
+
+    write:  M += phi_k(K)^T V,   z += sum phi_k(K)
+    read:   A_mem = phi_q(q) M / (phi_q(q) . z),   log_mass = log(phi_q(q) . z)
+
+The paper does not fix the feature maps phi. The kinds differ in them alone:
+`linear` has Infini-attention's ELU + 1 (arXiv 2404.07143), `exponential` learns
+them, `centroids` (the default, our own design) adapts them to the keys seen.
+
+A state is a dict of float32 arrays with fixed shapes, so that memory never
+grows: M (B, G, m, d), z (B, G, m) and what the kind adds. Keys and queries come
+without position (before RoPE). B batch, G kv heads, H query heads, T tokens
+written, L queries, d head size, m features.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .rotation import Rotation
+from .sources import Source, grouped, weigh
+
+State = dict[str, mx.array]
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The shape of the attention layer that a memory serves.
+
+    nearest: distance in tokens from a query to the closest token in memory, on average.
+    farthest: longest distance the base model was trained on; reads expect no longer one.
+    """
+
+    queries: int
+    keys: int
+    size: int
+    scale: float
+    rotation: Rotation
+    nearest: float
+    farthest: float
+
+
+class Memory(nn.Module):
+    """One kind of compressive memory: its feature maps and their trained parameters."""
+
+    def __init__(self, heads: Heads, features: int):
+        super().__init__()
+        self.features = features
+        self._heads = heads
+
+    def empty(self, batch: int) -> State:
+        """The state that holds nothing: all zero."""
+        G, m, d = self._heads.keys, self.features, self._heads.size
+        return {"M": mx.zeros((batch, G, m, d)), "z": mx.zeros((batch, G, m))}
+
+    def write(self, state: State, keys: mx.array, values: mx.array) -> State:
+        """Fold keys and values (B, G, T, d) into the state: M += phi_k(K)^T V, z += sum phi_k(K)."""
+        phi = self.key_features(keys.astype(mx.float32))
+        return {
+            "M": state["M"] + phi.swapaxes(-1, -2) @ values.astype(mx.float32),
+            "z": state["z"] + phi.sum(axis=-2),
+        }
+
+    def read(self, state: State, queries: mx.array) -> Source:
+        """Answer queries (B, H, L, d): phi_q(q) M / (phi_q(q) . z) and log(phi_q(q) . z).
+
+        log phi_q + log z are scores over the m features and M / z their values,
+        so the read is attention over m entries, in the same stable arithmetic.
+        """
+        z = state["z"]
+        means = state["M"] / mx.maximum(z, 1e-30)[..., None]
+        filled = mx.where(z > 0, mx.log(mx.maximum(z, 1e-30)), -1e9)
+        scores = self.log_query_features(state, queries.astype(mx.float32)) + filled[:, :, None]
+        source = weigh(scores, means, queries.shape)
+        return Source(source.output.astype(queries.dtype), source.log_mass)
+
+    def key_features(self, keys: mx.array) -> mx.array:
+        """phi_k: (B, G, T, d) -> (B, G, T, m), positive."""
+        raise TypeError(f"{type(self).__name__} has no fixed key features.")
+
+    def log_query_features(self, state: State, queries: mx.array) -> mx.array:
+        """log phi_q: (B, H, L, d) -> (B, G, r * L, m)."""
+        raise TypeError(f"{type(self).__name__} has no query features.")
+
+
+class LinearMemory(Memory):
+    """phi_k = phi_q = ELU + 1, m = d: the memory of Infini-attention, kept as the reference."""
+
+    def __init__(self, heads: Heads, features: int):
+        super().__init__(heads, heads.size)
+
+    def key_features(self, keys: mx.array) -> mx.array:
+        return nn.elu(keys) + 1
+
+    def log_query_features(self, state: State, queries: mx.array) -> mx.array:
+        return mx.log(nn.elu(grouped(queries, self._heads.keys)) + 1)
+
+
+class ExponentialMemory(Memory):
+    """phi(x) = exp(+/-(x W + c)), learned; the two signs double the features at no parameters."""
+
+    def __init__(self, heads: Heads, features: int):
+        super().__init__(heads, features)
+        shape = (heads.keys, heads.size, features // 2)
+        # Random features of the softmax kernel: exp(w . q) exp(w . k) averages to exp(q . k).
+        projection = mx.random.normal(shape) * math.sqrt(heads.scale)
+        self.key_projection = projection
+        self.query_projection = mx.array(projection)
+        self.key_bias = mx.zeros((heads.keys, 1, features // 2))
+        self.query_bias = mx.zeros((heads.keys, 1, features // 2))
+
+    def key_features(self, keys: mx.array) -> mx.array:
+        exponents = keys @ self.key_projection + self.key_bias
+        return mx.exp(_both_signs(mx.clip(exponents, -20, 20)))
+
+    def log_query_features(self, state: State, queries: mx.array) -> mx.array:
+        queries = grouped(queries, self._heads.keys)
+        return _both_signs(queries @ self.query_projection + self.query_bias)
+
+
+class CentroidMemory(Memory):
+    """m cluster centres per kv head: phi_k = one-hot of the nearest centre, phi_q = exp(q . c).
+
+    So M is the sum of the values and z the number of the keys at each centre:
+    outputs are averages of true values, and the mass is calibrated. A centre
+    has no position, so it is read with the rotation expected over the
+    distances of everything in memory; what rotation averages away is ignored
+    by the clustering too.
+
+    log_scale: (G, d/2) trained correction to the expected rotation's length.
+    """
+
+    lloyd_steps = 3
+
+    def __init__(self, heads: Heads, features: int):
+        super().__init__(heads, features)
+        self.log_scale = mx.zeros((heads.keys, heads.size // 2))
+
+    def empty(self, batch: int) -> State:
+        state = super().empty(batch)
+        return {**state, "centres": mx.zeros(state["M"].shape)}
+
+    def write(self, state: State, keys: mx.array, values: mx.array) -> State:
+        """Cluster the centres, weighted by their counts, and the new keys together (online k-means)."""
+        keys, values = keys.astype(mx.float32), values.astype(mx.float32)
+        counts = mx.concatenate([state["z"], mx.ones(keys.shape[:3])], axis=2)[..., None]
+        points = mx.concatenate([state["centres"], keys], axis=2)
+        centres, nearest = self._cluster(state, keys, points, counts)
+        sums = mx.concatenate([state["M"], values], axis=2)
+        payload = mx.concatenate([points * counts, sums, counts], axis=-1)
+        folded = nearest.swapaxes(-1, -2) @ payload
+        d, z = keys.shape[-1], folded[..., -1]
+        centres = folded[..., :d] / mx.maximum(z, 1)[..., None]
+        return {"M": folded[..., d : 2 * d], "z": z, "centres": centres}
+
+    def _cluster(
+        self, state: State, keys: mx.array, points: mx.array, counts: mx.array
+    ) -> tuple[mx.array, mx.array]:
+        """Lloyd's algorithm from the present centres; empty ones start at new keys.
+
+        Returns centres (B, G, m, d) and one-hot assignments (B, G, m + T, m).
+        """
+        spread = mx.minimum(state["z"].sum(axis=-1), self._heads.farthest) + keys.shape[2]
+        rotation = self._heads.rotation
+        metric = rotation.expand(rotation.attenuation(spread))[:, :, None]
+        seeds = keys[:, :, mx.arange(self.features) * keys.shape[2] // self.features]
+        centres = mx.where(state["z"][..., None] > 0, state["centres"], seeds)
+        measured = points * metric
+        for _ in range(self.lloyd_steps):
+            nearest = _nearest(measured, centres * metric)
+            weighted = nearest.swapaxes(-1, -2) @ (mx.concatenate([points, mx.ones_like(counts)], -1) * counts)
+            filled = weighted[..., -1:] > 0
+            centres = mx.where(filled, weighted[..., :-1] / mx.maximum(weighted[..., -1:], 1), centres)
+        return centres, _nearest(measured, centres * metric)
+
+    def log_query_features(self, state: State, queries: mx.array) -> mx.array:
+        centres = self._expected(state) * self._heads.scale
+        return grouped(queries, self._heads.keys) @ centres.swapaxes(-1, -2)
+
+    def _expected(self, state: State) -> mx.array:
+        """Centres (B, G, m, d) under the rotation expected over the distances of the memory."""
+        rotation, past = self._heads.rotation, state["z"].sum(axis=-1)
+        spread = mx.minimum(past, self._heads.farthest)
+        length = rotation.attenuation(spread) * mx.exp(self.log_scale)
+        middle = self._heads.nearest + spread / 2
+        turned = rotation.turn(state["centres"], -(middle[..., None] * rotation.omega)[:, :, None])
+        return turned * rotation.expand(length)[:, :, None]
+
+
+def _both_signs(x: mx.array) -> mx.array:
+    return mx.concatenate([x, -x], axis=-1)
+
+
+def _nearest(points: mx.array, centres: mx.array) -> mx.array:
+    """One-hot (B, G, n, m) of the centre nearest to each point, by squared distance."""
+    closeness = points @ centres.swapaxes(-1, -2) - 0.5 * mx.square(centres).sum(-1)[:, :, None]
+    best = mx.argmax(closeness, axis=-1, keepdims=True)
+    return (best == mx.arange(centres.shape[2])).astype(mx.float32)
+
+
+KINDS: dict[str, type[Memory]] = {
+    "linear": LinearMemory,
+    "exponential": ExponentialMemory,
+    "centroids": CentroidMemory,
+}

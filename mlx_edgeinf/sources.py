@@ -1,0 +1,95 @@
+"""Sources and their masses: the one idea that carries the whole method.
+
+Softmax attention over a union of token sets is the mixture of the attention
+over each set, weighted by each set's mass, the sum of its exponentiated
+scores. So every part of the past answers a query with a `Source`, and
+
+    A = sum_i w_i A_i,    w = softmax_i(log_mass_i).
+
+Shapes: B batch, H query heads, G kv heads, r = H / G, L queries, N keys, d head size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from .fastmath import exp
+
+# Queries are taken in blocks of this many, so that the part of the causal
+# triangle that is masked anyway is not exponentiated. Exponentials, not matrix
+# products, bound the CPU (12 ns each against 0.2 ns for a multiply).
+QUERY_BLOCK = 128
+
+
+class Source(NamedTuple):
+    """What one part of the past answers to each query.
+
+    output: (B, H, L, d) attention output over this part alone.
+    log_mass: (B, H, L) float32, log of the sum of its exponentiated scores.
+    """
+
+    output: mx.array
+    log_mass: mx.array
+
+
+def attend(queries: mx.array, keys: mx.array, values: mx.array, scale: float) -> Source:
+    """Exact causal attention that also returns its mass.
+
+    queries (B, H, L, d) belong to the last L of the N keys and values (B, G, N, d);
+    query i sees the keys 0 .. N - L + i.
+    """
+    length, total = queries.shape[2], keys.shape[2]
+    blocks = []
+    for start in range(0, length, QUERY_BLOCK):
+        stop = min(start + QUERY_BLOCK, length)
+        seen = total - length + stop
+        blocks.append(
+            _attend_block(
+                queries[:, :, start:stop], keys[:, :, :seen], values[:, :, :seen], scale
+            )
+        )
+    if len(blocks) == 1:
+        return blocks[0]
+    outputs, masses = zip(*blocks)
+    return Source(mx.concatenate(outputs, axis=2), mx.concatenate(masses, axis=2))
+
+
+def _attend_block(queries: mx.array, keys: mx.array, values: mx.array, scale: float) -> Source:
+    """The queries of one block against all keys up to the block's last query."""
+    length, total = queries.shape[2], keys.shape[2]
+    scores = grouped(queries * scale, keys.shape[1]) @ keys.swapaxes(-1, -2)
+    if length > 1:
+        future = mx.arange(total) > mx.arange(total - length, total)[:, None]
+        mask = mx.where(future, -mx.inf, 0.0).astype(scores.dtype)
+        scores = (scores.reshape(*scores.shape[:2], -1, length, total) + mask).reshape(scores.shape)
+    return weigh(scores, values, queries.shape)
+
+
+def weigh(scores: mx.array, values: mx.array, shape: tuple[int, ...]) -> Source:
+    """Softmax of scores (B, G, r * L, N) over values (B, G, N, d) -> Source of `shape` (B, H, L, d).
+
+    One exponential serves both the softmax and the mass; the division comes
+    after the product with the values, on d instead of N numbers per query.
+    """
+    scores = scores.astype(mx.float32)
+    top = mx.stop_gradient(mx.max(scores, axis=-1, keepdims=True))
+    weights = exp(scores - top)
+    total = mx.sum(weights, axis=-1, keepdims=True)
+    output = (weights.astype(values.dtype) @ values) / total.astype(values.dtype)
+    return Source(output.reshape(shape), (top + mx.log(total)).reshape(shape[:3]))
+
+
+def grouped(queries: mx.array, kv_heads: int) -> mx.array:
+    """(B, H, L, d) -> (B, G, r * L, d): the queries that share a kv head, side by side."""
+    B, H, L, d = queries.shape
+    return queries.reshape(B, kv_heads, (H // kv_heads) * L, d)
+
+
+def mix(sources: list[Source]) -> Source:
+    """The union of several sources: A = sum_i softmax_i(log_mass_i) A_i."""
+    masses = mx.stack([source.log_mass for source in sources])
+    weights = mx.softmax(masses, axis=0)[..., None]
+    output = sum(w.astype(s.output.dtype) * s.output for w, s in zip(weights, sources))
+    return Source(output, mx.logsumexp(masses, axis=0))

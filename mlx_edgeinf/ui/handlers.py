@@ -1,0 +1,155 @@
+"""What the page's buttons do: plain functions from a session to what is to be shown."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mlx_edgeinf import chat
+from mlx_edgeinf.chat import Turn
+from mlx_edgeinf.documents import Document, DocumentError, PasswordRequired, read_document
+from mlx_edgeinf.summarize import summarize
+from mlx_edgeinf.ui import panels
+from mlx_edgeinf.ui.background import Background
+from mlx_edgeinf.ui.preparation import Preparation
+from mlx_edgeinf.ui.session import Session, Stage
+from mlx_edgeinf.ui.view import View, render
+
+NO_FILE = "Choose a PDF, a text or a Markdown file first."
+BROKEN = (
+    "This broke off because of a fault in the program, which is described where it was "
+    "started. What was finished before is still here; please try again."
+)
+
+
+class Stopped(Exception):
+    """Stop was pressed before the reading had begun."""
+
+
+class NotReady(Exception):
+    """The model could not be made ready; the message says why."""
+
+
+def show_model(preparation: Preparation) -> Iterator[str]:
+    """Yield the line about the model until the model is ready or cannot be."""
+    for step in preparation.progress():
+        yield panels.model_preparing(step)
+    yield panels.model_settled(preparation)
+
+
+def choose(session: Session) -> View:
+    """A file was chosen or taken away: what was said about the one before is out of date."""
+    session.problem, session.wants_password = "", False
+    return render(session)
+
+
+def read(
+    preparation: Preparation,
+    session: Session,
+    upload: str | None,
+    password: str,
+    strategy: str,
+) -> Iterator[View]:
+    """Open the uploaded file, read it and summarise it, showing each step.
+
+    Ends normally on bad files and on Stop: the page then says what happened. What was read
+    before stays until the new document is open.
+    """
+    if upload is None:
+        session.problem = NO_FILE
+        yield render(session)
+        return
+    session.begin(Stage.OPENING)
+    try:
+        yield from _open(session, upload, password)
+        yield from _prepare(session, preparation)
+        yield from _summarize(session, preparation, strategy)
+    except PasswordRequired as error:
+        session.wants_password, session.problem = True, str(error)
+    except (DocumentError, NotReady) as error:
+        session.problem = str(error)
+    except Stopped:
+        pass
+    finally:
+        session.rest()
+    yield render(session)
+
+
+def ask(preparation: Preparation, session: Session, question: str) -> Iterator[View]:
+    """Answer a question about what was read, showing the answer as it grows."""
+    question = question.strip()
+    if not (question and session.can_chat):
+        yield render(session)
+        return
+    session.begin(Stage.ANSWERING)
+    history = tuple(session.turns)
+    session.turns.append(Turn(question, ""))
+    yield render(session, question="")
+    try:
+        memory = session.finished.memory
+        for answer in chat.ask(preparation.engine, memory, question, history, session.cancel):
+            session.turns[-1] = Turn(question, answer)
+            yield render(session)
+    finally:
+        session.rest()
+    yield render(session)
+
+
+def stop(session: Session) -> View:
+    """Tell what runs to end after the segment or the word it is at."""
+    if session.busy:
+        session.cancel.set()
+    return render(session)
+
+
+def broken(session: Session) -> View:
+    """Show that a handler failed in a way nobody foresaw."""
+    session.problem = BROKEN
+    return render(session)
+
+
+def _open(session: Session, upload: str, password: str) -> Iterator[View]:
+    """Open the file unless it is open already; only then does it replace the one before."""
+    if upload == session.source:
+        return
+    path = Path(upload)
+    opening = Background(lambda note: _opened(path, password, session.cancel, note))
+    for note in opening.notes():
+        session.step = f"Opening {path.name}" + (": page {} of {}".format(*note) if note else "")
+        yield render(session)
+    session.open(opening.result, upload)
+
+
+def _opened(
+    path: Path, password: str, cancel: threading.Event, note: Callable[..., None]
+) -> Document:
+    def on_page(page: int, pages: int) -> None:
+        if cancel.is_set():
+            raise Stopped
+        note(page, pages)
+
+    return read_document(path, password or None, on_page)
+
+
+def _prepare(session: Session, preparation: Preparation) -> Iterator[View]:
+    """Wait for the model, or for Stop."""
+    session.stage = Stage.PREPARING
+    preparation.retry()
+    for session.step in preparation.progress():
+        yield render(session)
+        if session.cancel.is_set():
+            raise Stopped
+    if preparation.problem:
+        raise NotReady(preparation.problem)
+
+
+def _summarize(session: Session, preparation: Preparation, strategy: str) -> Iterator[View]:
+    session.forget_reading()
+    session.stage = Stage.READING
+    yield render(session)
+    for event in summarize(
+        preparation.engine, session.document, strategy, cancel=session.cancel
+    ):
+        session.take(event)
+        yield render(session)

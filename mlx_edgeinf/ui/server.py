@@ -1,0 +1,90 @@
+"""Serves the page to this machine and keeps the browser from reaching any other.
+
+A summary or an answer may be steered by a hostile document, so what the page may load is
+decided before any of it is shown: the policy goes out as a header with every response.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import gradio as gr
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HOST = "127.0.0.1"
+LARGEST_UPLOAD = "1gb"
+
+# Gradio builds its components from inline scripts and evaluated templates, hence the unsafe
+# words; they run nothing of a document's, whose text reaches the page escaped.
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self'",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "frame-src 'none'",
+        "frame-ancestors 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class PrivacyHeaders:
+    """ASGI middleware that adds `HEADERS` to every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and add to the response as it starts."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+def serve(
+    page: gr.Blocks, port: int | None = None, open_browser: bool = False, block: bool = True
+) -> str:
+    """Serve `page` on 127.0.0.1 and return its address, at once unless `block`.
+
+    `port` None takes the first free one from 7860 on.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    room = files("mlx_edgeinf.ui")
+    _, url, _ = page.launch(
+        server_name=HOST,
+        server_port=port,
+        inbrowser=open_browser,
+        prevent_thread_lock=not block,
+        share=False,
+        strict_cors=True,
+        ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        footer_links=[],
+        max_file_size=LARGEST_UPLOAD,
+        app_kwargs={"middleware": [Middleware(PrivacyHeaders)]},
+        theme=gr.themes.Base(),
+        css=room.joinpath("style.css").read_text("utf-8"),
+        head=f"<script>{room.joinpath('page.js').read_text('utf-8')}</script>",
+    )
+    return url

@@ -1,0 +1,98 @@
+"""What one open page knows: its document, how far it was read, what was written and asked."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from mlx_edgeinf.chat import Turn
+from mlx_edgeinf.summarize import Draft, Finished, Reading
+
+if TYPE_CHECKING:
+    from mlx_edgeinf.documents import Document
+    from mlx_edgeinf.engine import Stats
+
+
+class Stage(Enum):
+    """What the page is busy with."""
+
+    IDLE = auto()
+    OPENING = auto()
+    PREPARING = auto()
+    READING = auto()
+    WRITING = auto()
+    ANSWERING = auto()
+
+
+@dataclass
+class Session:
+    """The state of one page. A page that is closed leaves nothing: see `close`."""
+
+    stage: Stage = Stage.IDLE
+    step: str = ""  # how far opening or preparing is, for people
+    problem: str = ""  # one sentence, for people
+    wants_password: bool = False
+    source: str = ""  # where the document was uploaded to
+    document: Document | None = None
+    history: list[Stats] = field(default_factory=list)
+    draft: Draft | None = None
+    finished: Finished | None = None
+    turns: list[Turn] = field(default_factory=list)
+    cancel: threading.Event | None = None  # one for each piece of work; set, it ends the work
+
+    @property
+    def busy(self) -> bool:
+        """Whether something runs that Stop would end."""
+        return self.stage is not Stage.IDLE
+
+    @property
+    def stopping(self) -> bool:
+        """Whether what runs was told to stop and has not ended yet."""
+        return self.busy and self.cancel.is_set()
+
+    @property
+    def can_chat(self) -> bool:
+        """Whether there is a memory of the document to ask."""
+        return self.finished is not None and self.finished.memory is not None
+
+    def begin(self, stage: Stage) -> None:
+        """Start a piece of work; what went wrong before is forgotten."""
+        self.stage, self.cancel = stage, threading.Event()
+        self.step = self.problem = ""
+        self.wants_password = False
+
+    def rest(self) -> None:
+        """End the piece of work, whether it is done or was given up."""
+        self.cancel.set()
+        self.stage = Stage.IDLE
+
+    def open(self, document: Document, source: str) -> None:
+        """Let a document that was opened take the place of the one before."""
+        self.document, self.source = document, source
+        self.forget_reading()
+
+    def forget_reading(self) -> None:
+        """Clear the summary, the memory and the chat, before the document is read (again)."""
+        self.history, self.turns = [], []
+        self.draft = self.finished = None
+
+    def take(self, event: Reading | Draft | Finished) -> None:
+        """Note one event of a reading."""
+        match event:
+            case Reading(stats):
+                self.stage = Stage.READING
+                self.history.append(stats)
+            case Draft():
+                self.stage = Stage.WRITING
+                self.draft = event
+            case Finished():
+                self.finished = event
+
+    def close(self) -> None:
+        """End what runs and let go of the document and its memory."""
+        if self.busy:
+            self.rest()
+        self.document = None
+        self.forget_reading()
