@@ -22,6 +22,9 @@ from .sources import attend
 # Attention bodies that `_project` reproduces. mistral runs on mlx-lm's llama.
 SUPPORTED = (llama.Attention, qwen2.Attention, qwen3.Attention)
 
+# Bytes a full KV cache may take on the base path: an eighth of the smallest machine's memory.
+EXACT_BUDGET = 1 << 30
+
 
 class UnsupportedModel(ValueError):
     """This base model's attention cannot carry a memory gate."""
@@ -97,9 +100,9 @@ def retrofit(model: nn.Module, layout: Layout, kind: str, features: int, exact_l
         attention.__class__ = _with_memory(type(attention))
         attention.memory_gate = gate
 
-    def make_cache() -> list[EdgeCache]:
+    def make_cache(exact_limit: int = exact_limit) -> list[EdgeCache]:
         gates = [layer.self_attn.memory_gate for layer in model.layers]
-        return [EdgeCache(layout, g.memory, g.memory._heads.rotation, exact_limit) for g in gates]
+        return [EdgeCache(layout, gate.memory, gate.rotation, exact_limit) for gate in gates]
 
     model.make_cache = make_cache
     return model
@@ -136,6 +139,18 @@ def _heads(attention: nn.Module, model: nn.Module, layout: Layout) -> Heads:
 def trained_context(model: nn.Module) -> int:
     """Longest input in tokens the base model was trained on."""
     return model.args.max_position_embeddings or 8192
+
+
+def kv_bytes_per_token(model: nn.Module) -> int:
+    """What each token adds to a full KV cache, in bytes: keys and values of all layers."""
+    attention = model.layers[0].self_attn
+    numbers = 2 * len(model.layers) * attention.k_proj.weight.shape[0]
+    return numbers * model.model.norm.weight.dtype.size
+
+
+def base_path_limit(model: nn.Module) -> int:
+    """Tokens up to which the base path runs: the trained context, as far as the budget allows."""
+    return min(trained_context(model), EXACT_BUDGET // kv_bytes_per_token(model))
 
 
 @memoize

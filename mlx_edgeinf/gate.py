@@ -35,6 +35,7 @@ class MemoryGate(nn.Module):
         self.bias = mx.full((heads.queries,), INITIAL_BIAS[kind])
         self.query = mx.zeros((heads.queries, heads.size))
         self.memory = KINDS[kind](heads, features)
+        self.rotation = heads.rotation
 
     def __call__(self, queries: mx.array, state: State, local: Source) -> mx.array:
         """Mix the memory's answer into the local one.

@@ -15,10 +15,11 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from .adapter import AdapterConfig, fingerprint, load_weights, read_config
-from .attention import retrofit, trained_context
+from .attention import base_path_limit, retrofit
 from .starter import starter_model
 
-SHIPPED_GATES = Path(__file__).parent.parent / "assets" / "gates"
+# In a checkout, and in an installed package.
+SHIPPED_GATES = (Path(__file__).parent.parent / "assets" / "gates", Path(__file__).parent / "gates")
 
 
 def load(
@@ -33,7 +34,7 @@ def load(
         adapter_path: folder of trained gates. None takes the gates shipped for this
             base model, or else the untrained mass-ratio gate.
         exact_limit: tokens up to which the base path runs, bit for bit mlx-lm's.
-            None is the base model's trained context.
+            None is the base model's trained context, as far as a gigabyte of KV cache goes.
 
     Raises:
         AdapterError: the gates belong to another base model.
@@ -60,7 +61,7 @@ def equip(
     model: nn.Module, config: AdapterConfig, weights: Path | None = None, exact_limit: int | None = None
 ) -> None:
     """Retrofit a base model for `config`, with the trained gates of a folder if one is given."""
-    limit = trained_context(model) if exact_limit is None else exact_limit
+    limit = base_path_limit(model) if exact_limit is None else exact_limit
     retrofit(model, config.layout, config.kind, config.features, limit)
     if weights:
         load_weights(model, config, weights)
@@ -68,11 +69,9 @@ def equip(
 
 def shipped_gates(model: nn.Module) -> Path | None:
     """Folder of the gates that ship for this base model, if any."""
-    if not SHIPPED_GATES.is_dir():
-        return None
     own = fingerprint(model)
-    folders = sorted(path.parent for path in SHIPPED_GATES.glob("*/adapter_config.json"))
-    return next((folder for folder in folders if read_config(folder).fingerprint == own), None)
+    configs = (path for home in SHIPPED_GATES for path in sorted(home.glob("*/adapter_config.json")))
+    return next((path.parent for path in configs if read_config(path.parent).fingerprint == own), None)
 
 
 def untrained_config(model: nn.Module, name: str, **sizes) -> AdapterConfig:

@@ -11,7 +11,7 @@ from pathlib import Path
 from mlx_edgeinf.chat import Turn
 from mlx_edgeinf.documents import Document
 from mlx_edgeinf.engine import Stats
-from mlx_edgeinf.summarize import Draft, Finished, Reading, Receipt
+from mlx_edgeinf.events import Draft, Finished, Reading, Receipt
 
 TOKENS_PER_PAGE = 460
 STATE_BYTES = 48_000_000
@@ -19,9 +19,10 @@ MODEL_BYTES = 170_000_000
 KV_BYTES_PER_TOKEN = 23_040
 DRAFT_EVERY = 4
 
-SUMMARY = """**The book** argues that keeping an exact copy of everything ever read is neither how
-people remember nor what a summary needs. It follows one long text from its first page to its
-last and shows, chapter by chapter, what a memory of constant size holds on to.
+SUMMARY = """\
+**The book** argues that keeping an exact copy of everything ever read is neither how people \
+remember nor what a summary needs. It follows one long text from its first page to its last and \
+shows, chapter by chapter, what a memory of constant size holds on to.
 
 Three findings stand out:
 
@@ -45,16 +46,17 @@ class FakeEngine:
 def stats(page: int, pages: int, seconds: float = 10.0) -> Stats:
     """Measurements after `page` of `pages`."""
     tokens = page * TOKENS_PER_PAGE
+    full = tokens * KV_BYTES_PER_TOKEN
     return Stats(
         pages=page,
         pages_total=pages,
         tokens=tokens,
         tokens_total=pages * TOKENS_PER_PAGE,
         seconds=seconds,
-        state_bytes=STATE_BYTES,
-        active_bytes=MODEL_BYTES + STATE_BYTES,
+        state_bytes=min(full, STATE_BYTES),
+        active_bytes=MODEL_BYTES + min(full, STATE_BYTES),
         peak_bytes=MODEL_BYTES + 2 * STATE_BYTES,
-        full_cache_bytes=KV_BYTES_PER_TOKEN * tokens,
+        full_cache_bytes=full,
     )
 
 

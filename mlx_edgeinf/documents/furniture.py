@@ -31,35 +31,39 @@ ROMAN_VALUES = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100, "d": 500, "m": 1000}
 BRACKETS = "-–—|[]()<>"
 
 Mark = TypeVar("Mark", bound=Hashable)
-Edge = list[tuple[int, Line]]
-"""The outer lines of a page, each with its row: 0 and 1 from the top, -1 and -2 from below."""
+Edge = list[list[Line]]
+"""The outer rows of one side of a page, from the outermost inwards."""
 
 
 def without_furniture(sheets: Sequence[Sequence[Line]]) -> list[list[Line]]:
     """Return the lines of each of these consecutive pages, without the furniture."""
-    edges = [edge_of(sheet) for sheet in sheets]
-    shifts = recurring([folio_shifts(edge, index) for index, edge in enumerate(edges)])
-    folios = [{index + shift for _, shift in found} for index, found in enumerate(shifts)]
-    heads = [head_keys(*each) for each in zip(sheets, edges, folios)]
-    furniture = [
-        {line for row, line in edge if key(row, line, own) in known or is_folio(line, own)}
-        for edge, own, known in zip(edges, folios, recurring(heads))
+    pages = [rows_of(sheet) for sheet in sheets]
+    sizes = [median(line.height for line in sheet) if sheet else 0.0 for sheet in sheets]
+    above = furniture([rows[:EDGE_ROWS] for rows in pages], sizes)
+    below = furniture([rows[EDGE_ROWS:][: -EDGE_ROWS - 1 : -1] for rows in pages], sizes)
+    return [
+        [line for line in sheet if line not in out]
+        for sheet, out in zip(sheets, map(set.union, above, below))
     ]
-    return [[line for line in sheet if line not in out] for sheet, out in zip(sheets, furniture)]
 
 
-def edge_of(sheet: Sequence[Line]) -> Edge:
-    """The lines in the outer rows of a page, whatever order they come in."""
+def rows_of(sheet: Sequence[Line]) -> list[list[Line]]:
+    """The rows of a page from top to bottom, whatever order its lines come in."""
     rows: list[list[Line]] = []
     for line in sorted(sheet, key=lambda line: -line.top):
         if rows and same_row(rows[-1][0], line):
             rows[-1].append(line)
         else:
             rows.append([line])
-    top = enumerate(rows[:EDGE_ROWS])
-    bottom = enumerate(reversed(rows[EDGE_ROWS:][-EDGE_ROWS:]))
-    above = [(place, line) for place, row in top for line in row]
-    return above + [(-1 - place, line) for place, row in bottom for line in row]
+    return rows
+
+
+def furniture(edges: Sequence[Edge], sizes: Sequence[float]) -> list[set[Line]]:
+    """Return the furniture on one side of each page; `sizes` are those of the pages' type."""
+    shifts = recurring([folio_shifts(edge, index) for index, edge in enumerate(edges)])
+    folios = [{index + shift for shift in found} for index, found in enumerate(shifts)]
+    heads = recurring([head_keys(*each) for each in zip(edges, folios, sizes)])
+    return [outer_furniture(*each) for each in zip(edges, folios, heads)]
 
 
 def recurring(pages: Sequence[set[Mark]]) -> list[set[Mark]]:
@@ -78,13 +82,13 @@ def frequent(pages: Sequence[set[Mark]]) -> set[Mark]:
     return {mark for mark, count in Counter(chain(*pages)).items() if count >= enough}
 
 
-def folio_shifts(edge: Edge, index: int) -> set[tuple[int, int]]:
-    """The row of each number on a page's edge, and its distance from the page's own index.
+def folio_shifts(edge: Edge, index: int) -> set[int]:
+    """How far each number on an edge is from the page's own index.
 
     Numbers change from page to page; the distance of a page number stays the same.
     """
-    found = [(row, number(word)) for row, line in edge for word in line.text.split()]
-    return {(row, value - index) for row, value in found if value is not None}
+    words = chain.from_iterable(line.text.split() for row in edge for line in row)
+    return {value - index for value in map(number, words) if value is not None}
 
 
 def number(word: str) -> int | None:
@@ -98,16 +102,27 @@ def number(word: str) -> int | None:
     return sum(-a if a < b else a for a, b in zip(values, values[1:] + [0]))
 
 
-def key(row: int, line: Line, folios: set[int]) -> tuple[int, str]:
-    """A line's row, and its text without the page's own number."""
+def head_keys(edge: Edge, folios: set[int], size: float) -> set[tuple[int, str]]:
+    """The keys of the lines on an edge that are not set larger than the page's type."""
+    lines = [(place, line) for place, row in enumerate(edge) for line in row]
+    return {key(place, line, folios) for place, line in lines if line.height <= HEAD_SIZE * size}
+
+
+def key(place: int, line: Line, folios: set[int]) -> tuple[int, str]:
+    """The place of a line's row, and its text without the page's own number."""
     words = ["#" if number(word) in folios else word for word in line.text.split()]
-    return row, " ".join(words)
+    return place, " ".join(words)
 
 
-def head_keys(sheet: Sequence[Line], edge: Edge, folios: set[int]) -> set[tuple[int, str]]:
-    """The keys of the edge lines that are not set larger than the page's text."""
-    largest = HEAD_SIZE * median(line.height for line in sheet) if sheet else 0
-    return {key(row, line, folios) for row, line in edge if line.height <= largest}
+def outer_furniture(edge: Edge, folios: set[int], heads: set[tuple[int, str]]) -> set[Line]:
+    """The furniture on one edge of a page; within a row of text there is none."""
+    found: set[Line] = set()
+    for place, row in enumerate(edge):
+        out = {line for line in row if key(place, line, folios) in heads or is_folio(line, folios)}
+        if not out:
+            break
+        found |= out
+    return found
 
 
 def is_folio(line: Line, folios: set[int]) -> bool:

@@ -1,49 +1,62 @@
-"""Two lines become one: words broken at the line's end are whole again.
+"""Lines become one text: words broken at a line's end are whole again.
 
 Print does not say whether a broken word has a hyphen of its own. The document does, where
-the same word stands unbroken elsewhere.
+the same word, or its halves, stand unbroken elsewhere.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from .characters import HYPHEN
 
-HALVES = re.compile(rf"\w+[{HYPHEN}\u2010-]\n\w+")
+HYPHENS = (HYPHEN, "-", "\u2010")
+CLINGING = (*HYPHENS, "\u2014", "/")
 WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
-LEFT_HALF = re.compile(rf"([^\W_]+)[{HYPHEN}\u2010-]$")
+LEFT_HALF = re.compile(r"[^\W_]+$")
 RIGHT_HALF = re.compile(r"[^\W_]+")
-CLINGING = re.compile(rf"(?<=\S)[{HYPHEN}\u2010\u2014/-]$")
-IDEOGRAPH = "[\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff60\U00020000-\U0003ffff]"
-IDEOGRAPHS = re.compile(f"{IDEOGRAPH}\n{IDEOGRAPH}")
+LONGEST_HALF = 40
+IDEOGRAPHS = re.compile("[\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff60]{2}")
 WORD_LETTERS = 3
+WORD_COUNT = 3
 
 
 class Joiner:
-    """Joins lines of a document whose words it has learnt."""
+    """Joins the lines of a document whose words it has learnt."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         """Learn the unbroken words of `lines`, the document's lines in reading order."""
-        unbroken = HALVES.sub("", "\n".join(lines))
-        self.words = Counter(word.lower() for word in WORD.findall(unbroken))
+        self.words: Counter[str] = Counter()
+        broken = False
+        for line in lines:
+            words = WORD.findall(line.lower())[broken:]
+            broken = line.endswith(HYPHENS)
+            self.words.update(words[:-1] if broken else words)
 
-    def join(self, first: str, second: str) -> str:
-        """Return `first` continued by `second`, with a space, a hyphen or nothing between."""
-        left, right = LEFT_HALF.search(first), RIGHT_HALF.match(second)
-        if left and right:
-            return first[:-1] + self.hyphen(left[1], right[0]) + second
-        first = first.replace(HYPHEN, "-")
-        clings = CLINGING.search(first) or IDEOGRAPHS.match(first[-1:] + "\n" + second[:1])
-        return first + ("" if clings else " ") + second
+    def joined(self, lines: Sequence[str]) -> str:
+        """Return the text these lines carry, with a space, a hyphen or nothing at each end."""
+        ended = [self.ended(line, after) for line, after in zip(lines, lines[1:])]
+        return "".join(ended) + lines[-1]
+
+    def ended(self, line: str, after: str) -> str:
+        """Return `line` with what belongs between it and the line `after` it."""
+        if line.endswith(HYPHENS):
+            left = LEFT_HALF.search(line[-1 - LONGEST_HALF : -1])
+            right = RIGHT_HALF.match(after)
+            return line[:-1] + (self.hyphen(left[0], right[0]) if left and right else "-")
+        clings = line.endswith(CLINGING) or IDEOGRAPHS.match(line[-1:] + after[:1])
+        return line if clings else line + " "
 
     def hyphen(self, left: str, right: str) -> str:
-        """Return the hyphen that belongs between two halves of a word, or nothing."""
+        """Return the hyphen that belongs between the halves of a word, or nothing."""
         left, small = left.lower(), right.lower()
         if left + small in self.words:
             return ""
-        both = all(len(half) >= WORD_LETTERS and self.words[half] > 2 for half in (left, small))
         compound = f"{left}-{small}" in self.words or not right[0].islower()
-        return "-" if both or compound else ""
+        return "-" if compound or (self.is_word(left) and self.is_word(small)) else ""
+
+    def is_word(self, half: str) -> bool:
+        """Whether half a word is known well enough as a word of its own."""
+        return len(half) >= WORD_LETTERS and self.words[half] >= WORD_COUNT

@@ -8,8 +8,9 @@ a line of code.
 from __future__ import annotations
 
 import re
+import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from math import inf
 from statistics import median_low
 from typing import NamedTuple
 
@@ -18,25 +19,28 @@ from .hyphens import Joiner
 from .line import Line, same_row
 
 INDENT = 0.8
-COLUMN = 3.0
 WORD_GAP = 0.15
-"""Shortest indent, spread of a column's left edges, narrowest space: in line heights."""
+FARTHEST_STEP = 3.0
+NARROWEST_PROSE = 15.0
+"""In line heights; a character is about half as wide as its line is high."""
 PITCH_SLACK = 1.35
 SIZE_SLACK = 1.2
 FULL_LINES = 0.15
-PROSE_WIDTH = 0.85
+FULL_WIDTH = 0.8
 PROSE_LINES = 0.5
 
 LIST_ITEM = re.compile(
     r"[•‣◦▪–—*·-]\s|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)]\s|\[\d{1,3}\]\s|\d+(?:\.\d+)+\.?\s"
 )
 FIRST_WORD = re.compile("[\u2e80-\u30ff\u3400-\u9fff\uff00-\uff60]|\\S+")
+SENTENCE_END = re.compile("[.!?:;][\"'\u2019\u201d)\\]]*$")
 RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff]")
 
 
 class Column(NamedTuple):
-    """Lines that begin at about the same left: where full ones end, and whether it is prose."""
+    """Lines that begin at about the same left: where, where full ones end, whether as prose."""
 
+    left: float
     right: float
     prose: bool
 
@@ -45,8 +49,135 @@ def paragraphs(lines: Sequence[Line], joiner: Joiner) -> list[str]:
     """Return the paragraphs that the lines of one page make up, in the lines' order."""
     rows = rows_of(left_to_right(lines))
     layout = Layout(rows)
-    result: list[str] = []
-    opening = True
-    for before, row in zip([None, *rows], rows):
-        opening, opened = before is None or not layout.continues(before, row, opening), opening
-    ...
+    groups: list[list[Line]] = []
+    for row in rows:
+        if groups and layout.continues(groups[-1], row):
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return [joiner.joined([row.text for row in group]) for group in groups]
+
+
+def left_to_right(lines: Sequence[Line]) -> Sequence[Line]:
+    """Mirror the boxes of a page written from right to left, so that lines begin at the left."""
+    mirrored = sum(bool(RIGHT_TO_LEFT.search(line.text)) for line in lines)
+    if 2 * mirrored < len(lines):
+        return lines
+    return [line._replace(left=-line.right, right=-line.left) for line in lines]
+
+
+def rows_of(lines: Sequence[Line]) -> list[Line]:
+    """Put together lines that stand side by side: exponents, drop capitals, split cells."""
+    rows: list[Line] = []
+    for line in lines:
+        if rows and same_row(rows[-1], line):
+            rows[-1] = beside(rows[-1], line)
+        else:
+            rows.append(line)
+    return rows
+
+
+def beside(a: Line, b: Line) -> Line:
+    """One row of two pieces; the wider one says where the row stands."""
+    wider = max(a, b, key=lambda piece: piece.right - piece.left)
+    touching = abs(b.left - a.right) < WORD_GAP * wider.height
+    text = a.text.replace(HYPHEN, "-") + ("" if touching else " ") + b.text
+    return Line(text, min(a.left, b.left), wider.bottom, max(a.right, b.right), wider.top)
+
+
+class Layout:
+    """How one page is set: its columns, and the usual step from line to line."""
+
+    def __init__(self, rows: Sequence[Line]) -> None:
+        """Measure the rows of a page."""
+        steps = [a.bottom - b.bottom for a, b in zip(rows, rows[1:]) if is_below(a, b)]
+        self.pitch = median_low(steps) if steps else 0.0
+        self.columns = dict(columns_of(rows))
+
+    def continues(self, paragraph: Sequence[Line], row: Line) -> bool:
+        """Whether `row` carries on the paragraph that the rows before it make up."""
+        last = paragraph[-1]
+        if last.text.endswith(HYPHEN):
+            return True
+        if starts_anew(row) or are_entries(last, row) or not same_size(last, row):
+            return False
+        if is_below(last, row):
+            return self.is_near(last, row) and is_aligned(paragraph, row) and self.runs_on(last, row)
+        return is_next_column(last, row) and self.runs_on(last, row)
+
+    def is_near(self, last: Line, row: Line) -> bool:
+        """Whether there is no extra space between two lines."""
+        return last.bottom - row.bottom <= PITCH_SLACK * self.pitch
+
+    def runs_on(self, last: Line, row: Line) -> bool:
+        """Whether `last` ended for want of room, or nearly so and in mid-sentence."""
+        column = self.columns[row]
+        if not column.prose:
+            return row.text[0].islower() and lacks_room(last, row, column)
+        long = last.right - column.left > FULL_WIDTH * (column.right - column.left)
+        broken = row.text[0].islower() or not SENTENCE_END.search(last.text)
+        return long and broken or lacks_room(last, row, column)
+
+
+def columns_of(rows: Sequence[Line]) -> Iterator[tuple[Line, Column]]:
+    """Yield each row with the column of the rows that begin at about the same left."""
+    rows = sorted(rows, key=lambda row: row.left)
+    start = 0
+    while start < len(rows):
+        edge = rows[start].left + INDENT * rows[start].height
+        end = bisect_right(rows, edge, lo=start, key=lambda row: row.left)
+        column = column_of(rows[start:end])
+        yield from ((row, column) for row in rows[start:end])
+        start = end
+
+
+def column_of(rows: Sequence[Line]) -> Column:
+    """Measure a column; a few lines that run on across the next column do not widen it."""
+    left = min(row.left for row in rows)
+    rights = sorted((row.right for row in rows), reverse=True)
+    right = rights[int(FULL_LINES * len(rights))]
+    full = sum(each - left > FULL_WIDTH * (right - left) for each in rights)
+    wide = right - left > NARROWEST_PROSE * rows[0].height
+    return Column(left, right, wide and full >= PROSE_LINES * len(rights))
+
+
+def lacks_room(last: Line, row: Line, column: Column) -> bool:
+    """Whether the first word of `row` would not have fitted at the end of `last`."""
+    width = (row.right - row.left) / len(row.text)
+    needed = width * (1 + len(FIRST_WORD.match(row.text)[0]))
+    return column.right - last.right < needed
+
+
+def is_below(a: Line, b: Line) -> bool:
+    """Whether `b` is the next line or so under `a`."""
+    step = a.bottom - b.bottom
+    return 0 < step < FARTHEST_STEP * a.height and a.left < b.right and b.left < a.right
+
+
+def is_next_column(a: Line, b: Line) -> bool:
+    """Whether `b` goes on in mid-sentence at the top of the column beside the one `a` ends."""
+    return b.bottom > a.bottom and b.left > a.right and b.text[0].islower()
+
+
+def starts_anew(row: Line) -> bool:
+    """Whether a row is marked as an item of a list or begins with a sign, as formulae do."""
+    return bool(LIST_ITEM.match(row.text)) or unicodedata.category(row.text[0]) == "Sm"
+
+
+def are_entries(a: Line, b: Line) -> bool:
+    """Whether both lines end in a number, as in a table or a list of contents."""
+    return a.text[-1].isdigit() and b.text[-1].isdigit()
+
+
+def same_size(a: Line, b: Line) -> bool:
+    """Whether two lines are set in type of about one size."""
+    return max(a.height, b.height) < SIZE_SLACK * min(a.height, b.height)
+
+
+def is_aligned(paragraph: Sequence[Line], row: Line) -> bool:
+    """Whether a row begins where its paragraph's rows do; the first row may stand apart."""
+    last = paragraph[-1]
+    shift = (row.left - last.left) / last.height
+    if abs(shift) <= INDENT:
+        return True
+    return len(paragraph) == 1 and (shift < 0 or bool(LIST_ITEM.match(last.text)))

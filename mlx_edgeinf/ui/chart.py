@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlx_edgeinf.ui.wording import size
+from .wording import size
 
 if TYPE_CHECKING:
-    from mlx_edgeinf.engine import Stats
+    from ..engine import Stats
 
-WIDTH, HEIGHT = 360, 186
-LEFT, RIGHT, TOP, BOTTOM = 46, 352, 12, 156
+WIDTH, HEIGHT = 320, 170
+LEFT, RIGHT, TOP, BOTTOM = 54, 318, 8, 142
 MOST_POINTS = 150
 MOST_STEPS = 4
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain
 from pathlib import Path
 
-from mlx_edgeinf import chat
-from mlx_edgeinf.chat import Turn
-from mlx_edgeinf.documents import Document, DocumentError, PasswordRequired, read_document
-from mlx_edgeinf.summarize import summarize
-from mlx_edgeinf.ui import panels
-from mlx_edgeinf.ui.background import Background
-from mlx_edgeinf.ui.preparation import Preparation
-from mlx_edgeinf.ui.session import Session, Stage
-from mlx_edgeinf.ui.view import View, render
+from .. import chat
+from ..chat import Turn
+from ..documents import Document, DocumentError, PasswordRequired, read_document
+from ..summarize import summarize
+from . import panels
+from .background import Background
+from .preparation import Preparation
+from .session import Session, Stage
+from .view import View, render, with_empty_question
 
 NO_FILE = "Choose a PDF, a text or a Markdown file first."
 BROKEN = (
@@ -62,9 +63,9 @@ def read(
         return
     session.begin(Stage.OPENING)
     try:
-        yield from _open(session, upload, password)
+        document = yield from _open(session, upload, password)
         yield from _prepare(session, preparation)
-        yield from _summarize(session, preparation, strategy)
+        yield from _summarize(session, preparation, document, upload, strategy)
     except PasswordRequired as error:
         session.wants_password, session.problem = True, str(error)
     except (DocumentError, NotReady) as error:
@@ -83,14 +84,8 @@ def ask(preparation: Preparation, session: Session, question: str) -> Iterator[V
         yield render(session)
         return
     session.begin(Stage.ANSWERING)
-    history = tuple(session.turns)
-    session.turns.append(Turn(question, ""))
-    yield render(session, question="")
     try:
-        memory = session.finished.memory
-        for answer in chat.ask(preparation.engine, memory, question, history, session.cancel):
-            session.turns[-1] = Turn(question, answer)
-            yield render(session)
+        yield from _answer(session, preparation, question)
     finally:
         session.rest()
     yield render(session)
@@ -109,20 +104,22 @@ def broken(session: Session) -> View:
     return render(session)
 
 
-def _open(session: Session, upload: str, password: str) -> Iterator[View]:
-    """Open the file unless it is open already; only then does it replace the one before."""
+def _open(
+    session: Session, upload: str, password: str
+) -> Generator[View, None, Document]:
+    """Open the uploaded file, unless it is the document already, and return it."""
     if upload == session.source:
-        return
+        return session.document
     path = Path(upload)
     opening = Background(lambda note: _opened(path, password, session.cancel, note))
     for note in opening.notes():
         session.step = f"Opening {path.name}" + (": page {} of {}".format(*note) if note else "")
         yield render(session)
-    session.open(opening.result, upload)
+    return opening.result
 
 
 def _opened(
-    path: Path, password: str, cancel: threading.Event, note: Callable[..., None]
+    path: Path, password: str, cancel: threading.Event, note: Callable[[int, int], None]
 ) -> Document:
     def on_page(page: int, pages: int) -> None:
         if cancel.is_set():
@@ -144,12 +141,25 @@ def _prepare(session: Session, preparation: Preparation) -> Iterator[View]:
         raise NotReady(preparation.problem)
 
 
-def _summarize(session: Session, preparation: Preparation, strategy: str) -> Iterator[View]:
-    session.forget_reading()
-    session.stage = Stage.READING
+def _summarize(
+    session: Session, preparation: Preparation, document: Document, upload: str, strategy: str
+) -> Iterator[View]:
+    """Show the events of a run; the first one lets the document replace the one before."""
+    session.stage, session.step = Stage.READING, f"Reading {document.name}"
     yield render(session)
-    for event in summarize(
-        preparation.engine, session.document, strategy, cancel=session.cancel
-    ):
+    events = summarize(preparation.engine, document, strategy, cancel=session.cancel)
+    first = next(events)
+    session.open(document, upload)
+    for event in chain([first], events):
         session.take(event)
+        yield render(session)
+
+
+def _answer(session: Session, preparation: Preparation, question: str) -> Iterator[View]:
+    history = tuple(session.turns)
+    session.turns.append(Turn(question, ""))
+    yield with_empty_question(render(session))
+    memory = session.finished.memory
+    for answer in chat.ask(preparation.engine, memory, question, history, session.cancel):
+        session.turns[-1] = Turn(question, answer)
         yield render(session)

@@ -6,11 +6,11 @@ from functools import partial
 
 import gradio as gr
 
-from mlx_edgeinf.summarize import STRATEGIES, Strategy
-from mlx_edgeinf.ui import handlers, panels
-from mlx_edgeinf.ui.preparation import Preparation
-from mlx_edgeinf.ui.session import Session
-from mlx_edgeinf.ui.view import View, render
+from ..summarize import STRATEGIES, Strategy
+from . import handlers, panels
+from .preparation import Preparation
+from .session import Session
+from .view import View, render
 
 # Uploads are looked at every hour, go after a day, and all go when the server ends.
 DELETE_UPLOADS = (3600, 86400)
@@ -26,36 +26,44 @@ def build(preparation: Preparation) -> gr.Blocks:
     with gr.Blocks(
         title="mlx_edgeinf", analytics_enabled=False, delete_cache=DELETE_UPLOADS
     ) as page:
-        session = gr.State(Session, delete_callback=Session.close)
+        # A function, as Gradio takes a dataclass given by itself for a value to be shown.
+        session = gr.State(lambda: Session(), delete_callback=Session.close)
         with gr.Row(elem_id="top"):
-            gr.HTML(panels.MASTHEAD)
-            model = gr.HTML(panels.model_preparing("Preparing the model"))
+            _html(panels.MASTHEAD)
+            model = _html(panels.model_preparing("Preparing the model"))
         with gr.Row(elem_id="room"):
             with gr.Column(elem_id="desk"):
                 desk = _desk(start)
-            with gr.Column(elem_id="paper"):
-                paper = _paper(start)
-        gr.HTML(panels.FOOTER)
-        parts = {**desk, **paper}
-        _wire(page, preparation, session, model, parts)
+            with gr.Column(elem_id="sheet"):
+                sheet = _sheet(start)
+        _html(panels.FOOTER)
+        _wire(page, preparation, session, model, {**desk, **sheet})
     return page
+
+
+def _html(value: str) -> gr.HTML:
+    return gr.HTML(value, apply_default_css=False)
 
 
 def _desk(start: View) -> dict[str, gr.components.Component]:
     """Where a document is handed in and its reading is watched."""
     return {
-        "upload": gr.File(label="Document", file_types=[".pdf", ".txt", ".md"], height=150),
+        "upload": gr.File(
+            label="Document", file_types=[".pdf", ".txt", ".md"], height=132, elem_id="upload"
+        ),
         "strategy": gr.Radio(
             [(_choice(strategy), name) for name, strategy in STRATEGIES.items()],
             value=next(iter(STRATEGIES)),
             label="How to summarise",
             elem_id="strategy",
         ),
-        "password": gr.Textbox(type="password", label="Password", visible=False),
-        "read": gr.Button("Read", variant="primary"),
-        "stop": gr.Button("Stop", visible=False),
-        "notice": gr.HTML(start.notice),
-        "progress": gr.HTML(start.progress),
+        "notice": _html(start.notice),
+        "password": gr.Textbox(
+            type="password", label="Password", visible=False, elem_id="password"
+        ),
+        "read": gr.Button("Read", variant="primary", elem_id="read"),
+        "stop": gr.Button("Stop", visible=False, elem_id="stop"),
+        "progress": _html(start.progress),
     }
 
 
@@ -64,10 +72,9 @@ def _choice(strategy: Strategy) -> str:
     return f"{strategy.label}\n{strategy.description}"
 
 
-def _paper(start: View) -> dict[str, gr.components.Component]:
+def _sheet(start: View) -> dict[str, gr.components.Component]:
     """Where the summary is written and questions are answered."""
-    summary = gr.HTML(start.summary)
-    chat = gr.HTML(start.chat)
+    summary, chat = _html(start.summary), _html(start.chat)
     with gr.Row(elem_id="asking"):
         question = gr.Textbox(
             label="Your question",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from mlx_edgeinf.chat import Turn
-from mlx_edgeinf.summarize import STRATEGIES, Receipt
-from mlx_edgeinf.ui.chart import memory_chart
-from mlx_edgeinf.ui.prose import prose
-from mlx_edgeinf.ui.session import Session, Stage
-from mlx_edgeinf.ui.wording import (
+from ..chat import Turn
+from ..summarize import STRATEGIES
+from .chart import memory_chart
+from .prose import prose
+from .session import Session, Stage
+from .wording import (
     count,
     counted,
     duration,
@@ -21,8 +21,10 @@ from mlx_edgeinf.ui.wording import (
 )
 
 if TYPE_CHECKING:
-    from mlx_edgeinf.engine import Stats
-    from mlx_edgeinf.ui.preparation import Preparation
+    from ..documents import Document
+    from ..engine import Stats
+    from ..events import Receipt
+    from .preparation import Preparation
 
 EXCERPT_CHARACTERS = 180
 
@@ -33,11 +35,13 @@ MASTHEAD = """<header class="masthead">
 
 FOOTER = "<footer>Nothing leaves this machine.</footer>"
 
-INVITATION = """<article class="sheet invitation">
+INVITATION = """<article class="invitation">
 <h2>Bring a long document.</h2>
 <p>It is read once, page by page, in memory that does not grow; you watch it being read, get
 a summary with a receipt of what it covers, and can then ask about it.</p>
 </article>"""
+
+COPY = '<button type="button" class="copy" data-copy="summary-text">Copy summary</button>'
 
 
 def model_preparing(step: str) -> str:
@@ -53,14 +57,11 @@ def model_settled(preparation: Preparation) -> str:
 
 
 def notice(session: Session) -> str:
-    """What went wrong or is asked for, and which pages have no text; empty if neither."""
-    lines = []
-    if session.problem:
-        kind = "asking" if session.wants_password else "problem"
-        lines.append(f'<p class="{kind}" role="alert">{escape(session.problem)}</p>')
-    if session.document and (blank := session.document.pages_without_text):
-        lines.append(f'<p class="blank" role="note" tabindex="0">{_blank_pages(session, blank)}</p>')
-    return "\n".join(lines)
+    """What went wrong or is asked for; empty if nothing is."""
+    if not session.problem:
+        return ""
+    kind = "asking" if session.wants_password else "problem"
+    return f'<p class="{kind}" role="alert">{escape(session.problem)}</p>'
 
 
 def progress(session: Session) -> str:
@@ -68,7 +69,8 @@ def progress(session: Session) -> str:
     status = _status(session)
     if not (status or session.history):
         return ""
-    busy = 'data-busy="reading"' if session.busy else ""
+    answering = session.stage is Stage.ANSWERING
+    busy = f'data-busy="{"answering" if answering else "reading"}"' if session.busy else ""
     return f"""<section class="progress" aria-label="Progress" {busy} {_tab_title(session)}>
 <p class="status" role="status">{escape(status)}</p>
 {_measurements(session, session.history[-1]) if session.history else ""}
@@ -80,13 +82,14 @@ def summary(session: Session) -> str:
     if session.document is None:
         return INVITATION
     written = _written(session)
-    return f"""<article class="sheet" aria-busy="{str(session.busy).lower()}">
+    return f"""<article class="summary" aria-busy="{str(session.busy).lower()}">
 <header>
 <p class="eyebrow">{escape(_eyebrow(session))}</p>
 <h2>{escape(session.document.name)}</h2>
+{_blank_pages(session.document)}
 </header>
 <div class="prose" id="summary-text">{prose(written)}</div>
-{_copy_button(written) if session.finished else _now_reading(session)}
+{COPY if session.finished else _now_reading(session)}
 {_receipt(session.finished.receipt) if session.finished else ""}
 </article>"""
 
@@ -111,11 +114,15 @@ def _model_line(state: str, text: str) -> str:
     return f'<p class="model {state}" role="status">{escape(text)}</p>'
 
 
-def _blank_pages(session: Session, blank: tuple[int, ...]) -> str:
-    have = "page has" if len(blank) == 1 else "pages have"
+def _blank_pages(document: Document) -> str:
+    blank = document.pages_without_text
+    if not blank:
+        return ""
+    verb = "has" if len(blank) == 1 else "have"
     return (
-        f"{count(len(blank))} of {counted(len(session.document.pages), 'page')}: {have} no text, "
-        f"being blank or scanned, and cannot be in the summary: {page_ranges(blank)}."
+        f'<p class="blank" role="note">{count(len(blank))} of '
+        f"{counted(len(document.pages), 'page')} {verb} no text ({page_ranges(blank)}): "
+        "blank or scanned, and so not in the summary.</p>"
     )
 
 
@@ -123,10 +130,8 @@ def _status(session: Session) -> str:
     if session.stopping:
         return "Stopping at the end of this segment"
     match session.stage:
-        case Stage.OPENING | Stage.PREPARING:
+        case Stage.OPENING | Stage.PREPARING | Stage.READING:
             return session.step
-        case Stage.READING:
-            return f"Reading {session.document.name}"
         case Stage.WRITING:
             return "Writing the summary" if session.draft.final else "Revising the draft"
         case Stage.ANSWERING:
@@ -152,21 +157,23 @@ def _share(stats: Stats) -> str:
 
 
 def _measurements(session: Session, stats: Stats) -> str:
-    facts = [f"{stats.tokens_per_second:,.0f} tokens/s", f"{duration(stats.seconds)} so far"]
-    if session.stage in (Stage.READING, Stage.WRITING):
-        facts.insert(0, time_left(stats.seconds_left))
-    return f"""<p class="where"><strong>{count(stats.pages)}</strong> of {counted(stats.pages_total, "page")}</p>
-<progress max="{stats.tokens_total}" value="{stats.tokens}" aria-label="Share of the document that was read">{_share(stats)}</progress>
-<ul class="facts">{"".join(f"<li>{fact}</li>" for fact in facts)}</ul>
+    reading = session.stage in (Stage.READING, Stage.WRITING)
+    left = f'<p class="left">{time_left(stats.seconds_left)}</p>' if reading else ""
+    return f"""<p class="where"><strong>{count(stats.pages)}</strong> of \
+{counted(stats.pages_total, "page")}</p>
+<progress max="{stats.tokens_total}" value="{stats.tokens}" aria-label="Share read">\
+{_share(stats)}</progress>
+{left}
+<p class="pace">{stats.tokens_per_second:,.0f} tokens/s for {duration(stats.seconds)}</p>
 {memory_chart(session.history)}"""
 
 
 def _eyebrow(session: Session) -> str:
     if session.finished:
         receipt = session.finished.receipt
-        return f"Summary of pages 1–{receipt.pages_read}" if receipt.stopped else "Summary"
+        return f"Summary of {_pages_read(receipt)}"
     if session.draft is None:
-        return "Reading" if session.busy else "Not read yet"
+        return "The summary appears here"
     if session.draft.final:
         return "Summary, being written"
     return f"Draft after page {count(session.draft.page)}, revised as the reading goes on"
@@ -174,7 +181,7 @@ def _eyebrow(session: Session) -> str:
 
 def _written(session: Session) -> str:
     if session.finished:
-        return session.finished.summary or "Stopped before there was a summary."
+        return session.finished.summary or "Stopped before a summary was begun."
     return session.draft.text if session.draft else ""
 
 
@@ -188,21 +195,14 @@ def _now_reading(session: Session) -> str:
 <span>Page {page.number}</span> {escape(excerpt)} …</p>"""
 
 
-def _copy_button(written: str) -> str:
-    return '<button type="button" class="copy" data-copy="summary-text">Copy summary</button>'
-
-
 def _receipt(receipt: Receipt) -> str:
-    blank = page_ranges(receipt.pages_without_text) or "none"
     rows = {
         "Pages": f"{count(receipt.pages_read)} of {count(receipt.pages)}",
         "Tokens": f"{count(receipt.tokens_read)} of {count(receipt.tokens)}",
-        "Pages without text": blank,
         "Time": duration(receipt.seconds),
         "Memory of the document": size(receipt.state_bytes),
         "Peak memory": size(receipt.peak_bytes),
         "Strategy": STRATEGIES[receipt.strategy].label,
-        "Model": receipt.model,
     }
     facts = "".join(
         f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in rows.items()
@@ -214,17 +214,20 @@ def _receipt(receipt: Receipt) -> str:
 </section>"""
 
 
+def _pages_read(receipt: Receipt) -> str:
+    if receipt.pages_read == receipt.pages:
+        return "the whole document"
+    return f"pages 1–{receipt.pages_read}" if receipt.pages_read > 1 else "the first page"
+
+
 def _basis(session: Session) -> str:
     """What answers are based on, or why there can be none."""
     if session.finished is None:
         return "Once something was read, you can ask about it here; nothing is read twice."
-    receipt = session.finished.receipt
     if session.finished.memory is None:
-        label = STRATEGIES[receipt.strategy].label
-        return f"“{label}” keeps no memory to ask: read the document again with another strategy."
-    if receipt.stopped:
-        return f"Answers come from pages 1–{receipt.pages_read}, which is what was read."
-    return "Answers come from the memory of the whole document; nothing is read twice."
+        return "Nothing was read, so there is nothing to ask about yet."
+    pages = _pages_read(session.finished.receipt)
+    return f"Answered from what was kept of {pages}; nothing is read twice."
 
 
 def _turn(turn: Turn) -> str:

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from mlx_edgeinf.ui.background import Background
-from mlx_edgeinf.ui.wording import percent
+from .background import Background
+from .wording import percent
 
 if TYPE_CHECKING:
-    from mlx_edgeinf.engine import Engine
+    from ..engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Preparation:
         """Yield how far it is, for people, until it is done or has failed."""
         for note in self._loading.notes():
             step, fraction = note or ("Preparing the model", 0.0)
-            yield f"{step}: {percent(fraction)}"
+            yield f"{step}: {percent(fraction)}" if 0 < fraction < 1 else step
         if self.problem:
             log.error("the model could not be made ready", exc_info=self._loading.error)
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from mlx_edgeinf.chat import Turn
-from mlx_edgeinf.summarize import Draft, Finished, Reading
+from ..chat import Turn
+from ..events import Draft, Finished, Reading
 
 if TYPE_CHECKING:
-    from mlx_edgeinf.documents import Document
-    from mlx_edgeinf.engine import Stats
+    from ..documents import Document
+    from ..engine import Stats
 
 
 class Stage(Enum):
@@ -31,7 +31,7 @@ class Session:
     """The state of one page. A page that is closed leaves nothing: see `close`."""
 
     stage: Stage = Stage.IDLE
-    step: str = ""  # how far opening or preparing is, for people
+    step: str = ""  # what is being opened, prepared or read, for people
     problem: str = ""  # one sentence, for people
     wants_password: bool = False
     source: str = ""  # where the document was uploaded to
@@ -68,13 +68,9 @@ class Session:
         self.cancel.set()
         self.stage = Stage.IDLE
 
-    def open(self, document: Document, source: str) -> None:
-        """Let a document that was opened take the place of the one before."""
+    def open(self, document: Document | None, source: str) -> None:
+        """Put a document in the place of the one before, whose summary and chat are gone."""
         self.document, self.source = document, source
-        self.forget_reading()
-
-    def forget_reading(self) -> None:
-        """Clear the summary, the memory and the chat, before the document is read (again)."""
         self.history, self.turns = [], []
         self.draft = self.finished = None
 
@@ -94,5 +90,4 @@ class Session:
         """End what runs and let go of the document and its memory."""
         if self.busy:
             self.rest()
-        self.document = None
-        self.forget_reading()
+        self.open(None, "")

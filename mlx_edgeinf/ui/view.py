@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from mlx_edgeinf.ui import panels
-from mlx_edgeinf.ui.session import Session, Stage
+from . import panels
+from .session import Session, Stage
 
 Update = dict[str, Any]
 
@@ -27,8 +27,8 @@ class View(NamedTuple):
     stop_answer: Update
 
 
-def render(session: Session, **question: str) -> View:
-    """Show a session; `question` may carry a new `value` for the question field."""
+def render(session: Session) -> View:
+    """Show a session."""
     answering = session.stage is Stage.ANSWERING
     reading = session.busy and not answering
     return View(
@@ -40,13 +40,16 @@ def render(session: Session, **question: str) -> View:
         summary=panels.summary(session),
         chat=panels.chat(session),
         question=gr.update(
-            interactive=session.can_chat,
-            placeholder=panels.question_hint(session),
-            **question,
+            interactive=session.can_chat, placeholder=panels.question_hint(session)
         ),
         ask=gr.update(visible=not answering, interactive=session.can_chat),
         stop_answer=_stop_button(session, answering),
     )
+
+
+def with_empty_question(view: View) -> View:
+    """The same view with the question field emptied, as its question has been taken."""
+    return view._replace(question={**view.question, "value": ""})
 
 
 def _read_button(session: Session, reading: bool) -> Update:

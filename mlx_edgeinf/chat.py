@@ -1,0 +1,35 @@
+"""Questions about a document that was read: each forks the memory and never re-reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from threading import Event
+
+from .engine import DocumentMemory, Engine
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question and its answer."""
+
+    question: str
+    answer: str
+
+
+def ask(
+    engine: Engine,
+    memory: DocumentMemory,
+    question: str,
+    history: Sequence[Turn] = (),
+    cancel: Event | None = None,
+    max_tokens: int = 256,
+) -> Iterator[str]:
+    """Answer a question about the document, yielding the whole answer so far.
+
+    The conversation follows the document in a fork of its memory, so the memory
+    stays as it was read and conversations never see each other.
+    """
+    texts = [text for turn in history for text in (turn.question, turn.answer)]
+    for answer in engine.generate([*texts, question], memory, max_tokens, cancel):
+        yield answer.strip()

@@ -1,0 +1,249 @@
+"""The engine: reads documents into memory and answers from it.
+
+One thread owns everything MLX. MLX's streams are thread-local (an array made
+lazily in one thread cannot be evaluated in another), and a web server steps its
+generators on whichever thread is free. So every step of every iterator here
+runs on the engine's own thread; several readers take turns there, a segment or
+a token at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TypeVar
+
+import mlx.core as mx
+from mlx_lm.sample_utils import make_logits_processors
+
+from .attention import base_path_limit, kv_bytes_per_token
+from .cache import EdgeCache, state_bytes
+from .documents import Document
+from .generation import choose_cache, stream_generate
+from .models import load
+from .starter import NAME, starter_model
+from .turns import Turns
+from .worker import MLXThread
+
+T = TypeVar("T")
+_END = object()
+
+# Kept free on the base path for questions and answers after the document.
+ANSWER_TOKENS = 1024
+# Small models repeat themselves without it.
+REPETITION_PENALTY, REPETITION_CONTEXT = 1.15, 128
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Where a reading stands, all of it measured.
+
+    pages, tokens: read so far. seconds: spent reading. state_bytes: of sinks,
+    window and memory in all layers. active_bytes, peak_bytes: of MLX in this
+    process, weights included. full_cache_bytes: what a full KV cache would need.
+    """
+
+    pages: int
+    pages_total: int
+    tokens: int
+    tokens_total: int
+    seconds: float
+    state_bytes: int
+    active_bytes: int
+    peak_bytes: int
+    full_cache_bytes: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        return (self.tokens_total - self.tokens) * self.seconds / max(self.tokens, 1)
+
+
+@dataclass
+class DocumentMemory:
+    """A document on its way into memory, or all of it there.
+
+    tokens: the opening of the prompt and the document. page_ends: how many of
+    them lie before the end of each page. position: tokens read so far.
+    """
+
+    document: Document
+    tokens: list[int]
+    page_ends: list[int]
+    cache: list[EdgeCache]
+    position: int = 0
+    seconds: float = 0.0
+
+    @property
+    def pages_read(self) -> int:
+        """Pages read to their end."""
+        return bisect_right(self.page_ends, self.position)
+
+    @property
+    def complete(self) -> bool:
+        return self.position == len(self.tokens)
+
+    @property
+    def long(self) -> bool:
+        """Too long for the base path: read into the fixed-size memory."""
+        return self.cache[0].capacity < len(self.tokens)
+
+
+class Engine:
+    """A base model with its memory, and the thread that owns it.
+
+    Args:
+        model: hub id or local folder; None is the starter model.
+        adapter: folder of trained gates; None takes those shipped for the model.
+        on_progress: told what is being prepared and how far, 0 to 1.
+
+    Raises:
+        StarterModelError, UnsupportedModel, AdapterError: see `models.load`.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        adapter: str | None = None,
+        on_progress: Callable[[str, float], None] | None = None,
+    ):
+        self._thread = MLXThread()
+        self.name = Path(model).name if model else NAME
+        path = model or str(starter_model(on_progress))
+        if on_progress:
+            on_progress(f"Loading {self.name}", 1.0)
+        self._model, self._tokenizer = self._run(lambda: load(path, adapter))
+        self._turns = Turns.of(self._tokenizer)
+        # Document tokens that the base path takes, beside questions and answers.
+        self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS
+
+    def close(self) -> None:
+        """End the thread, after the step it is at."""
+        self._thread.shutdown()
+
+    # -- reading ----------------------------------------------------------------
+
+    def open(self, document: Document) -> DocumentMemory:
+        """A memory for the document that has read nothing yet.
+
+        A document that fits the base path is read exactly, a longer one into
+        the fixed-size memory from its first token.
+        """
+        return self._run(lambda: self._open(document))
+
+    def ingest(self, memory: DocumentMemory, cancel: Event | None = None) -> Iterator[Stats]:
+        """Read on from where the memory stands, yielding after every segment.
+
+        Ends early once `cancel` is set; reading can go on later, nothing is lost.
+        """
+        return self._stepwise(self._ingest(memory, cancel))
+
+    def _open(self, document: Document) -> DocumentMemory:
+        tokens, page_ends = self._encode(self._turns.opening), []
+        for page in document.pages:
+            tokens += self._encode(page.text + "\n\n") if page.text else []
+            page_ends.append(len(tokens))
+        cache = choose_cache(self._model, len(tokens) + ANSWER_TOKENS)
+        return DocumentMemory(document, tokens, page_ends, cache)
+
+    def _ingest(self, memory: DocumentMemory, cancel: Event | None) -> Iterator[Stats]:
+        mx.reset_peak_memory()
+        while not memory.complete and not (cancel and cancel.is_set()):
+            started = time.perf_counter()
+            self._read_segment(memory)
+            memory.seconds += time.perf_counter() - started
+            yield self._stats(memory)
+
+    def _read_segment(self, memory: DocumentMemory) -> None:
+        segment, room = memory.cache[0].layout.segment, memory.cache[0].room()
+        # Up to the next fold, so that no segment is split.
+        stop = memory.position + (min(segment, room) if room > 0 else segment)
+        tokens = memory.tokens[memory.position : stop]
+        self._model.model(mx.array(tokens)[None], cache=memory.cache)
+        # Evaluated now: a lazy graph over many segments would hold all of them.
+        mx.eval([layer.state for layer in memory.cache])
+        mx.clear_cache()
+        memory.position += len(tokens)
+
+    def _stats(self, memory: DocumentMemory) -> Stats:
+        return Stats(
+            pages=memory.pages_read,
+            pages_total=len(memory.page_ends),
+            tokens=memory.position,
+            tokens_total=len(memory.tokens),
+            seconds=memory.seconds,
+            state_bytes=state_bytes(memory.cache),
+            active_bytes=mx.get_active_memory(),
+            peak_bytes=mx.get_peak_memory(),
+            full_cache_bytes=memory.position * kv_bytes_per_token(self._model),
+        )
+
+    # -- answering --------------------------------------------------------------
+
+    def generate(
+        self,
+        texts: list[str],
+        memory: DocumentMemory | None = None,
+        max_tokens: int = 256,
+        cancel: Event | None = None,
+    ) -> Iterator[str]:
+        """Answer from a fork of the memory, yielding the whole answer so far.
+
+        Args:
+            texts: user and assistant texts in turn, the last one the user's.
+            memory: what was read before the first text; None for nothing.
+            cancel: ends the answer after the next token once set.
+        """
+        return self._stepwise(self._generate(texts, memory, max_tokens, cancel))
+
+    def _generate(
+        self, texts: list[str], memory: DocumentMemory | None, max_tokens: int, cancel: Event | None
+    ) -> Iterator[str]:
+        prompt = self._encode(self._conversation(texts, opened=memory is not None))
+        responses = stream_generate(
+            self._model, self._tokenizer, prompt, max_tokens,
+            prompt_cache=[layer.fork() for layer in memory.cache] if memory else None,
+            logits_processors=make_logits_processors(
+                repetition_penalty=REPETITION_PENALTY, repetition_context_size=REPETITION_CONTEXT
+            ),
+        )  # fmt: skip
+        answer = ""
+        for response in responses:
+            if cancel and cancel.is_set():
+                return
+            answer += response.text
+            yield answer
+
+    def _conversation(self, texts: list[str], opened: bool) -> str:
+        turns = self._turns
+        text = "" if opened else turns.opening
+        for number, piece in enumerate(texts):
+            text += piece + (turns.question if number % 2 else turns.answer)
+        return text
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        return len(self._encode(text))
+
+    def _encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    # -- the thread ---------------------------------------------------------------
+
+    def _run(self, work: Callable[[], T]) -> T:
+        return self._thread.submit(work).result()
+
+    def _stepwise(self, steps: Iterator[T]) -> Iterator[T]:
+        """Take each step on the engine's thread, closing included."""
+        try:
+            while (item := self._run(lambda: next(steps, _END))) is not _END:
+                yield item
+        finally:
+            self._run(steps.close)

@@ -1,0 +1,237 @@
+"""Summaries of a document, four ways, each ending with a receipt of what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from threading import Event
+
+from .documents import Document, DocumentError, Page
+from .engine import DocumentMemory, Engine, Stats
+from .events import Draft, Finished, Reading, Receipt, RunEvent
+
+QUESTION = (
+    "Write a summary of this document in one or two paragraphs: what it is about, "
+    "its main points in order, and how it ends."
+)
+REVISION = (
+    "This is your summary of the document so far:\n\n{draft}\n\n"
+    "You have now read further. Write the summary anew: keep what matters of it, add the main "
+    "points of the later part, in one or two paragraphs."
+)
+SECTION = "Summarize this part of a longer document in three sentences."
+UNION = (
+    "These are summaries of the parts of one document, in order. Write one summary of the whole "
+    "document in one or two paragraphs."
+)
+
+# The rolling summary is revised each time this share of the document has been read.
+MILESTONES = (0.05, 0.25, 0.5, 0.75)
+# A part for map-reduce: small models answer best well inside their context.
+PART_TOKENS, PART_ANSWER_TOKENS = 3000, 96
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to summarise, described for people, and the function that does it."""
+
+    name: str
+    label: str
+    description: str
+    run: Callable[[_Run], Iterator[RunEvent]] = field(repr=False)
+
+
+def summarize(
+    engine: Engine,
+    document: Document,
+    strategy: str = "rolling",
+    cancel: Event | None = None,
+    max_tokens: int = 256,
+) -> Iterator[RunEvent]:
+    """Read a document and summarise it.
+
+    Args:
+        strategy: a key of STRATEGIES.
+        cancel: once set, the run ends within one segment; `Finished` still comes,
+            with a receipt that says so and the memory of what was read.
+        max_tokens: length of a summary at most.
+
+    Raises:
+        DocumentError: no page of the document has text.
+    """
+    if len(document.pages_without_text) == len(document.pages):
+        raise DocumentError(
+            f"{document.name} has no text on any of its {len(document.pages)} pages; it is probably a "
+            "scan. Run it through text recognition (OCR) first."
+        )
+    yield from STRATEGIES[strategy].run(_Run(engine, document, strategy, cancel or Event(), max_tokens))
+
+
+@dataclass
+class _Run:
+    """One summary in the making: what has been read of the document, and the draft so far.
+
+    pages, tokens, seconds: of parts read and put away before the present one.
+    """
+
+    engine: Engine
+    document: Document
+    strategy: str
+    cancel: Event
+    max_tokens: int
+    pages: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    stats: Stats | None = None
+    draft: str = ""
+
+    def __post_init__(self) -> None:
+        self.total = sum(self.engine.count(page.text) for page in self.document.pages)
+
+    def read(self, memory: DocumentMemory) -> Iterator[Reading]:
+        """Read a memory's document, or part of the whole, to its end."""
+        for stats in self.engine.ingest(memory, self.cancel):
+            self.stats = replace(
+                stats,
+                pages=self.pages + stats.pages,
+                pages_total=len(self.document.pages),
+                tokens=self.tokens + stats.tokens,
+                tokens_total=max(self.total, self.tokens + stats.tokens),
+                seconds=self.seconds + stats.seconds,
+                full_cache_bytes=stats.full_cache_bytes // stats.tokens * (self.tokens + stats.tokens),
+            )
+            yield Reading(self.stats)
+
+    def put_away(self) -> None:
+        """Count what was read so far as behind the parts to come."""
+        self.pages, self.tokens, self.seconds = self.stats.pages, self.stats.tokens, self.stats.seconds
+
+    def write(self, question: str, memory: DocumentMemory, final: bool) -> Iterator[Draft]:
+        """Stream a draft of the summary; one cut short by Stop does not replace a whole one."""
+        text, page = "", self.stats.pages
+        for text in self.engine.generate([question], memory, self.max_tokens, self.cancel):
+            yield Draft(text.strip(), page, final)
+        if not self.cancel.is_set() or not self.draft:
+            self.draft = text.strip()
+
+    def answer(self, question: str, memory: DocumentMemory) -> str:
+        """A short answer that is not shown; empty if stopped before its first word."""
+        text = ""
+        for text in self.engine.generate([question], memory, PART_ANSWER_TOKENS, self.cancel):
+            pass
+        return text.strip()
+
+    def finish(self, memory: DocumentMemory | None) -> Finished:
+        receipt = Receipt(
+            document=self.document.name,
+            pages=len(self.document.pages),
+            pages_read=self.stats.pages if self.stats else 0,
+            pages_without_text=self.document.pages_without_text,
+            tokens=self.stats.tokens_total if self.stats else self.total,
+            tokens_read=self.stats.tokens if self.stats else 0,
+            seconds=self.stats.seconds if self.stats else 0.0,
+            model=self.engine.name,
+            strategy=self.strategy,
+            stopped=self.cancel.is_set(),
+            state_bytes=self.stats.state_bytes if self.stats else 0,
+            peak_bytes=self.stats.peak_bytes if self.stats else 0,
+        )
+        return Finished(self.draft, receipt, memory if memory and memory.position else None)
+
+
+def _rolling(run: _Run) -> Iterator[RunEvent]:
+    """Revise the summary while the reading goes on, from the memory and the last draft."""
+    memory = run.engine.open(run.document)
+    milestones = [share * len(memory.tokens) for share in MILESTONES] if memory.long else []
+    for event in run.read(memory):
+        yield event
+        if milestones and memory.position >= milestones[0]:
+            milestones.pop(0)
+            yield from run.write(_revision(run.draft), memory, final=False)
+    if not run.cancel.is_set():
+        yield from run.write(_revision(run.draft), memory, final=True)
+    yield run.finish(memory)
+
+
+def _one_shot(run: _Run) -> Iterator[RunEvent]:
+    """Read everything, then ask the memory once."""
+    memory = run.engine.open(run.document)
+    yield from run.read(memory)
+    if not run.cancel.is_set():
+        yield from run.write(QUESTION, memory, final=True)
+    yield run.finish(memory)
+
+
+def _map_reduce(run: _Run) -> Iterator[RunEvent]:
+    """Summarise every part exactly, then the summaries; the chat knows the summaries alone."""
+    pages, memory = [], None
+    for part in parts(run.document, run.engine.count, PART_TOKENS):
+        memory = run.engine.open(part)
+        yield from run.read(memory)
+        pages.append(Page(part.pages[0].number, run.answer(SECTION, memory)))
+        run.put_away()
+        if run.cancel.is_set():
+            break
+        yield Draft("\n\n".join(page.text for page in pages), run.stats.pages, final=False)
+    summaries = replace(run.document, pages=tuple(pages))
+    while not run.cancel.is_set() and len(batches := list(parts(summaries, run.engine.count, PART_TOKENS))) > 1:
+        summaries = replace(summaries, pages=tuple(_condense(run, batch) for batch in batches))
+    memory = run.engine.open(summaries)
+    for _ in run.engine.ingest(memory):
+        pass
+    if not run.cancel.is_set():
+        yield from run.write(UNION, memory, final=True)
+    yield run.finish(memory)
+
+
+def _condense(run: _Run, batch: Document) -> Page:
+    memory = run.engine.open(batch)
+    for _ in run.engine.ingest(memory, run.cancel):
+        pass
+    return Page(batch.pages[0].number, run.answer(SECTION, memory))
+
+
+def _truncate(run: _Run) -> Iterator[RunEvent]:
+    """Read only what fits the base model's context; the receipt says how little that is."""
+    memory = run.engine.open(next(parts(run.document, run.engine.count, run.engine.exact_tokens)))
+    yield from run.read(memory)
+    if not run.cancel.is_set():
+        yield from run.write(QUESTION, memory, final=True)
+    yield run.finish(memory)
+
+
+def parts(document: Document, count: Callable[[str], int], size: int) -> Iterator[Document]:
+    """Consecutive pages of at most `size` tokens together, and at least one page each."""
+    pages, tokens = [], 0
+    for page in document.pages:
+        length = count(page.text)
+        if pages and tokens + length > size:
+            yield replace(document, pages=tuple(pages))
+            pages, tokens = [], 0
+        pages.append(page)
+        tokens += length
+    yield replace(document, pages=tuple(pages))
+
+
+def _revision(draft: str) -> str:
+    return REVISION.format(draft=draft) if draft else QUESTION
+
+
+STRATEGIES: dict[str, Strategy] = {
+    strategy.name: strategy
+    for strategy in (
+        Strategy(
+            "rolling", "Rolling", "A first draft early on, revised as the reading goes on.", _rolling
+        ),
+        Strategy("one-shot", "One-shot", "Read everything, then summarise once from memory.", _one_shot),
+        Strategy(
+            "map-reduce",
+            "Part by part",
+            "Summarise each part exactly, then the summaries. The chat knows the summaries alone.",
+            _map_reduce,
+        ),
+        Strategy(
+            "truncate", "Beginning only", "Read only what fits the model at once, exactly.", _truncate
+        ),
+    )
+}

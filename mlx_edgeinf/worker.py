@@ -1,0 +1,56 @@
+"""The thread that owns everything MLX."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from queue import SimpleQueue
+from threading import Thread
+
+import mlx.core as mx
+
+
+class MLXThread(Executor):
+    """An executor of one thread that gives MLX's streams back before it ends.
+
+    A ThreadPoolExecutor's thread ends with its streams alive, and then the
+    process now and then aborts on its way out ("terminate called without an
+    active exception").
+    """
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue = SimpleQueue()
+        self._closed = False
+        self._thread = Thread(target=self._work, name="mlx", daemon=True)
+        self._thread.start()
+        atexit.register(self.shutdown)
+
+    def submit(self, work: Callable, /, *args, **kwargs) -> Future:
+        """Queue a call; jobs run one after another in the order they came.
+
+        Raises:
+            RuntimeError: the thread was shut down.
+        """
+        if self._closed:
+            raise RuntimeError("This engine is closed.")
+        future: Future = Future()
+        self._jobs.put((future, lambda: work(*args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Finish the jobs that are queued, then end."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+        if wait:
+            self._thread.join()
+
+    def _work(self) -> None:
+        while job := self._jobs.get():
+            future, call = job
+            try:
+                future.set_result(call())
+            except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+                future.set_exception(error)
+        mx.clear_streams()
