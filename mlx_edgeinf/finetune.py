@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import time
@@ -22,29 +23,44 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_unflatten
 
-from .adapter import AdapterConfig, AdapterError, replace_text, save_adapter, save_arrays
+from .adapter import (
+    AdapterConfig,
+    AdapterError,
+    load_weights,
+    read_config,
+    replace_text,
+    save_adapter,
+    save_arrays,
+)
 from .attention import UnsupportedModel
+from .card import write_card
 from .corpus import CorpusError, excerpts, read_corpus, split
-from .models import equip, load_base, load_weights, parameter_budget, read_config, untrained_config
+from .models import equip, load_base, parameter_budget, untrained_config
 from .training import TrainingDiverged, excerpt_gradients, make_optimizer, update, validation_loss
 
-OPTIMIZER, PROGRESS = "optimizer.safetensors", "training.json"
+OPTIMIZER, PROGRESS, CARD = "optimizer.safetensors", "training.json", "README.md"
 
 
 @dataclass
 class Progress:
     """What a training run has done so far; saved beside the adapter, so that a run resumes.
 
-    seconds: spent training. losses, validation: (iteration, nats per token).
+    command, data, documents, length: what it was asked to do. seconds: spent
+    training. losses, validation: (iteration, nats per token). earlier: the runs
+    that made the gates this one started from.
     """
 
+    command: str
+    data: str
+    documents: int
+    length: int
     iteration: int = 0
     seconds: float = 0.0
     tokens: int = 0
     peak_bytes: int = 0
     losses: list[tuple[int, float]] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
-    settings: list[dict] = field(default_factory=list)
+    earlier: list[dict] = field(default_factory=list)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,8 +90,7 @@ def train(args: argparse.Namespace) -> None:
 
     optimizer = make_optimizer(args.learning_rate, args.iters)
     optimizer.init(model.trainable_parameters())
-    progress = _resume(model, optimizer, folder, config)
-    progress.settings.append({k: v for k, v in vars(args).items() if k != "data"})
+    progress = _resume(model, optimizer, folder, config) or _begin(args, len(training), start)
     examples = list(islice(excerpts(held_out, tokenizer, args.max_seq_length, 0), args.val_batches))
     stream = excerpts(training, tokenizer, args.max_seq_length, args.seed)
     remaining = islice(stream, progress.iteration, args.iters)
@@ -120,6 +135,21 @@ def _step(
         )
 
 
+def _begin(args: argparse.Namespace, documents: int, start: Path | None) -> Progress:
+    """The record of a new run; names of folders only, so that no path of this machine is kept."""
+    names = [Path(folder).name for folder in args.data]
+    command = (
+        f"--model {Path(args.model).name if args.model else 'starter'} --data {' '.join(names)} --train "
+        f"--iters {args.iters} --learning-rate {args.learning_rate} "
+        f"--max-seq-length {args.max_seq_length} --seed {args.seed}"
+    )
+    earlier = []
+    if start and (start / PROGRESS).is_file():
+        before = json.loads((start / PROGRESS).read_text(encoding="utf-8"))
+        earlier = [*before.pop("earlier"), before]
+    return Progress(command, ", ".join(names), documents, args.max_seq_length, earlier=earlier)
+
+
 def _config(args: argparse.Namespace, model: nn.Module) -> AdapterConfig:
     sizes = {k: getattr(args, k) for k in ("kind", "features", "sinks", "window", "segment")}
     return untrained_config(model, args.model or "SmolLM2-135M-Instruct", **sizes)
@@ -135,26 +165,29 @@ def _save(
 ) -> None:
     save_adapter(model, config, folder)
     save_arrays(folder / OPTIMIZER, dict(tree_flatten(optimizer.state)))
-    machine = f"{platform.system()} {platform.machine()}, {mx.default_device()}"
-    replace_text(folder / PROGRESS, json.dumps({**asdict(progress), "machine": machine}, indent=1))
+    record = asdict(progress)
+    replace_text(folder / PROGRESS, json.dumps(record) + "\n")
+    device = "Metal" if mx.metal.is_available() else f"{os.cpu_count()} CPU cores"
+    machine = f"{platform.system()} {platform.machine()}, {device}"
+    runs = [*record["earlier"], record]
+    replace_text(folder / CARD, write_card(config, parameter_budget(model), runs, machine))
 
 
 def _resume(
     model: nn.Module, optimizer: optim.Optimizer, folder: Path, config: AdapterConfig
-) -> Progress:
+) -> Progress | None:
     """Continue from the checkpoint in the folder, if there is one for the same configuration.
 
     Raises:
         AdapterError: the folder holds gates of another configuration, which would be overwritten.
     """
     if not (folder / PROGRESS).is_file():
-        return Progress()
+        return None
     if read_config(folder) != config:
         raise AdapterError(
             f"{folder} holds gates of another configuration. Choose another --adapter-path."
         )
     fields = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-    fields.pop("machine")
     load_weights(model, config, folder)
     optimizer.state = tree_unflatten(list(mx.load(str(folder / OPTIMIZER)).items()))
     return Progress(**fields)

@@ -151,33 +151,30 @@ class CentroidMemory(Memory):
         keys, values = keys.astype(mx.float32), values.astype(mx.float32)
         counts = mx.concatenate([state["z"], mx.ones(keys.shape[:3])], axis=2)[..., None]
         points = mx.concatenate([state["centres"], keys], axis=2)
-        centres, nearest = self._cluster(state, keys, points, counts)
         sums = mx.concatenate([state["M"], values], axis=2)
-        payload = mx.concatenate([points * counts, sums, counts], axis=-1)
-        folded = nearest.swapaxes(-1, -2) @ payload
-        d, z = keys.shape[-1], folded[..., -1]
-        centres = folded[..., :d] / mx.maximum(z, 1)[..., None]
-        return {"M": folded[..., d : 2 * d], "z": z, "centres": centres}
+        nearest = self._cluster(state, keys, points, counts)
+        centres, z = _centres(nearest, points, counts)
+        return {"M": nearest @ sums, "z": z[..., 0], "centres": centres}
 
-    def _cluster(
-        self, state: State, keys: mx.array, points: mx.array, counts: mx.array
-    ) -> tuple[mx.array, mx.array]:
-        """Lloyd's algorithm from the present centres; empty ones start at new keys.
+    def _cluster(self, state: State, keys: mx.array, points: mx.array, counts: mx.array) -> mx.array:
+        """Lloyd's algorithm from the present centres; those still empty start at new keys.
 
-        Returns centres (B, G, m, d) and one-hot assignments (B, G, m + T, m).
+        points (B, G, m + T, d) with counts (B, G, m + T, 1) -> one-hot (B, G, m, m + T).
         """
-        spread = mx.minimum(state["z"].sum(axis=-1), self._heads.farthest) + keys.shape[2]
-        rotation = self._heads.rotation
-        metric = rotation.expand(rotation.attenuation(spread))[:, :, None]
+        metric = self._metric(state, keys.shape[2])
         seeds = keys[:, :, mx.arange(self.features) * keys.shape[2] // self.features]
         centres = mx.where(state["z"][..., None] > 0, state["centres"], seeds)
         measured = points * metric
         for _ in range(self.lloyd_steps):
-            nearest = _nearest(measured, centres * metric)
-            weighted = nearest.swapaxes(-1, -2) @ (mx.concatenate([points, mx.ones_like(counts)], -1) * counts)
-            filled = weighted[..., -1:] > 0
-            centres = mx.where(filled, weighted[..., :-1] / mx.maximum(weighted[..., -1:], 1), centres)
-        return centres, _nearest(measured, centres * metric)
+            means, total = _centres(_nearest(measured, centres * metric), points, counts)
+            centres = mx.where(total > 0, means, centres)
+        return _nearest(measured, centres * metric)
+
+    def _metric(self, state: State, new: int) -> mx.array:
+        """(B, G, 1, d): what the expected rotation will leave of each component."""
+        spread = mx.minimum(state["z"].sum(axis=-1), self._heads.farthest) + new
+        rotation = self._heads.rotation
+        return rotation.expand(rotation.attenuation(spread))[:, :, None]
 
     def log_query_features(self, state: State, queries: mx.array) -> mx.array:
         centres = self._expected(state) * self._heads.scale
@@ -198,10 +195,16 @@ def _both_signs(x: mx.array) -> mx.array:
 
 
 def _nearest(points: mx.array, centres: mx.array) -> mx.array:
-    """One-hot (B, G, n, m) of the centre nearest to each point, by squared distance."""
+    """One-hot (B, G, m, n): which centre is nearest to each of n points, by squared distance."""
     closeness = points @ centres.swapaxes(-1, -2) - 0.5 * mx.square(centres).sum(-1)[:, :, None]
-    best = mx.argmax(closeness, axis=-1, keepdims=True)
-    return (best == mx.arange(centres.shape[2])).astype(mx.float32)
+    best = mx.argmax(closeness, axis=-1)
+    return (best[:, :, None] == mx.arange(centres.shape[2])[:, None]).astype(mx.float32)
+
+
+def _centres(nearest: mx.array, points: mx.array, counts: mx.array) -> tuple[mx.array, mx.array]:
+    """Weighted means (B, G, m, d) of the points at each centre, and their total counts (B, G, m, 1)."""
+    total = nearest @ counts
+    return nearest @ (points * counts) / mx.maximum(total, 1), total
 
 
 KINDS: dict[str, type[Memory]] = {

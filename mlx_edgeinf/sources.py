@@ -59,21 +59,22 @@ def attend(queries: mx.array, keys: mx.array, values: mx.array, scale: float) ->
 def _attend_block(queries: mx.array, keys: mx.array, values: mx.array, scale: float) -> Source:
     """The queries of one block against all keys up to the block's last query."""
     length, total = queries.shape[2], keys.shape[2]
-    scores = grouped(queries * scale, keys.shape[1]) @ keys.swapaxes(-1, -2)
+    # float32 scores: half precision would round one of 50 to a multiple of 0.03, bfloat16 of 0.25.
+    queries, keys = queries.astype(mx.float32) * scale, keys.astype(mx.float32)
+    scores = grouped(queries, keys.shape[1]) @ keys.swapaxes(-1, -2)
     if length > 1:
         future = mx.arange(total) > mx.arange(total - length, total)[:, None]
-        mask = mx.where(future, -mx.inf, 0.0).astype(scores.dtype)
+        mask = mx.where(future, -mx.inf, 0.0)
         scores = (scores.reshape(*scores.shape[:2], -1, length, total) + mask).reshape(scores.shape)
     return weigh(scores, values, queries.shape)
 
 
 def weigh(scores: mx.array, values: mx.array, shape: tuple[int, ...]) -> Source:
-    """Softmax of scores (B, G, r * L, N) over values (B, G, N, d) -> Source of `shape` (B, H, L, d).
+    """Softmax of float32 scores (B, G, r * L, N) over values (B, G, N, d) -> Source of `shape` (B, H, L, d).
 
     One exponential serves both the softmax and the mass; the division comes
     after the product with the values, on d instead of N numbers per query.
     """
-    scores = scores.astype(mx.float32)
     top = mx.stop_gradient(mx.max(scores, axis=-1, keepdims=True))
     weights = exp(scores - top)
     total = mx.sum(weights, axis=-1, keepdims=True)

@@ -40,7 +40,7 @@ def without_furniture(sheets: Sequence[Sequence[Line]]) -> list[list[Line]]:
     pages = [rows_of(sheet) for sheet in sheets]
     sizes = [median(line.height for line in sheet) if sheet else 0.0 for sheet in sheets]
     above = furniture([rows[:EDGE_ROWS] for rows in pages], sizes)
-    below = furniture([rows[EDGE_ROWS:][: -EDGE_ROWS - 1 : -1] for rows in pages], sizes)
+    below = furniture([rows[: -EDGE_ROWS - 1 : -1] for rows in pages], sizes)
     return [
         [line for line in sheet if line not in out]
         for sheet, out in zip(sheets, map(set.union, above, below))

@@ -31,11 +31,14 @@ def read_pdf(
     reading. Raises `PasswordRequired`, or `DocumentError` where no page can be read.
     """
     sheets: list[Sheet | None] = []
+    characters = 0
     for _ in range(MOST_PROCESSES):
         with PdfProcess(path, password, len(sheets)) as process:
             total = page_count(process, path.name, password)
             for sheet in next_sheets(process, total - len(sheets)):
                 sheets.append(sheet)
+                characters += sum(len(line.text) for line in sheet or ())
+                check_length(characters, path.name)
                 on_page(len(sheets), total)
         if len(sheets) == total:
             return whole(sheets, path.name)
@@ -70,6 +73,15 @@ def refusal(name: str, code: int, password: str | None) -> DocumentError:
             f"{name} is encrypted in a way that cannot be opened here: choose a copy without it."
         )
     return DocumentError(f"{name} is damaged or is not a PDF: {REPAIR}.")
+
+
+def check_length(characters: int, name: str) -> None:
+    """Refuse a document that would fill our own memory."""
+    if characters > MOST_CHARACTERS:
+        raise DocumentError(
+            f"{name} has more than the {MOST_CHARACTERS:,} characters that can be read at once: "
+            "choose a part of it."
+        )
 
 
 def next_sheets(process: PdfProcess, count: int) -> Iterator[Sheet | None]:

@@ -68,7 +68,6 @@ def serve(
     Raises:
         OSError: the port is taken.
     """
-    room = files("mlx_edgeinf.ui")
     _, url, _ = page.launch(
         server_name=HOST,
         server_port=port,
@@ -84,7 +83,13 @@ def serve(
         max_file_size=LARGEST_UPLOAD,
         app_kwargs={"middleware": [Middleware(PrivacyHeaders)]},
         theme=gr.themes.Base(),
-        css=room.joinpath("style.css").read_text("utf-8"),
-        head=f"<script>{room.joinpath('page.js').read_text('utf-8')}</script>",
+        head=_head(),
     )
     return url
+
+
+def _head() -> str:
+    """Style and script as they are: Gradio's own `css` rewrites selectors and breaks some."""
+    room = files("mlx_edgeinf.ui")
+    style, script = (room.joinpath(name).read_text("utf-8") for name in ("style.css", "page.js"))
+    return f"<style>{style}</style><script>{script}</script>"

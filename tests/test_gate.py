@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import reference
+from mlx.utils import tree_flatten
+from tiny import LAYOUT, MODELS, llama_model, with_memory
+
+from mlx_edgeinf.attention import retrofit
+from mlx_edgeinf.gate import MemoryGate
+from mlx_edgeinf.memory import KINDS, Heads
+from mlx_edgeinf.models import parameter_budget
+from mlx_edgeinf.rotation import Rotation
+from mlx_edgeinf.sources import Source, attend, mix
+
+B, H, G, D, L = 2, 4, 2, 8, 5
+HEADS = Heads(H, G, D, D**-0.5, Rotation(mx.zeros(D // 2), False), nearest=12.0, farthest=100)
+
+
+def normal(seed: int, *shape: int) -> mx.array:
+    return mx.random.normal(shape, key=mx.random.key(seed))
+
+
+@pytest.fixture
+def queries() -> mx.array:
+    return normal(0, B, H, L, D)
+
+
+@pytest.fixture
+def local(queries) -> Source:
+    return attend(queries, normal(1, B, G, 9, D), normal(2, B, G, 9, D), HEADS.scale)
+
+
+def filled(gate: MemoryGate) -> dict:
+    return gate.memory.write(gate.memory.empty(B), normal(3, B, G, 12, D), normal(4, B, G, 12, D))
+
+
+def test_the_untrained_gate_of_calibrated_memory_is_the_mass_ratio(queries, local):
+    gate = MemoryGate(HEADS, "centroids", 6)
+    state = filled(gate)
+    mixed = mix([local, gate.memory.read(state, queries)])
+    assert mx.allclose(gate(queries, state, local), mixed.output, atol=1e-5)
+
+
+def test_one_centre_per_token_without_positions_completes_exact_attention(queries):
+    """Twelve tokens in memory and nine beside it answer like twenty-one."""
+    keys, values = normal(1, B, G, 21, D), normal(2, B, G, 21, D)
+    gate = MemoryGate(HEADS, "centroids", 12)
+    state = gate.memory.write(gate.memory.empty(B), keys[:, :, :12], values[:, :, :12])
+    output = gate(queries, state, attend(queries, keys[:, :, 12:], values[:, :, 12:], HEADS.scale))
+    assert mx.allclose(output, attend(queries, keys, values, HEADS.scale).output, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_trained_gate_agrees_with_float64(kind, queries, local):
+    gate = MemoryGate(HEADS, kind, 6)
+    gate.mass, gate.bias, gate.query = 1 + 0.3 * normal(5, H), normal(6, H), 0.3 * normal(7, H, D)
+    state = filled(gate)
+    output, memory = gate(queries, state, local), gate.memory.read(state, queries)
+    for b, h, i in np.ndindex(B, H, L):
+        one = reference.Gate(gate.mass[h].item(), gate.bias[h].item(), np.array(gate.query[h]))
+        answers = [
+            (np.array(source.output[b, h, i], dtype=float), source.log_mass[b, h, i].item())
+            for source in (memory, local)
+        ]
+        assert np.allclose(output[b, h, i], one.mix(np.array(queries[b, h, i]), *answers), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_memory_leaves_the_local_answer_untouched(kind, queries, local):
+    gate = MemoryGate(HEADS, kind, 6)
+    assert mx.array_equal(gate(queries, gate.memory.empty(B), local), local.output)
+
+
+@pytest.mark.parametrize("kind, opened", [("linear", 0.02), ("exponential", 0.02), ("centroids", 0.2)])
+def test_only_calibrated_memory_is_let_in_before_training(kind, opened, queries, local):
+    gate = MemoryGate(HEADS, kind, 6)
+    opening = gate.opening(queries, gate.memory.read(filled(gate), queries), local)
+    assert (mx.mean(opening).item() > opened) == (kind == "centroids")
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_only_the_gates_can_be_trained(make):
+    model = with_memory(make())
+    trainable = [path for path, _ in tree_flatten(model.trainable_parameters())]
+    assert trainable and all(".self_attn.memory_gate." in path for path in trainable)
+
+
+def test_nothing_can_be_trained_until_the_gates_are_unfrozen():
+    model = retrofit(llama_model(), LAYOUT, "centroids", 4, 0)
+    assert [path for path, _ in tree_flatten(model.trainable_parameters()) if "gate" not in path] == []
+
+
+def test_the_budget_is_the_gates_share_of_the_base_model():
+    base = sum(p.size for _, p in tree_flatten(llama_model().parameters()))
+    per_layer = H + H + H * D + G * D // 2
+    assert parameter_budget(with_memory(llama_model())) == pytest.approx(2 * per_layer / base)

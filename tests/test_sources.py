@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import reference
+
+from mlx_edgeinf.sources import QUERY_BLOCK, Source, attend, grouped, mix, weigh
+
+B, H, G, D, SCALE = 2, 4, 2, 8, 8**-0.5
+
+
+def normal(seed: int, *shape: int) -> mx.array:
+    return mx.random.normal(shape, key=mx.random.key(seed))
+
+
+def exact(q: mx.array, k: mx.array, v: mx.array) -> tuple[np.ndarray, np.ndarray]:
+    """Causal attention of the last L tokens, in float64."""
+    q, k, v = (np.array(x, dtype=np.float64) for x in (q, k, v))
+    past = k.shape[2] - q.shape[2]
+    outputs, masses = np.zeros(q.shape), np.zeros(q.shape[:3])
+    for b, h, i in np.ndindex(*masses.shape):
+        g, seen = h * G // H, past + i + 1
+        outputs[b, h, i], masses[b, h, i] = reference.attend(
+            q[b, h, i], k[b, g, :seen], v[b, g, :seen], SCALE
+        )
+    return outputs, masses
+
+
+@pytest.mark.parametrize(
+    "length, total", [(1, 1), (1, 20), (5, 5), (5, 20), (QUERY_BLOCK, 140), (2 * QUERY_BLOCK + 3, 300)]
+)
+def test_attention_and_its_mass_are_exact_and_causal(length, total):
+    q, k, v = normal(0, B, H, length, D), normal(1, B, G, total, D), normal(2, B, G, total, D)
+    output, log_mass = attend(q, k, v, SCALE)
+    expected = exact(q, k, v)
+    assert np.allclose(output, expected[0], atol=2e-5)
+    assert np.allclose(log_mass, expected[1], atol=2e-5)
+
+
+def test_large_scores_do_not_overflow():
+    q, k, v = 100 * normal(0, 1, H, 4, D), 100 * normal(1, 1, G, 9, D), normal(2, 1, G, 9, D)
+    assert all(np.all(np.isfinite(np.array(x))) for x in attend(q, k, v, SCALE))
+
+
+def test_exact_sources_mixed_are_exact_attention_over_their_union():
+    """Three sets of keys that everyone may see, and the causal one, answer apart and are mixed."""
+    q, k, v = normal(0, B, H, 6, D), normal(1, B, G, 40, D), normal(2, B, G, 40, D)
+    sets = [slice(0, 4), slice(4, 29), slice(29, 30)]
+    scores = [grouped(q * SCALE, G) @ k[:, :, part].swapaxes(-1, -2) for part in sets]
+    sources = [weigh(s, v[:, :, part], q.shape) for s, part in zip(scores, sets)]
+    local = attend(q, k[:, :, 30:], v[:, :, 30:], SCALE)
+    output, log_mass = mix([*sources, local])
+    expected = exact(q, k, v)
+    assert np.allclose(output, expected[0], atol=2e-5)
+    assert np.allclose(log_mass, expected[1], atol=2e-5)
+
+
+def test_mixing_one_source_changes_nothing():
+    source = attend(normal(0, B, H, 3, D), normal(1, B, G, 9, D), normal(2, B, G, 9, D), SCALE)
+    mixed = mix([source])
+    assert mx.array_equal(mixed.output, source.output)
+    assert mx.allclose(mixed.log_mass, source.log_mass)
+
+
+def test_a_source_without_mass_has_no_say():
+    source = attend(normal(0, B, H, 3, D), normal(1, B, G, 9, D), normal(2, B, G, 9, D), SCALE)
+    nothing = Source(1e6 * mx.ones(source.output.shape), mx.full(source.log_mass.shape, -mx.inf))
+    assert mx.allclose(mix([nothing, source]).output, source.output, atol=1e-6)
+
+
+def test_gradients_are_those_of_plain_attention():
+    q, k, v = normal(0, 1, H, 5, D), normal(1, 1, G, 9, D), normal(2, 1, G, 9, D)
+    weight = normal(3, 1, H, 5, D)
+
+    def ours(q, k, v):
+        output, log_mass = attend(q, k, v, SCALE)
+        return (weight * output).sum() + log_mass.sum()
+
+    def plain(q, k, v):
+        k, v = mx.repeat(k, H // G, axis=1), mx.repeat(v, H // G, axis=1)
+        future = mx.arange(9) > mx.arange(4, 9)[:, None]
+        scores = mx.where(future, -1e9, SCALE * q @ k.swapaxes(-1, -2))
+        return (weight * (mx.softmax(scores, axis=-1) @ v)).sum() + mx.logsumexp(scores, axis=-1).sum()
+
+    for a, b in zip(mx.grad(ours, (0, 1, 2))(q, k, v), mx.grad(plain, (0, 1, 2))(q, k, v)):
+        assert mx.allclose(a, b, atol=1e-4)
+
+
+def test_half_precision_keeps_its_mass_in_float32():
+    half = [normal(s, 1, h, 5, D).astype(mx.bfloat16) for s, h in enumerate((H, G, G))]
+    output, log_mass = attend(*half, SCALE)
+    assert (output.dtype, log_mass.dtype) == (mx.bfloat16, mx.float32)

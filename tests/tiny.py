@@ -1,0 +1,113 @@
+"""Tiny random models of the supported classes, sharp enough for mistakes to show."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from mlx_lm.models import llama, qwen2, qwen3
+
+from mlx_edgeinf.attention import retrofit
+from mlx_edgeinf.cache import EdgeCache, Layout
+
+LAYOUT = Layout(sinks=2, window=8, segment=8)
+VOCABULARY = 256
+
+SIZES = {
+    "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "vocab_size": VOCABULARY,
+    "max_position_embeddings": 128,
+}  # fmt: skip
+LLAMA3_ROPE = {
+    "rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 32,
+    "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+}  # fmt: skip
+
+
+def llama_model(**changes) -> nn.Module:
+    return _sharpened(llama.Model(llama.ModelArgs(model_type="llama", **SIZES | changes)))
+
+
+def qwen2_model(**changes) -> nn.Module:
+    return _sharpened(qwen2.Model(qwen2.ModelArgs(model_type="qwen2", **SIZES | changes)))
+
+
+def qwen3_model(**changes) -> nn.Module:
+    own = {"head_dim": 16, "tie_word_embeddings": False, "rope_theta": 1e4}
+    return _sharpened(qwen3.Model(qwen3.ModelArgs(model_type="qwen3", **SIZES | own | changes)))
+
+
+def llama3_rope_model(**changes) -> nn.Module:
+    return llama_model(rope_scaling=LLAMA3_ROPE, **changes)
+
+
+def interleaved_rope_model(**changes) -> nn.Module:
+    return llama_model(rope_traditional=True, **changes)
+
+
+MODELS = [llama_model, qwen2_model, qwen3_model, llama3_rope_model, interleaved_rope_model]
+
+
+def without_positions(model: nn.Module) -> nn.Module:
+    """The same model with a rotary embedding that does not turn."""
+    for layer in model.layers:
+        layer.self_attn.rope.scale = 0.0
+    return model
+
+
+def with_memory(
+    model: nn.Module, kind: str = "centroids", features: int = 4, exact_limit: int = 0, layout: Layout = LAYOUT
+) -> nn.Module:
+    """Retrofit the model, with gates as if they had been trained."""
+    retrofit(model, layout, kind, features, exact_limit)
+    mx.random.seed(1)
+    for layer in model.layers:
+        gate = layer.self_attn.memory_gate
+        gate.update(tree_map(lambda p: p + 0.3 * mx.random.normal(p.shape), gate.parameters()))
+        gate.bias = 0.5 * mx.random.normal(gate.bias.shape)
+        gate.unfreeze()
+    return model
+
+
+def sequence(length: int, seed: int = 0) -> mx.array:
+    """Token ids, none of them twice: equal keys in one fold would be ties for the clustering."""
+    mx.random.seed(seed)
+    return mx.random.permutation(VOCABULARY)[:length]
+
+
+def read(model: nn.Module, tokens: mx.array, cache: list | None, pieces: list[int]) -> mx.array:
+    """Logits (1, L, V) of tokens read in pieces of these lengths."""
+    logits, start = [], 0
+    for length in pieces:
+        logits.append(model(tokens[None, start : start + length], cache=cache))
+        start += length
+    assert start == tokens.size
+    return mx.concatenate(logits, axis=1)
+
+
+def cut(total: int, size: int) -> list[int]:
+    """Lengths of the pieces of `size` that `total` is cut into."""
+    return [min(size, total - start) for start in range(0, total, size)]
+
+
+def forgetting(model: nn.Module) -> list[EdgeCache]:
+    """Caches of sinks and window alone."""
+    gates = [layer.self_attn.memory_gate for layer in model.layers]
+    return [EdgeCache(LAYOUT, None, gate.rotation) for gate in gates]
+
+
+def close(a: mx.array, b: mx.array, tolerance: float = 1e-4) -> bool:
+    return mx.allclose(a, b, rtol=tolerance, atol=tolerance).item()
+
+
+def _sharpened(model: nn.Module) -> nn.Module:
+    """Weights that make attention choose, and norms that tell one model from another."""
+    mx.random.seed(0)
+    weights = []
+    for path, weight in tree_flatten(model.parameters()):
+        spread = 0.5 if "proj" in path else 1.0
+        centre = 1.0 if "norm" in path else 0.0
+        weights.append((path, centre + (0.2 if centre else spread) * mx.random.normal(weight.shape)))
+    model.update(tree_unflatten(weights))
+    mx.eval(model.parameters())
+    return model
