@@ -70,11 +70,13 @@ def excerpts(documents: dict[str, str], tokenizer, length: int, seed: int) -> It
 
 def _read_lines(path: Path, name: str) -> dict[str, str]:
     documents = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            documents[f"{name}:{number}"] = json.loads(line)["text"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise CorpusError(
-                f'Line {number} of {path} is not a JSON object with a "text" field.'
-            ) from error
+    # Not splitlines(), which also splits at separators that JSON allows inside a text.
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                documents[f"{name}:{number}"] = json.loads(line)["text"]
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise CorpusError(
+                    f'Line {number} of {path} is not a JSON object with a "text" field.'
+                ) from error
     return documents

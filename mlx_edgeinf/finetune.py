@@ -36,6 +36,7 @@ from .attention import UnsupportedModel
 from .card import write_card
 from .corpus import CorpusError, excerpts, read_corpus, split
 from .models import equip, load_base, parameter_budget, untrained_config
+from .starter import NAME, StarterModelError
 from .training import TrainingDiverged, excerpt_gradients, make_optimizer, update, validation_loss
 
 OPTIMIZER, PROGRESS, CARD = "optimizer.safetensors", "training.json", "README.md"
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     try:
         train(args)
-    except (AdapterError, CorpusError, UnsupportedModel, TrainingDiverged, OSError) as error:
+    except (AdapterError, CorpusError, StarterModelError, UnsupportedModel, TrainingDiverged, OSError) as error:
         print(f"mlx_edgeinf.finetune: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -84,8 +85,12 @@ def train(args: argparse.Namespace) -> None:
     folder = Path(args.adapter_path)
     start = Path(args.resume_adapter_file).parent if args.resume_adapter_file else None
     config = read_config(start) if start else _config(args, model)
+    if args.max_seq_length < config.layout.capacity + 2:
+        raise CorpusError(
+            f"Excerpts of {args.max_seq_length} tokens end before anything is folded into memory. "
+            f"Choose a --max-seq-length well above {config.layout.capacity}."
+        )
     equip(model, config, start, exact_limit=0)
-    _unfreeze_gates(model)
     print(f"Trainable parameters: {parameter_budget(model):.3%} of the model", flush=True)
 
     optimizer = make_optimizer(args.learning_rate, args.iters)
@@ -138,8 +143,9 @@ def _step(
 def _begin(args: argparse.Namespace, documents: int, start: Path | None) -> Progress:
     """The record of a new run; names of folders only, so that no path of this machine is kept."""
     names = [Path(folder).name for folder in args.data]
+    model = f"--model {_name(args.model)} " if args.model else ""
     command = (
-        f"--model {Path(args.model).name if args.model else 'starter'} --data {' '.join(names)} --train "
+        f"{model}--data {' '.join(names)} --train "
         f"--iters {args.iters} --learning-rate {args.learning_rate} "
         f"--max-seq-length {args.max_seq_length} --seed {args.seed}"
     )
@@ -152,12 +158,14 @@ def _begin(args: argparse.Namespace, documents: int, start: Path | None) -> Prog
 
 def _config(args: argparse.Namespace, model: nn.Module) -> AdapterConfig:
     sizes = {k: getattr(args, k) for k in ("kind", "features", "sinks", "window", "segment")}
-    return untrained_config(model, args.model or "SmolLM2-135M-Instruct", **sizes)
+    return untrained_config(model, _name(args.model), **sizes)
 
 
-def _unfreeze_gates(model: nn.Module) -> None:
-    for layer in model.layers:
-        layer.self_attn.memory_gate.unfreeze()
+def _name(model: str | None) -> str:
+    """The base model for people: a folder's name without where it lies on this machine."""
+    if model is None:
+        return NAME
+    return Path(model).resolve().name if Path(model).is_dir() else model
 
 
 def _save(

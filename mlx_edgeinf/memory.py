@@ -99,7 +99,9 @@ class LinearMemory(Memory):
         return nn.elu(keys) + 1
 
     def log_query_features(self, state: State, queries: mx.array) -> mx.array:
-        return mx.log(nn.elu(grouped(queries, self._heads.keys)) + 1)
+        queries = grouped(queries, self._heads.keys)
+        # log(ELU(q) + 1), which below zero is q itself: no logarithm of what rounds to nothing.
+        return mx.where(queries > 0, mx.log1p(mx.maximum(queries, 0)), queries)
 
 
 class ExponentialMemory(Memory):

@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from .adapter import AdapterConfig, fingerprint, load_weights, read_config
-from .attention import base_path_limit, retrofit
+from .attention import UnsupportedModel, base_path_limit, retrofit
 from .starter import starter_model
 
 # In a checkout, and in an installed package.
@@ -38,7 +38,7 @@ def load(
 
     Raises:
         AdapterError: the gates belong to another base model.
-        UnsupportedModel: the base model's attention cannot carry a memory gate.
+        UnsupportedModel: mlx-lm cannot load it, or its attention cannot carry a memory gate.
         StarterModelError: the starter model could not be fetched.
     """
     model, tokenizer = load_base(path_or_hf_repo)
@@ -49,9 +49,18 @@ def load(
 
 
 def load_base(path_or_hf_repo: str | None = None) -> tuple[nn.Module, TokenizerWrapper]:
-    """The base model as mlx-lm loads it, in the number format this machine is fast in."""
+    """The base model as mlx-lm loads it, in the number format this machine is fast in.
+
+    Raises:
+        UnsupportedModel: mlx-lm does not know this type of model, or there is no such folder.
+    """
     path = path_or_hf_repo or str(starter_model())
-    model, tokenizer = mlx_lm.load(path)
+    try:
+        model, tokenizer = mlx_lm.load(path)
+    except ValueError as error:
+        # mlx-lm's for a type it does not know, the hub's for a path taken as a name.
+        reason = str(error).partition("\n")[0]
+        raise UnsupportedModel(f"The model {path} cannot be loaded: {reason}") from error
     if mx.default_device() == mx.Device(mx.cpu):
         to_float32(model)
     return model, tokenizer

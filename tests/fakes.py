@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +20,9 @@ KV_BYTES_PER_TOKEN = 23_040
 DRAFT_EVERY = 4
 
 SUMMARY = """\
-**The book** argues that keeping an exact copy of everything ever read is neither how people \
-remember nor what a summary needs. It follows one long text from its first page to its last and \
-shows, chapter by chapter, what a memory of constant size holds on to.
+**The book**, up to page {page}, argues that keeping an exact copy of everything ever read is \
+neither how people remember nor what a summary needs. It follows one long text from its first \
+page to its last and shows, chapter by chapter, what a memory of constant size holds on to.
 
 Three findings stand out:
 
@@ -30,7 +30,7 @@ Three findings stand out:
 - What lies further back is needed as a gist, and a gist can be kept in little room.
 - The few exact details that matter are asked for again and again, and can be noticed by that.
 
-The last part is about trust: a summary that does not say how much it covers cannot be checked.
+The last part is about trust: a summary that does not say how much it covers cannot be checked.\
 """
 
 
@@ -65,15 +65,15 @@ def summarize(
 ) -> Iterator[Reading | Draft | Finished]:
     """Read a page a segment, with a draft every few pages; remembers the pages it read."""
     engine.cancels.append(cancel)
-    pages, began, read = len(document.pages), time.monotonic(), 0
+    pages, began, read, draft = len(document.pages), time.monotonic(), 0, ""
     while read < pages and not cancel.is_set():
         time.sleep(engine.segment_seconds)
         read += 1
         yield Reading(stats(read, pages, time.monotonic() - began + 1e-3))
         if read % DRAFT_EVERY == 0 and read < pages:
-            yield from _drafts(engine, read, final=False)
+            draft = yield from _drafts(engine, read, final=False)
     if not cancel.is_set():
-        yield from _drafts(engine, read, final=True)
+        draft = yield from _drafts(engine, read, final=True)
     receipt = Receipt(
         document=document.name,
         pages=pages,
@@ -88,8 +88,8 @@ def summarize(
         state_bytes=STATE_BYTES,
         peak_bytes=MODEL_BYTES + 2 * STATE_BYTES,
     )
-    memory = None if strategy == "truncate" else document.pages[:read]
-    yield Finished(SUMMARY, receipt, memory)
+    memory = document.pages[:read] if read else None
+    yield Finished(draft, receipt, memory)
 
 
 def ask(
@@ -110,15 +110,18 @@ def ask(
         yield " ".join(words[:end])
 
 
-def _drafts(engine: FakeEngine, page: int, final: bool) -> Iterator[Draft]:
-    words = SUMMARY.split(" ")
-    for end in range(1, len(words) + 1, 12):
+def _drafts(engine: FakeEngine, page: int, final: bool) -> Generator[Draft, None, str]:
+    text = SUMMARY.format(page=page)
+    words = text.split(" ")
+    for end in range(1, len(words), 12):
         time.sleep(engine.segment_seconds / 4)
-        yield Draft(" ".join(words[: end + 12]), page, final)
+        yield Draft(" ".join(words[:end]), page, final)
+    yield Draft(text, page, final)
+    return text
 
 
 def small_pdf(path: Path, pages: Sequence[str]) -> Path:
-    """Write a PDF with one line of text on each page; an empty text makes a blank page."""
+    """Write a PDF with a text on each page, line by line; an empty text makes a blank page."""
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [%s] /Count %d >>"
@@ -126,7 +129,8 @@ def small_pdf(path: Path, pages: Sequence[str]) -> Path:
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
     for index, text in enumerate(pages):
-        drawing = b"BT /F1 11 Tf 60 780 Td (%s) Tj ET" % text.encode("ascii")
+        lines = b"".join(b"(%s) Tj T* " % line for line in text.encode("ascii").splitlines())
+        drawing = b"BT /F1 11 Tf 16 TL 60 780 Td %sET" % lines
         objects.append(
             b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents %d 0 R"
             b" /Resources << /Font << /F1 3 0 R >> >> >>" % (5 + 2 * index)

@@ -54,6 +54,10 @@ def elu_plus_one(x: np.ndarray) -> np.ndarray:
     return np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
 
 
+def exponentials(x: np.ndarray) -> np.ndarray:
+    return np.exp(np.concatenate([x, -x]))
+
+
 @dataclass
 class CentroidMemory:
     """Clusters of keys by Lloyd's algorithm in the metric that the expected rotation leaves over."""
@@ -108,6 +112,21 @@ class CentroidMemory:
 
     def attenuation(self, spread: float) -> np.ndarray:
         return np.sinc(self.omega * spread / 2 / np.pi)
+
+
+def memory_of(memory, g: int) -> Memory:
+    """An empty memory with the parameters that one of the package's has for kv head g."""
+    p = {name: np.array(value[g], dtype=float) for name, value in memory.parameters().items()}
+    if type(memory).__name__ == "LinearMemory":
+        return FeatureMemory(elu_plus_one, elu_plus_one)
+    if type(memory).__name__ == "ExponentialMemory":
+        return FeatureMemory(
+            lambda k: exponentials(k @ p["key_projection"] + p["key_bias"][0]),
+            lambda q: exponentials(q @ p["query_projection"] + p["query_bias"][0]),
+        )
+    heads = memory._heads
+    omega = np.array(heads.rotation.omega, dtype=float)
+    return CentroidMemory(memory.features, omega, heads.scale, heads.nearest, heads.farthest, **p)
 
 
 @dataclass

@@ -7,6 +7,7 @@ import reference
 from mlx.utils import tree_flatten
 from tiny import LAYOUT, MODELS, llama_model, with_memory
 
+from mlx_edgeinf.adapter import gate_parameters
 from mlx_edgeinf.attention import retrofit
 from mlx_edgeinf.gate import MemoryGate
 from mlx_edgeinf.memory import KINDS, Heads
@@ -73,23 +74,17 @@ def test_an_empty_memory_leaves_the_local_answer_untouched(kind, queries, local)
     assert mx.array_equal(gate(queries, gate.memory.empty(B), local), local.output)
 
 
-@pytest.mark.parametrize("kind, opened", [("linear", 0.02), ("exponential", 0.02), ("centroids", 0.2)])
-def test_only_calibrated_memory_is_let_in_before_training(kind, opened, queries, local):
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_calibrated_memory_is_let_in_before_training(kind, queries, local):
     gate = MemoryGate(HEADS, kind, 6)
     opening = gate.opening(queries, gate.memory.read(filled(gate), queries), local)
-    assert (mx.mean(opening).item() > opened) == (kind == "centroids")
+    assert (mx.mean(opening).item() > 0.1) == (kind == "centroids")
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_only_the_gates_can_be_trained(make):
-    model = with_memory(make())
-    trainable = [path for path, _ in tree_flatten(model.trainable_parameters())]
-    assert trainable and all(".self_attn.memory_gate." in path for path in trainable)
-
-
-def test_nothing_can_be_trained_until_the_gates_are_unfrozen():
-    model = retrofit(llama_model(), LAYOUT, "centroids", 4, 0)
-    assert [path for path, _ in tree_flatten(model.trainable_parameters()) if "gate" not in path] == []
+def test_the_base_model_is_frozen_and_the_gates_are_not(make):
+    model = retrofit(make(), LAYOUT, "centroids", 4, 0)
+    assert dict(tree_flatten(model.trainable_parameters())).keys() == gate_parameters(model).keys()
 
 
 def test_the_budget_is_the_gates_share_of_the_base_model():

@@ -39,26 +39,6 @@ def written(memory: Memory, keys: mx.array, values: mx.array, folds: int = 3) ->
     return state
 
 
-def plain(memory: Memory, g: int) -> reference.Memory:
-    """The same memory of one kv head, in float64."""
-    p = {name: np.array(value[g], dtype=np.float64) for name, value in memory.parameters().items()}
-    if memory.__class__ is KINDS["linear"]:
-        return reference.FeatureMemory(reference.elu_plus_one, reference.elu_plus_one)
-    if memory.__class__ is KINDS["exponential"]:
-        def phi(x, W, c):
-            return np.exp(np.concatenate([x @ W + c, -(x @ W + c)]))
-
-        return reference.FeatureMemory(
-            lambda k: phi(k, p["key_projection"], p["key_bias"][0]),
-            lambda q: phi(q, p["query_projection"], p["query_bias"][0]),
-        )
-    own = memory._heads
-    return reference.CentroidMemory(
-        memory.features, np.array(own.rotation.omega, dtype=np.float64), own.scale, own.nearest,
-        own.farthest, p["log_scale"], memory.lloyd_steps,
-    )  # fmt: skip
-
-
 @pytest.fixture(params=[("linear", D), ("exponential", 6), ("centroids", M)], ids=lambda p: p[0])
 def memory(request) -> Memory:
     return trained(*request.param)
@@ -79,12 +59,15 @@ def queries() -> mx.array:
     return normal(3, B, H, 4, D)
 
 
-def assert_agrees(memory: Memory, keys: mx.array, values: mx.array, queries: mx.array) -> None:
+def assert_agrees(
+    memory: Memory, keys: mx.array, values: mx.array, queries: mx.array, **settings
+) -> None:
     """Write in three folds and read, here and in float64."""
     output, log_mass = memory.read(written(memory, keys, values), queries)
     for b, h in np.ndindex(B, H):
         g = h * G // H
-        same = plain(memory, g)
+        same = reference.memory_of(memory, g)
+        vars(same).update(settings)
         for part in np.split(np.arange(keys.shape[2]), 3):
             same.write(np.array(keys[b, g], dtype=float)[part], np.array(values[b, g], dtype=float)[part])
         for i in range(queries.shape[2]):
@@ -99,7 +82,7 @@ def test_write_and_read_agree_with_float64(memory, keys, values, queries):
 
 def test_one_run_of_lloyd_agrees_with_float64(keys, values, queries, monkeypatch):
     monkeypatch.setattr(CentroidMemory, "lloyd_steps", 1)
-    assert_agrees(trained("centroids"), keys, values, queries)
+    assert_agrees(trained("centroids"), keys, values, queries, lloyd_steps=1)
 
 
 def test_more_centres_than_tokens_agree_with_float64(keys, values, queries):
@@ -130,9 +113,9 @@ def test_batches_do_not_see_each_other(memory, keys, values, queries):
     assert mx.allclose(both.log_mass[1:], alone.log_mass, atol=1e-5)
 
 
-def test_linear_and_exponential_memories_are_sums_whatever_the_order(memory, keys, values, queries):
-    if isinstance(memory, CentroidMemory):
-        pytest.skip("centroids depend on the order of what they cluster")
+@pytest.mark.parametrize("kind, features", [("linear", D), ("exponential", 6)])
+def test_memories_of_fixed_features_are_sums_whatever_the_order(kind, features, keys, values, queries):
+    memory = trained(kind, features)
     backwards = mx.arange(keys.shape[2] - 1, -1, -1)
     forth = memory.read(written(memory, keys, values, folds=1), queries)
     back = memory.read(written(memory, keys[:, :, backwards], values[:, :, backwards]), queries)

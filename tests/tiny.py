@@ -6,15 +6,19 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 from mlx_lm.models import llama, qwen2, qwen3
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from mlx_edgeinf.attention import retrofit
 from mlx_edgeinf.cache import EdgeCache, Layout
 
 LAYOUT = Layout(sinks=2, window=8, segment=8)
-VOCABULARY = 256
+VOCABULARY = 257
+END = 256
 
 SIZES = {
-    "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "num_attention_heads": 4,
+    "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "num_attention_heads": 4,
     "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "vocab_size": VOCABULARY,
     "max_position_embeddings": 128,
 }  # fmt: skip
@@ -65,14 +69,23 @@ def with_memory(
         gate = layer.self_attn.memory_gate
         gate.update(tree_map(lambda p: p + 0.3 * mx.random.normal(p.shape), gate.parameters()))
         gate.bias = 0.5 * mx.random.normal(gate.bias.shape)
-        gate.unfreeze()
     return model
 
 
 def sequence(length: int, seed: int = 0) -> mx.array:
     """Token ids, none of them twice: equal keys in one fold would be ties for the clustering."""
     mx.random.seed(seed)
-    return mx.random.permutation(VOCABULARY)[:length]
+    return mx.random.permutation(END)[:length]
+
+
+def byte_tokenizer() -> TokenizerWrapper:
+    """One token a byte, and an end of text."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: number for number, letter in enumerate(alphabet)} | {"<end>": END}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return TokenizerWrapper(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>"))
 
 
 def read(model: nn.Module, tokens: mx.array, cache: list | None, pieces: list[int]) -> mx.array:

@@ -50,8 +50,10 @@ def page_count(process: PdfProcess, name: str, password: str | None) -> int:
     """Wait for the file to be opened and return its number of pages."""
     try:
         answer = process.answer()
-    except WorkerDied:
-        raise DocumentError(f"{name} is so badly damaged that it cannot be opened: {REPAIR}.")
+    except WorkerDied as death:
+        raise DocumentError(
+            f"{name} is so badly damaged that it cannot be opened: {REPAIR}."
+        ) from death
     if "error" in answer:
         raise refusal(name, answer["error"], password)
     if not 0 < answer["pages"] <= MOST_PAGES:

@@ -90,36 +90,37 @@ def page_lines(document: pypdfium2.PdfDocument, index: int) -> list[tuple[Any, .
 
 
 def split_lines(text_page: Any, visible: Box) -> Iterator[tuple[Any, ...]]:
-    """Yield text and box of each line of the visible page, in PDFium's order."""
+    """Yield text and box of each line in PDFium's order, without printer's marks off the page."""
     text: list[str] = []
     boxes: list[Box] = []
-    for character, box in characters(text_page, visible):
-        text.append(character)
-        if character in LINE_ENDS:
-            yield from line("".join(text), boxes)
-            text, boxes = [], []
-        elif not character.isspace():
-            boxes.append(box)
-    yield from line("".join(text), boxes)
-
-
-def line(text: str, boxes: list[Box]) -> Iterator[tuple[Any, ...]]:
-    """Yield the line these boxes make up, if any; a raised character does not raise the line."""
-    if boxes:
-        lefts, bottoms, rights, tops = zip(*boxes)
-        edges = min(lefts), median(bottoms), max(rights), median(tops)
-        yield text, *(round(edge, 1) for edge in edges)
-
-
-def characters(text_page: Any, visible: Box) -> Iterator[tuple[str, Box]]:
-    """Yield each character with its upright box; printer's marks off the page are left out."""
-    rectangle = pdfium.FS_RECTF()
+    angle = 0.0
     for index in range(pdfium.FPDFText_CountChars(text_page)):
         character = chr(pdfium.FPDFText_GetUnicode(text_page, index))
-        pdfium.FPDFText_GetLooseCharBox(text_page, index, rectangle)
-        box = rectangle.left, rectangle.bottom, rectangle.right, rectangle.top
-        if character in LINE_ENDS or inside(box, visible):
-            yield character, upright(box, pdfium.FPDFText_GetCharAngle(text_page, index))
+        if character in LINE_ENDS:
+            yield from line([*text, character], boxes, angle)
+            text, boxes = [], []
+        elif character.isspace():
+            text.append(character)
+        elif inside(box := box_of(text_page, index), visible):
+            angle = angle if boxes else pdfium.FPDFText_GetCharAngle(text_page, index)
+            text.append(character)
+            boxes.append(box)
+    yield from line(text, boxes, angle)
+
+
+def line(text: list[str], boxes: list[Box], angle: float) -> Iterator[tuple[Any, ...]]:
+    """Yield the line these boxes make up, if any; a raised character does not raise the line."""
+    if boxes:
+        lefts, bottoms, rights, tops = zip(*(upright(box, angle) for box in boxes))
+        edges = min(lefts), median(bottoms), max(rights), median(tops)
+        yield "".join(text), *(round(edge, 1) for edge in edges)
+
+
+def box_of(text_page: Any, index: int) -> Box:
+    """The box of one character, as high as its font and not as its own shape."""
+    rectangle = pdfium.FS_RECTF()
+    pdfium.FPDFText_GetLooseCharBox(text_page, index, rectangle)
+    return rectangle.left, rectangle.bottom, rectangle.right, rectangle.top
 
 
 def inside(box: Box, visible: Box) -> bool:

@@ -16,7 +16,7 @@ from .paragraphs import paragraphs
 
 MARKDOWN = {".md", ".markdown"}
 SUFFIXES = {".txt", ".text"} | MARKDOWN
-MOST_BYTES = 50_000_000
+MOST_BYTES = 30_000_000
 PAGE = 3_000
 LONGEST_PAGE = 10_000
 """Characters of a page we cut, and the most that pages between form feeds may have on average."""

@@ -11,7 +11,7 @@ from .. import chat
 from ..chat import Turn
 from ..documents import Document, DocumentError, PasswordRequired, read_document
 from ..summarize import summarize
-from . import panels
+from . import desk
 from .background import Background
 from .preparation import Preparation
 from .session import Session, Stage
@@ -35,8 +35,8 @@ class NotReady(Exception):
 def show_model(preparation: Preparation) -> Iterator[str]:
     """Yield the line about the model until the model is ready or cannot be."""
     for step in preparation.progress():
-        yield panels.model_preparing(step)
-    yield panels.model_settled(preparation)
+        yield desk.model_preparing(step)
+    yield desk.model_settled(preparation)
 
 
 def choose(session: Session) -> View:
@@ -59,6 +59,7 @@ def read(
     """
     if upload is None:
         session.problem = NO_FILE
+    if upload is None or session.busy:
         yield render(session)
         return
     session.begin(Stage.OPENING)
@@ -80,7 +81,7 @@ def read(
 def ask(preparation: Preparation, session: Session, question: str) -> Iterator[View]:
     """Answer a question about what was read, showing the answer as it grows."""
     question = question.strip()
-    if not (question and session.can_chat):
+    if not question or session.busy or not session.can_chat:
         yield render(session)
         return
     session.begin(Stage.ANSWERING)
@@ -145,7 +146,7 @@ def _summarize(
     session: Session, preparation: Preparation, document: Document, upload: str, strategy: str
 ) -> Iterator[View]:
     """Show the events of a run; the first one lets the document replace the one before."""
-    session.stage, session.step = Stage.READING, f"Reading {document.name}"
+    session.step = f"Reading {document.name}"
     yield render(session)
     events = summarize(preparation.engine, document, strategy, cancel=session.cancel)
     first = next(events)

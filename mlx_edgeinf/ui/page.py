@@ -7,7 +7,7 @@ from functools import partial
 import gradio as gr
 
 from ..summarize import STRATEGIES, Strategy
-from . import handlers, panels
+from . import desk, handlers
 from .preparation import Preparation
 from .session import Session
 from .view import View, render
@@ -15,9 +15,16 @@ from .view import View, render
 # Uploads are looked at every hour, go after a day, and all go when the server ends.
 DELETE_UPLOADS = (3600, 86400)
 
-# One model, one piece of work at a time; reading and answering wait for each other.
-MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
-QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+# No Gradio spinners, and nothing to call but through the page. The engine lets several pages
+# take turns by the segment, so that none waits in a queue for the half hour of another.
+QUIET = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+
+MASTHEAD = """<header class="masthead">
+<h1>mlx_edgeinf</h1>
+<p>A private reader for very long documents</p>
+</header>"""
+
+FOOTER = "<footer>Nothing leaves this machine.</footer>"
 
 
 def build(preparation: Preparation) -> gr.Blocks:
@@ -29,15 +36,15 @@ def build(preparation: Preparation) -> gr.Blocks:
         # A function, as Gradio takes a dataclass given by itself for a value to be shown.
         session = gr.State(lambda: Session(), delete_callback=Session.close)
         with gr.Row(elem_id="top"):
-            _html(panels.MASTHEAD)
-            model = _html(panels.model_preparing("Preparing the model"))
+            _html(MASTHEAD)
+            model = _html(desk.model_preparing("Preparing the model"))
         with gr.Row(elem_id="room"):
             with gr.Column(elem_id="desk"):
-                desk = _desk(start)
+                parts = _desk(start)
             with gr.Column(elem_id="sheet"):
-                sheet = _sheet(start)
-        _html(panels.FOOTER)
-        _wire(page, preparation, session, model, {**desk, **sheet})
+                parts |= _sheet(start)
+        _html(FOOTER)
+        _wire(page, preparation, session, model, parts)
     return page
 
 
@@ -48,9 +55,8 @@ def _html(value: str) -> gr.HTML:
 def _desk(start: View) -> dict[str, gr.components.Component]:
     """Where a document is handed in and its reading is watched."""
     return {
-        "upload": gr.File(
-            label="Document", file_types=[".pdf", ".txt", ".md"], height=132, elem_id="upload"
-        ),
+        # Of any type: what cannot be read is told apart, and told why, where it is opened.
+        "upload": gr.File(label="Document", height=132, elem_id="upload"),
         "strategy": gr.Radio(
             [(_choice(strategy), name) for name, strategy in STRATEGIES.items()],
             value=next(iter(STRATEGIES)),
@@ -62,8 +68,9 @@ def _desk(start: View) -> dict[str, gr.components.Component]:
             type="password", label="Password", visible=False, elem_id="password"
         ),
         "read": gr.Button("Read", variant="primary", elem_id="read"),
-        "stop": gr.Button("Stop", visible=False, elem_id="stop"),
         "progress": _html(start.progress),
+        "stop": gr.Button("Stop", visible=False, elem_id="stop"),
+        "memory": _html(start.memory),
     }
 
 
@@ -95,10 +102,16 @@ def _sheet(start: View) -> dict[str, gr.components.Component]:
     }
 
 
-def _wire(page, preparation, session, model, parts) -> None:
+def _wire(
+    page: gr.Blocks,
+    preparation: Preparation,
+    session: gr.State,
+    model: gr.HTML,
+    parts: dict[str, gr.components.Component],
+) -> None:
     view = [parts[name] for name in View._fields]
     show_model = partial(handlers.show_model, preparation)
-    page.load(show_model, None, model, concurrency_limit=None, **QUIET)
+    page.load(show_model, None, model, **QUIET)
     gr.on(
         [parts["upload"].upload, parts["upload"].clear],
         handlers.choose,
@@ -112,7 +125,6 @@ def _wire(page, preparation, session, model, parts) -> None:
         partial(handlers.read, preparation),
         [session, parts["upload"], parts["password"], parts["strategy"]],
         view,
-        **MODEL,
         **QUIET,
     )
     answering = gr.on(
@@ -120,7 +132,6 @@ def _wire(page, preparation, session, model, parts) -> None:
         partial(handlers.ask, preparation),
         [session, parts["question"]],
         view,
-        **MODEL,
         **QUIET,
     )
     gr.on(
@@ -133,4 +144,4 @@ def _wire(page, preparation, session, model, parts) -> None:
     )
     for work in (reading, answering):
         work.failure(handlers.broken, session, view, queue=False, **QUIET)
-    reading.then(show_model, None, model, concurrency_limit=None, **QUIET)
+    reading.then(show_model, None, model, **QUIET)

@@ -11,10 +11,13 @@ from importlib.resources import files
 import gradio as gr
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HOST = "127.0.0.1"
+HOSTS = [HOST, "localhost"]  # by no other name, so that no web page can have one point here
 LARGEST_UPLOAD = "1gb"
+STYLES = ("palette", "gradio", "room", "desk", "reading", "sheet", "narrow")  # later ones win
 
 # Gradio builds its components from inline scripts and evaluated templates, hence the unsafe
 # words; they run nothing of a document's, whose text reaches the page escaped.
@@ -58,21 +61,20 @@ class PrivacyHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
-def serve(
-    page: gr.Blocks, port: int | None = None, open_browser: bool = False, block: bool = True
-) -> str:
-    """Serve `page` on 127.0.0.1 and return its address, at once unless `block`.
+MIDDLEWARE = [Middleware(TrustedHostMiddleware, HOSTS), Middleware(PrivacyHeaders)]
 
-    `port` None takes the first free one from 7860 on.
 
-    Raises:
-        OSError: the port is taken.
+def serve(page: gr.Blocks, port: int | None = None, open_browser: bool = False) -> str:
+    """Begin to serve `page` on 127.0.0.1 and return its address.
+
+    `port` None takes the first free one from 7860 on. Raises `OSError` if the port is taken.
     """
     _, url, _ = page.launch(
         server_name=HOST,
         server_port=port,
         inbrowser=open_browser,
-        prevent_thread_lock=not block,
+        prevent_thread_lock=True,
+        quiet=True,
         share=False,
         strict_cors=True,
         ssr_mode=False,
@@ -81,7 +83,7 @@ def serve(
         mcp_server=False,
         footer_links=[],
         max_file_size=LARGEST_UPLOAD,
-        app_kwargs={"middleware": [Middleware(PrivacyHeaders)]},
+        app_kwargs={"middleware": MIDDLEWARE},
         theme=gr.themes.Base(),
         head=_head(),
     )
@@ -91,5 +93,6 @@ def serve(
 def _head() -> str:
     """Style and script as they are: Gradio's own `css` rewrites selectors and breaks some."""
     room = files("mlx_edgeinf.ui")
-    style, script = (room.joinpath(name).read_text("utf-8") for name in ("style.css", "page.js"))
+    style = "\n".join(room.joinpath("style", f"{name}.css").read_text("utf-8") for name in STYLES)
+    script = room.joinpath("page.js").read_text("utf-8")
     return f"<style>{style}</style><script>{script}</script>"

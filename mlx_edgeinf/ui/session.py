@@ -37,7 +37,7 @@ class Session:
     source: str = ""  # where the document was uploaded to
     document: Document | None = None
     history: list[Stats] = field(default_factory=list)
-    draft: Draft | None = None
+    drafts: list[Draft] = field(default_factory=list)  # the latest of each page reached
     finished: Finished | None = None
     turns: list[Turn] = field(default_factory=list)
     cancel: threading.Event | None = None  # one for each piece of work; set, it ends the work
@@ -53,9 +53,33 @@ class Session:
         return self.busy and self.cancel.is_set()
 
     @property
+    def reading(self) -> bool:
+        """Whether a document is on its way, from its opening to the last word of its summary."""
+        return self.busy and self.stage is not Stage.ANSWERING
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the reading has replaced the one before, and goes on."""
+        return self.stage in (Stage.READING, Stage.WRITING)
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are measurements to show, and no other document is on its way."""
+        return bool(self.history) and (self.under_way or not self.reading)
+
+    @property
     def can_chat(self) -> bool:
-        """Whether there is a memory of the document to ask."""
-        return self.finished is not None and self.finished.memory is not None
+        """Whether there is a memory to ask, and nothing is being read."""
+        return not self.reading and self.finished is not None and self.finished.memory is not None
+
+    @property
+    def draft(self) -> Draft | None:
+        """The draft on show; at the end the one that was taken, as Stop may cut the last short."""
+        latest = self.drafts[-1] if self.drafts else None
+        if self.finished is None:
+            return latest
+        taken = (draft for draft in self.drafts if draft.text == self.finished.summary)
+        return next(taken, latest)
 
     def begin(self, stage: Stage) -> None:
         """Start a piece of work; what went wrong before is forgotten."""
@@ -71,8 +95,8 @@ class Session:
     def open(self, document: Document | None, source: str) -> None:
         """Put a document in the place of the one before, whose summary and chat are gone."""
         self.document, self.source = document, source
-        self.history, self.turns = [], []
-        self.draft = self.finished = None
+        self.history, self.drafts, self.turns = [], [], []
+        self.finished = None
 
     def take(self, event: Reading | Draft | Finished) -> None:
         """Note one event of a reading."""
@@ -80,9 +104,9 @@ class Session:
             case Reading(stats):
                 self.stage = Stage.READING
                 self.history.append(stats)
-            case Draft():
+            case Draft(page=page):
                 self.stage = Stage.WRITING
-                self.draft = event
+                self.drafts = [draft for draft in self.drafts if draft.page != page] + [event]
             case Finished():
                 self.finished = event
 

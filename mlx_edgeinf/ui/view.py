@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from . import panels
+from . import desk, sheet
+from .chart import memory_chart
 from .session import Session, Stage
 
 Update = dict[str, Any]
@@ -20,6 +21,7 @@ class View(NamedTuple):
     password: Update
     notice: str
     progress: str
+    memory: str
     summary: str
     chat: str
     question: Update
@@ -30,18 +32,16 @@ class View(NamedTuple):
 def render(session: Session) -> View:
     """Show a session."""
     answering = session.stage is Stage.ANSWERING
-    reading = session.busy and not answering
     return View(
-        read=_read_button(session, reading),
-        stop=_stop_button(session, reading),
+        read=_read_button(session),
+        stop=_stop_button(session, session.reading),
         password=_password_field(session),
-        notice=panels.notice(session),
-        progress=panels.progress(session),
-        summary=panels.summary(session),
-        chat=panels.chat(session),
-        question=gr.update(
-            interactive=session.can_chat, placeholder=panels.question_hint(session)
-        ),
+        notice=desk.notice(session),
+        progress=desk.progress(session),
+        memory=memory_chart(session.history) if session.measured else "",
+        summary=sheet.summary(session),
+        chat=sheet.chat(session),
+        question=_question_field(session),
         ask=gr.update(visible=not answering, interactive=session.can_chat),
         stop_answer=_stop_button(session, answering),
     )
@@ -52,14 +52,19 @@ def with_empty_question(view: View) -> View:
     return view._replace(question={**view.question, "value": ""})
 
 
-def _read_button(session: Session, reading: bool) -> Update:
+def _read_button(session: Session) -> Update:
     label = "Unlock and read" if session.wants_password else "Read"
-    return gr.update(value=label, visible=not reading, interactive=not session.busy)
+    return gr.update(value=label, visible=not session.reading, interactive=not session.busy)
 
 
 def _stop_button(session: Session, visible: bool) -> Update:
     label = "Stopping …" if session.stopping else "Stop"
     return gr.update(value=label, visible=visible, interactive=not session.stopping)
+
+
+def _question_field(session: Session) -> Update:
+    hint = "Your question" if session.can_chat else "Nothing to ask about yet"
+    return gr.update(interactive=session.can_chat, placeholder=hint)
 
 
 def _password_field(session: Session) -> Update:

@@ -58,3 +58,12 @@ def page_ranges(pages: Sequence[int]) -> str:
 def percent(fraction: float) -> str:
     """A fraction of one in whole percent: 40 %."""
     return f"{100 * fraction:.0f} %"
+
+
+def read_pages(read: int, pages: int) -> str:
+    """How far into a document of `pages`: the whole document, pages 1–120."""
+    if read == pages:
+        return "the whole document"
+    if read < 2:
+        return "the first page" if read else "the beginning of the first page"
+    return f"pages 1–{count(read)}"

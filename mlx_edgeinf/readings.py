@@ -1,0 +1,148 @@
+"""The ways of reading a held-out text that `evaluate` compares.
+
+All read the same tokens in the same segments; they differ in what is still
+there of the tokens that have left the window.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_unflatten
+
+from .adapter import gate_parameters
+from .cache import EdgeCache
+from .gap import FULL, LONGER, OURS, SHUFFLED, UNTRAINED, ZEROED
+from .gate import MemoryGate
+from .loss import cross_entropy, head
+from .training import segments
+
+
+class Piece(NamedTuple):
+    """Losses (nats, one per token that counts) of one segment, and the seconds it took."""
+
+    losses: np.ndarray
+    seconds: float
+
+
+class ExactCache(EdgeCache):
+    """Keeps everything, and reads it through `attend`: MLX's softmax is slow on the CPU."""
+
+    def on_base_path(self, length: int) -> bool:
+        return False
+
+
+@dataclass
+class Reader:
+    """Reads token lists, all of one length, in each of the ways that are compared.
+
+    untrained: parameters of the gates before any training.
+    first: position of the first token whose loss counts.
+    """
+
+    model: nn.Module
+    untrained: dict[str, mx.array]
+    documents: dict[str, list[int]]
+    first: int
+
+    def measure(self, name: str, row: str) -> dict[tuple[str, str], list[Piece]]:
+        """Read a document; the pieces by (document, row).
+
+        The row `ours` also lends its memory to the document before it, for `memory shuffled`.
+        """
+        tokens = self.documents[name]
+        if row == OURS:
+            names = list(self.documents)
+            before = names[names.index(name) - 1]
+            own, lent = self._read_and_lend(tokens, self.documents[before])
+            return {(name, OURS): own, (before, SHUFFLED): lent}
+        if row == UNTRAINED:
+            with gates(self.model, self.untrained):
+                return {(name, row): list(self.read(tokens, self.model.make_cache()))}
+        return {(name, row): list(self.read(tokens, self.caches(row, len(tokens))))}
+
+    def read(self, tokens: list[int], cache: list[EdgeCache]) -> Iterator[Piece]:
+        """Read segment by segment; the vocabulary is only weighed where losses count."""
+        position = 1
+        for inputs, targets in segments(tokens, cache[0].layout):
+            began = time.perf_counter()
+            skipped = min(max(self.first - position, 0), targets.size)
+            hidden = self.model.model(inputs[None], cache=cache)[0, skipped:]
+            losses = cross_entropy(head(self.model, hidden), targets[skipped:])
+            mx.eval(losses, [layer.state for layer in cache])
+            yield Piece(np.array(losses, dtype=np.float64), time.perf_counter() - began)
+            position += targets.size
+
+    def caches(self, row: str, length: int) -> list[EdgeCache]:
+        """Caches of a row that has no memory of what it reads."""
+        layout, memories = self.model.make_cache()[0].layout, memory_gates(self.model)
+        if row == FULL:
+            return [ExactCache(layout, None, gate.rotation, length) for gate in memories]
+        if row == LONGER:
+            layout = replace(layout, window=layout.window + tokens_worth(memories[0]))
+        caches = [EdgeCache(layout, None, gate.rotation) for gate in memories]
+        if row == ZEROED:
+            for cache, gate in zip(caches, memories):
+                cache.memory = gate.memory.empty(1)
+        return caches
+
+    def _read_and_lend(
+        self, tokens: list[int], others: list[int]
+    ) -> tuple[list[Piece], list[Piece]]:
+        """Read two documents side by side, both with the memory of the first."""
+        lenders, borrowers = self.model.make_cache(), self.caches(SHUFFLED, len(others))
+        own, lent = [], []
+        reading = self.read(others, borrowers)
+        for piece in self.read(tokens, lenders):
+            for borrower, lender in zip(borrowers, lenders):
+                borrower.memory = lender.memory
+            own.append(piece)
+            lent.append(next(reading))
+        return own, lent
+
+
+def memory_gates(model: nn.Module) -> list[MemoryGate]:
+    """The memory gates of a retrofitted model, by layer."""
+    return [layer.self_attn.memory_gate for layer in model.layers]
+
+
+def tokens_worth(gate: MemoryGate) -> int:
+    """Tokens whose exact keys and values take as many numbers as the gate's memory."""
+    state = gate.memory.empty(1)
+    _, kv_heads, _, size = state["M"].shape
+    return math.ceil(sum(part.size for part in state.values()) / (kv_heads * 2 * size))
+
+
+@contextmanager
+def gates(model: nn.Module, parameters: dict[str, mx.array]) -> Iterator[None]:
+    """Other parameters in place of those of a model's gates, for a while."""
+    trained = gate_parameters(model)
+    model.update(tree_unflatten(list(parameters.items())))
+    try:
+        yield
+    finally:
+        model.update(tree_unflatten(list(trained.items())))
+
+
+def shut_when_empty(model: nn.Module) -> bool:
+    """Whether an empty memory, whose mass is all but 0, leaves every head as it was: a_h > 0."""
+    return all(gate.mass.min().item() > 0 for gate in memory_gates(model))
+
+
+def tally(pieces: Iterable[Piece], counts: list[int]) -> dict:
+    """Sums of the losses of the first counts[0] tokens, the next counts[1], and so on."""
+    pieces = list(pieces)
+    parts = np.split(np.concatenate([piece.losses for piece in pieces]), np.cumsum(counts)[:-1])
+    return {
+        "nats": [part.sum() for part in parts],
+        "tokens": [part.size for part in parts],
+        "seconds": round(sum(piece.seconds for piece in pieces), 1),
+    }

@@ -1,0 +1,74 @@
+"""python -m mlx_edgeinf.report: measured numbers into README, and their picture into assets.
+
+A table is never typed by hand: it stands between two HTML comments, such as
+`<!-- evaluate -->` and `<!-- /evaluate -->`, and this command writes it there
+from a results file, with the command and the machine that measured it.
+
+    python -m mlx_edgeinf.report README.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import benchmark, evaluate
+from .adapter import replace_text
+from .picture import draw
+from .results import Results, ResultsError
+
+
+class MarkersMissing(ValueError):
+    """A page without the comments between which a table belongs."""
+
+
+def insert(page: str, name: str, text: str) -> str:
+    """`page` with `text` between the comments of `name`, in place of what stood there.
+
+    Raises:
+        MarkersMissing: the comments are not in the page, in that order.
+    """
+    opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, found, rest = page.partition(opening)
+    _, closed, after = rest.partition(closing)
+    if not (found and closed):
+        raise MarkersMissing(f"There is no {opening} ... {closing} in the page: add both comments.")
+    return f"{before}{opening}\n{text}\n{closing}{after}"
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write what is measured into the page, and the picture beside it."""
+    page = args.page.read_text(encoding="utf-8")
+    if args.evaluation.exists():
+        page = insert(page, "evaluate", evaluate.summary(Results.read(args.evaluation)))
+    if args.benchmark.exists():
+        results = Results.read(args.benchmark)
+        page = insert(page, "benchmark", benchmark.summary(results))
+        args.picture.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(args.picture, draw(results))
+    replace_text(args.page, page)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; 0 on success, 1 with one sentence on stderr if it cannot."""
+    try:
+        report(parse(argv))
+    except (MarkersMissing, ResultsError, OSError) as error:
+        print(f"mlx_edgeinf.report: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Command-line options."""
+    parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.report", description=__doc__.split("\n")[0])
+    parser.add_argument("page", type=Path, help="The page to write into, usually README.md.")
+    parser.add_argument("--evaluation", type=Path, default=Path("results/evaluate.json"), help="Its results.")
+    parser.add_argument("--benchmark", type=Path, default=Path("results/benchmark.json"), help="Its results.")
+    parser.add_argument("--picture", type=Path, default=Path("assets/benchmark.svg"), help="Where to draw.")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

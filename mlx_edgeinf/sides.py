@@ -1,0 +1,126 @@
+"""The two sides of the benchmark, and how each is measured.
+
+Prefill and decoding are the same few lines for both, after mlx-lm's own: what
+differs is the model, its cache and how much is read at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.models.cache import KVCache
+
+STOCK_CHUNK = 2048  # mlx-lm's default prefill_step_size
+DECODED = 16  # tokens decoded at each length
+SHORT, PAIRS = 1024, 5  # tokens and paired readings of the short path
+
+
+class Stock:
+    """A base model as mlx-lm runs it."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+
+    def make_cache(self) -> list:
+        return [KVCache() for _ in self.model.layers]
+
+    def chunk(self, cache: list) -> int:
+        """Tokens of the next piece of a prefill."""
+        return STOCK_CHUNK
+
+    @contextmanager
+    def branch(self, cache: list) -> Iterator[list]:
+        """A cache to decode in, after which `cache` is as it was."""
+        before = cache[0].offset
+        # A copy would double its memory, so what was decoded is taken back instead.
+        yield cache
+        for layer in cache:
+            layer.trim(layer.offset - before)
+
+
+class Ours(Stock):
+    """A retrofitted model on the memory path, fed so that each piece ends with a full segment."""
+
+    def make_cache(self) -> list:
+        return self.model.make_cache()
+
+    def chunk(self, cache: list) -> int:
+        return cache[0].room() or cache[0].layout.segment
+
+    @contextmanager
+    def branch(self, cache: list) -> Iterator[list]:
+        yield [layer.fork() for layer in cache]
+
+
+def with_weights_of(model: nn.Module, base: nn.Module) -> nn.Module:
+    """Let a base model hold the very weight arrays of a retrofitted one."""
+    weights = tree_flatten(model.parameters())
+    base.update(tree_unflatten([(key, value) for key, value in weights if ".memory_gate." not in key]))
+    return base
+
+
+def measure(side: Stock, tokens: list[int], lengths: list[int]) -> Iterator[tuple[int, dict]]:
+    """Read up to the longest length; (length, measurements) at each.
+
+    peak_bytes counts the reading so far and the weights; ttft is the reading and
+    the first token, seconds; prefill and decode are tokens/s.
+    """
+    cache, read, seconds, peak = side.make_cache(), 0, 0.0, 0
+    for length in sorted(lengths):
+        mx.reset_peak_memory()
+        # As in mlx-lm, the last token of a prompt belongs to the first decoding step.
+        seconds += prefill(side, tokens[read : length - 1], cache)
+        read, peak = length - 1, max(peak, mx.get_peak_memory())
+        held = sum(layer.nbytes for layer in cache)
+        with side.branch(cache) as branch:
+            first, *steps = decode(side.model, tokens[read], branch)
+        yield length, {
+            "peak_bytes": peak,
+            "state_bytes": held,
+            "ttft": seconds + first,
+            "prefill": read / seconds,
+            # The median, because one of these few steps may carry the fold of 512.
+            "decode": 1 / median(steps),
+        }
+
+
+def prefill(side: Stock, tokens: list[int], cache: list) -> float:
+    """Read tokens into a cache, as mlx-lm does: piece by piece, each evaluated; seconds."""
+    began, start = time.perf_counter(), 0
+    while start < len(tokens):
+        stop = min(start + side.chunk(cache), len(tokens))
+        side.model(mx.array(tokens[start:stop])[None], cache=cache)
+        mx.eval([layer.state for layer in cache])
+        mx.clear_cache()
+        start = stop
+    return time.perf_counter() - began
+
+
+def decode(model: nn.Module, token: int, cache: list) -> Iterator[float]:
+    """Seconds of the first token after `token`, and of `DECODED` more."""
+    for _ in range(1 + DECODED):
+        began = time.perf_counter()
+        token = mx.argmax(model(mx.array([[token]]), cache=cache)[0, -1]).item()
+        yield time.perf_counter() - began
+
+
+def short_path(edge: Ours, base: Stock, tokens: list[int]) -> dict:
+    """Logits of a short input on both sides, and the seconds of alternating readings."""
+    x = mx.array(tokens)[None]
+    logits = [side.model(x, cache=side.make_cache()) for side in (edge, base)]
+    seconds = {"ours": [], "stock": []}
+    for _ in range(PAIRS):
+        seconds["stock"].append(prefill(base, tokens, base.make_cache()))
+        seconds["ours"].append(prefill(edge, tokens, edge.make_cache()))
+    return {
+        "tokens": len(tokens),
+        "identical": mx.array_equal(*logits).item(),
+        "speed": median(seconds["stock"]) / median(seconds["ours"]),
+        "seconds": seconds,
+    }

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+from tiny import byte_tokenizer, llama_model, with_memory
+
+from mlx_edgeinf import benchmark, sides
+from mlx_edgeinf.cache import Layout
+from mlx_edgeinf.sides import DECODED, Ours, Stock, measure, prefill, short_path, with_weights_of
+
+
+def tokens(length: int) -> list[int]:
+    return np.random.default_rng(0).integers(0, 256, length).tolist()
+
+
+@pytest.fixture
+def edge() -> Ours:
+    return Ours(with_memory(llama_model()))
+
+
+@pytest.fixture
+def stock(edge) -> Stock:
+    return Stock(with_weights_of(edge.model, llama_model()))
+
+
+@pytest.fixture(params=["ours", "stock"])
+def side(request, edge, stock) -> Stock:
+    return {"ours": edge, "stock": stock}[request.param]
+
+
+def test_both_sides_hold_the_same_weight_arrays(edge, stock):
+    shared = dict(tree_flatten(edge.model.parameters()))
+    assert all(shared[path] is weight for path, weight in tree_flatten(stock.model.parameters()))
+    assert type(stock.model.layers[0].self_attn).__name__ == "Attention"
+
+
+def test_ours_is_fed_so_that_every_piece_ends_full(edge):
+    cache, rooms = edge.make_cache(), []
+    for _ in range(3):
+        rooms.append(edge.chunk(cache))
+        prefill(edge, tokens(rooms[-1]), cache)
+        assert cache[0].room() == 0
+    assert rooms == [18, 8, 8]
+
+
+def test_a_prompt_is_read_the_same_in_pieces_as_at_once(side):
+    pieces, whole = side.make_cache(), side.make_cache()
+    prefill(side, tokens(50), pieces)
+    side.model(mx.array(tokens(50))[None], cache=whole)
+    after = [side.model(mx.array([[7]]), cache=cache) for cache in (pieces, whole)]
+    assert mx.allclose(*after, rtol=1e-4, atol=1e-4).item()
+
+
+def test_decoding_in_a_branch_leaves_the_reading_as_it_was(side):
+    cache, untouched = side.make_cache(), side.make_cache()
+    for each in (cache, untouched):
+        prefill(side, tokens(30), each)
+    with side.branch(cache) as branch:
+        assert len(list(sides.decode(side.model, 5, branch))) == 1 + DECODED
+    after = [side.model(mx.array([tokens(9)]), cache=each) for each in (cache, untouched)]
+    assert mx.array_equal(*after).item()
+
+
+def test_one_reading_is_measured_at_every_length(side, monkeypatch):
+    read, whole = [], sides.prefill
+
+    def counting(side, piece, cache):
+        read.extend(piece)
+        return whole(side, piece, cache)
+
+    monkeypatch.setattr(sides, "prefill", counting)
+    measured = dict(measure(side, tokens(64), [64, 24]))
+    assert list(measured) == [24, 64] and read == tokens(64)[:63]
+    assert measured[64]["peak_bytes"] >= measured[24]["peak_bytes"] > measured[24]["state_bytes"]
+
+
+def test_seconds_spent_decoding_are_not_counted_as_reading(edge, monkeypatch):
+    monkeypatch.setattr(sides, "prefill", lambda *_: 2.0)
+    monkeypatch.setattr(sides, "decode", lambda *_: iter([0.5, 10.0, 10.0, 99.0]))
+    measured = dict(measure(edge, tokens(41), [21, 41]))
+    assert measured[21] | {"prefill": 10.0, "ttft": 2.5, "decode": 0.1} == measured[21]
+    assert measured[41] | {"prefill": 10.0, "ttft": 4.5, "decode": 0.1} == measured[41]
+
+
+def test_what_is_held_is_constant_in_ours_and_grows_in_stock():
+    model = with_memory(llama_model(), layout=Layout(4, 64, 64))
+    edge, stock = Ours(model), Stock(with_weights_of(model, llama_model()))
+    ours = dict(measure(edge, tokens(8192), [1024, 8192]))
+    theirs = dict(measure(stock, tokens(2048), [1024, 2048]))
+    growth = theirs[2048]["state_bytes"] - theirs[1024]["state_bytes"]
+    assert growth > 250_000
+    assert ours[8192]["state_bytes"] == ours[1024]["state_bytes"]
+    # Not to the byte: when MLX's thread lets go of an array is a matter of timing.
+    assert ours[8192]["peak_bytes"] - ours[1024]["peak_bytes"] < growth
+    assert theirs[2048]["peak_bytes"] > 2 * theirs[1024]["peak_bytes"]
+
+
+def test_the_short_path_is_compared_logit_by_logit(edge, stock):
+    compared = short_path(edge, stock, tokens(16))
+    assert compared["identical"] and compared["tokens"] == 16
+    stock.model.model.norm.weight = stock.model.model.norm.weight * 1.001
+    assert not short_path(edge, stock, tokens(16))["identical"]
+
+
+def test_the_short_paths_speed_is_the_ratio_of_medians_in_alternation(edge, stock, monkeypatch):
+    order, seconds = [], iter([8.0, 2.0, 8.0, 4.0, 8.0, 4.0, 90.0, 4.0, 8.0, 4.0])
+
+    def timed(side, *_):
+        order.append(type(side))
+        return next(seconds)
+
+    monkeypatch.setattr(sides, "prefill", timed)
+    assert short_path(edge, stock, tokens(16))["speed"] == 2.0
+    assert order == [Stock, Ours] * sides.PAIRS
+
+
+# -- the command ----------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run the command on a short text with a tiny model; later options win."""
+    tokenizer = byte_tokenizer()
+    monkeypatch.setattr(benchmark, "load", lambda *_, exact_limit: (with_memory(llama_model()), tokenizer))
+    monkeypatch.setattr(benchmark, "load_base", lambda _: (llama_model(), tokenizer))
+    (tmp_path / "book.txt").write_text("Once upon a time. " * 10)
+
+    def command(*options: str) -> int:
+        return benchmark.main([
+            "--text", str(tmp_path / "book.txt"), "--lengths", "32", "64", "96", "--stock-up-to", "64",
+            "--output", str(tmp_path / "out" / "b.json"), *options,
+        ])  # fmt: skip
+
+    return command
+
+
+def test_a_run_measures_both_sides_and_prints_the_table(run, tmp_path, capsys):
+    assert run() == 0
+    saved = json.loads((tmp_path / "out" / "b.json").read_text())
+    assert {name: list(entries) for name, entries in saved["entries"].items()} == {
+        "short": ["path"], "stock": ["32", "64"], "ours": ["32", "64", "96"],
+    }  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "| 96 | - / " in printed and "logits identical to stock mlx-lm's" in printed
+    assert "--lengths 32 64 96" in printed and str(tmp_path) not in json.dumps(saved)
+
+
+def test_a_second_run_measures_nothing_again(run, monkeypatch):
+    assert run() == 0
+    monkeypatch.setattr(benchmark, "measure", None)
+    monkeypatch.setattr(benchmark, "short_path", None)
+    assert run() == 0
+
+
+def test_a_side_that_was_stopped_is_measured_again_alone(run, monkeypatch):
+    measured = []
+
+    def stopping(side, *rest):
+        measured.append(type(side))
+        for length, entry in measure(side, *rest):
+            if measured == [Stock, Ours] and length == 64:
+                raise KeyboardInterrupt
+            yield length, entry
+
+    monkeypatch.setattr(benchmark, "measure", stopping)
+    assert run() == 130
+    assert run() == 0
+    assert measured == [Stock, Ours, Ours]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--lengths", "64", "999"), "has 180 tokens and 999 are to be read"),
+        (("--text", "nowhere.txt"), "nowhere.txt"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_a_sentence(run, capsys, options, words):
+    assert run(*options) == 1
+    message = capsys.readouterr().err
+    assert words in message and message.count("\n") == 1
+
+
+def test_the_promises_are_ratios_within_one_run(run, tmp_path):
+    run()
+    results = benchmark.Results.read(tmp_path / "out" / "b.json")
+    entry = {"peak_bytes": 1e9, "state_bytes": 1e6, "ttft": 9.0, "prefill": 100.0, "decode": 5.0}
+    results.entries["stock"] = {"8192": entry}
+    results.entries["ours"] = {"8192": entry | {"prefill": 250.0}, "65536": entry | {"peak_bytes": 1.03e9}}
+    lines = " ".join(benchmark.ratio_lines(results))
+    assert "ours over mlx-lm: 2.50 at 8,192 tokens" in lines
+    assert "at 65,536 tokens at 1.030 times its peak at 8,192" in lines

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import mlx.core as mx
+import pytest
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from mlx_lm.models.cache import KVCache
+from tiny import LAYOUT, close, cut, llama_model, read, sequence, with_memory
+
+from mlx_edgeinf.cache import EdgeCache, Layout, state_bytes
+from mlx_edgeinf.memory import KINDS, Heads
+from mlx_edgeinf.rotation import Rotation
+
+# Values are one-hot in the token's number, so sums of values tell which tokens they are of.
+TOKENS = D = 64
+ROTATION = Rotation(100.0 ** (-mx.arange(0, D, 2) / D), False)
+KEYS = mx.random.normal((1, 1, TOKENS, D), key=mx.random.key(0))
+VALUES = mx.eye(TOKENS)[None, None]
+KIND = KINDS["centroids"](Heads(1, 1, D, D**-0.5, ROTATION, nearest=12.0, farthest=100.0), 4)
+
+
+def new(memory=KIND, exact_limit: int = 0) -> EdgeCache:
+    return EdgeCache(LAYOUT, memory, ROTATION, exact_limit)
+
+
+def feed(cache: EdgeCache, until: int = TOKENS) -> Iterator[int]:
+    """Append tokens one by one as attention does, yielding how many the cache has read."""
+    for t in range(cache.tokens, until):
+        if cache.room() <= 0:
+            cache.make_room()
+        key = ROTATION.turn(KEYS[:, :, t : t + 1], cache.offset * ROTATION.omega)
+        cache.update_and_fetch(key, VALUES[:, :, t : t + 1])
+        yield t + 1
+
+
+def fed(cache: EdgeCache, until: int = TOKENS) -> EdgeCache:
+    for _ in feed(cache, until):
+        pass
+    return cache
+
+
+def exact_tokens(cache: EdgeCache) -> list[int]:
+    """Numbers of the tokens held exactly, in the order they stand in."""
+    return mx.argmax(cache.local.keys_and_values()[1][0, 0], axis=-1).tolist()
+
+
+def remembered(cache: EdgeCache) -> list[int]:
+    """Numbers of the tokens in memory; one that was folded twice appears twice."""
+    if not cache.memory:
+        return []
+    times = cache.memory["M"].sum(axis=(0, 1, 2)).tolist()
+    return [t for t, count in enumerate(times) for _ in range(round(count))]
+
+
+def test_every_token_is_either_exact_or_in_memory():
+    cache = new()
+    for read_so_far in feed(cache):
+        assert sorted(exact_tokens(cache) + remembered(cache)) == list(range(read_so_far))
+        assert cache.tokens == read_so_far
+        assert cache.folded == len(remembered(cache))
+
+
+def test_sinks_and_the_last_tokens_stay_exact():
+    cache = new()
+    for read_so_far in feed(cache):
+        exact = exact_tokens(cache)
+        assert exact == sorted(exact)
+        assert exact[: LAYOUT.sinks] == list(range(min(LAYOUT.sinks, read_so_far)))
+        assert exact[-LAYOUT.window :] == list(range(max(0, read_so_far - LAYOUT.window), read_so_far))
+
+
+def test_exact_tokens_stand_at_the_first_positions_without_a_gap():
+    cache = new()
+    for _ in feed(cache):
+        exact = exact_tokens(cache)
+        assert cache.offset == len(exact) <= LAYOUT.capacity
+        bare = mx.take(KEYS, mx.array(exact), axis=2)
+        standing = ROTATION.turn(bare, mx.arange(len(exact))[:, None] * ROTATION.omega)
+        assert mx.allclose(cache.local.keys_and_values()[0], standing, atol=1e-5)
+
+
+def test_memory_is_written_without_positions():
+    folded = KEYS[:, :, LAYOUT.sinks : LAYOUT.sinks + LAYOUT.segment]
+    state = KIND.write(KIND.empty(1), folded, VALUES[:, :, LAYOUT.sinks : LAYOUT.sinks + LAYOUT.segment])
+    cache = fed(new(), LAYOUT.capacity + 1)
+    assert mx.allclose(cache.memory["centres"], state["centres"], atol=1e-5)
+    assert mx.array_equal(cache.memory["z"], state["z"])
+
+
+def test_the_state_does_not_grow():
+    cache, sizes = new(), []
+    for read_so_far in feed(cache):
+        if cache.folded and cache.room() == 0:
+            sizes.append(cache.nbytes)
+    assert len(sizes) > 4 and len(set(sizes)) == 1
+
+
+def test_bytes_are_counted_over_exact_tokens_and_memory():
+    cache = new()
+    assert cache.nbytes == 0
+    fed(cache)
+    arrays = [cache.local.keys, cache.local.values, *cache.memory.values()]
+    assert cache.nbytes == sum(array.nbytes for array in arrays)
+    assert state_bytes([cache, cache]) == 2 * cache.nbytes
+
+
+@pytest.mark.parametrize("exact_limit", [26, 34, 50])
+def test_what_outgrows_the_base_path_is_folded_as_if_it_had_never_been_there(exact_limit):
+    migrated, from_the_start = fed(new(exact_limit=exact_limit), 60), fed(new(), 60)
+    assert exact_tokens(migrated) == exact_tokens(from_the_start)
+    assert mx.allclose(migrated.local.keys_and_values()[0], from_the_start.local.keys_and_values()[0], atol=1e-5)
+    for name, array in from_the_start.memory.items():
+        assert mx.allclose(migrated.memory[name], array, atol=1e-5), name
+
+
+def test_a_limit_between_folds_loses_nothing():
+    cache = new(exact_limit=29)
+    for read_so_far in feed(cache):
+        assert sorted(exact_tokens(cache) + remembered(cache)) == list(range(read_so_far))
+        assert cache.folded == 0 if read_so_far <= 29 else cache.offset <= LAYOUT.capacity
+
+
+def test_without_a_memory_what_leaves_the_window_is_forgotten():
+    cache = fed(new(memory=None))
+    assert exact_tokens(cache) == exact_tokens(fed(new()))
+    assert cache.memory == {} and cache.tokens == TOKENS
+
+
+def test_the_base_path_ends_at_the_limit_and_with_the_first_fold():
+    cache = fed(new(exact_limit=30), 20)
+    assert cache.on_base_path(10) and not cache.on_base_path(11)
+    assert not fed(cache, 31).on_base_path(1)
+
+
+def test_the_limit_is_never_less_than_the_layout_holds():
+    assert new(exact_limit=5).capacity == Layout(2, 8, 8).capacity == 18
+
+
+# -- with a model: forks, state, trimming --------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model():
+    return with_memory(llama_model())
+
+
+PAST, ONE, OTHER = sequence(21, 1), sequence(12, 2), sequence(12, 3)
+PATHS = pytest.mark.parametrize("exact_limit", [0, 64], ids=["memory path", "base path"])
+
+
+def continued(model, cache: list, tokens: mx.array) -> mx.array:
+    return read(model, tokens, cache, cut(tokens.size, 1))
+
+
+@PATHS
+@pytest.mark.parametrize("twin_of", [lambda c: [x.fork() for x in c], copy.deepcopy], ids=["fork", "deepcopy"])
+def test_a_fork_and_its_origin_do_not_see_each_other(model, exact_limit, twin_of):
+    def alone(tokens: mx.array) -> mx.array:
+        cache = model.make_cache(exact_limit)
+        read(model, PAST, cache, [PAST.size])
+        return continued(model, cache, tokens)
+
+    origin = model.make_cache(exact_limit)
+    read(model, PAST, origin, [PAST.size])
+    twin = twin_of(origin)
+    answers = [[], []]
+    for t in range(ONE.size):
+        answers[0].append(continued(model, origin, ONE[t : t + 1]))
+        answers[1].append(continued(model, twin, OTHER[t : t + 1]))
+    assert mx.array_equal(mx.concatenate(answers[0], axis=1), alone(ONE))
+    assert mx.array_equal(mx.concatenate(answers[1], axis=1), alone(OTHER))
+
+
+def test_an_empty_cache_can_be_forked(model):
+    twin = [layer.fork() for layer in model.make_cache()]
+    assert close(continued(model, twin, ONE), continued(model, model.make_cache(), ONE))
+
+
+@PATHS
+def test_reading_goes_on_from_a_state_put_into_a_new_cache(model, exact_limit):
+    cache, twin = model.make_cache(exact_limit), model.make_cache(exact_limit)
+    read(model, PAST, cache, [PAST.size])
+    for old, new_one in zip(cache, twin):
+        new_one.state = tree_map(lambda leaf: mx.array(leaf) if isinstance(leaf, mx.array) else leaf, old.state)
+    assert [layer.tokens for layer in twin] == [PAST.size] * 2
+    assert mx.array_equal(continued(model, twin, ONE), continued(model, cache, ONE))
+
+
+def test_the_state_is_a_tree_of_everything_that_reading_changed(model):
+    cache, twin = model.make_cache(), model.make_cache()
+    read(model, PAST, cache, [PAST.size])
+    for old, new_one in zip(cache, twin):
+        new_one.state = tree_unflatten(tree_flatten(old.state))
+    assert mx.array_equal(continued(model, twin, ONE), continued(model, cache, ONE))
+
+
+def test_evaluating_the_state_leaves_no_graph_behind(model):
+    """mlx-lm evaluates nothing but the state between pieces of a prompt."""
+    cache = model.make_cache()
+    for piece in range(20):
+        model(sequence(LAYOUT.segment, piece)[None], cache=cache)
+        mx.eval([layer.state for layer in cache])
+        if piece == 3:
+            mx.reset_peak_memory()
+            after_few = mx.get_active_memory()
+    assert mx.get_active_memory() <= after_few + 4096
+
+
+def test_trimmed_tokens_are_forgotten_on_the_base_path(model):
+    cache = model.make_cache(64)
+    read(model, mx.concatenate([PAST, OTHER]), cache, [PAST.size + OTHER.size])
+    assert all(layer.is_trimmable() for layer in cache)
+    assert [layer.trim(OTHER.size) for layer in cache] == [OTHER.size] * 2
+    fresh = model.make_cache(64)
+    read(model, PAST, fresh, [PAST.size])
+    assert close(continued(model, cache, ONE), continued(model, fresh, ONE))
+
+
+def test_what_was_folded_cannot_be_trimmed(model):
+    cache = model.make_cache()
+    read(model, PAST, cache, [PAST.size])
+    assert not any(layer.is_trimmable() for layer in cache)
+
+
+def test_size_and_emptiness_are_those_of_the_exact_part(model):
+    cache = model.make_cache(64)[0]
+    assert cache.empty() and cache.size() == KVCache().size() == 0
+    cache.update_and_fetch(mx.zeros((1, 2, 3, 8)), mx.zeros((1, 2, 3, 8)))
+    assert not cache.empty() and cache.size() == 3

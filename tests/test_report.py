@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from mlx_edgeinf import picture, report
+from mlx_edgeinf.gap import ROWS
+from mlx_edgeinf.results import Results, ResultsError
+
+SVG = "{http://www.w3.org/2000/svg}"
+SETUP = {"command": "python -m it", "machine": "a machine", "packages": {"mlx": "0"}}
+
+
+@pytest.fixture
+def evaluated(tmp_path) -> Path:
+    """Results of a document that every row has read."""
+    setup = SETUP | {"documents": {"A_book.md": ""}, "edges": [16, 26, 56]}
+    results = Results(tmp_path / "e.json", setup)
+    nll = dict.fromkeys(ROWS, 2.5) | {"full attention": 2.0, "sinks + window": 3.0}
+    for row in ROWS:
+        entry = {"nats": [10 * nll[row], 30 * nll[row]], "tokens": [10, 30], "seconds": 1.0}
+        results.add({("A_book.md", row): entry})
+    return results.path
+
+
+@pytest.fixture
+def benchmarked(tmp_path) -> Path:
+    """Results in which stock grows and ours does not."""
+    results = Results(tmp_path / "b.json", SETUP | {"lengths": [2048, 8192, 65536], "weights_bytes": 5e8})
+    for name, lengths in (("stock", (2048, 8192)), ("ours", (2048, 8192, 65536))):
+        for length in lengths:
+            peak = 8e8 if name == "ours" else 5e8 + length * 1e5
+            entry = {"peak_bytes": peak, "state_bytes": 1e7, "ttft": length / 100}
+            results.add({(name, str(length)): entry | {"prefill": 100, "decode": 5}})
+    results.add({("short", "path"): {"tokens": 1024, "identical": True, "speed": 1.0, "seconds": {}}})
+    return results.path
+
+
+def test_a_table_stands_between_its_comments_and_replaces_the_last_one():
+    page = "before <!-- evaluate -->\nold\n<!-- /evaluate --> after"
+    once = report.insert(page, "evaluate", "new")
+    assert once == "before <!-- evaluate -->\nnew\n<!-- /evaluate --> after"
+    assert report.insert(once, "evaluate", "new") == once
+
+
+@pytest.mark.parametrize(
+    "page", ["nothing", "<!-- evaluate -->", "<!-- /evaluate --> <!-- evaluate -->", "<!-- benchmark -->"]
+)
+def test_a_page_without_both_comments_is_refused(page):
+    with pytest.raises(report.MarkersMissing, match="<!-- evaluate -->"):
+        report.insert(page, "evaluate", "new")
+
+
+def run(folder: Path) -> int:
+    return report.main([
+        str(folder / "README.md"), "--evaluation", str(folder / "e.json"),
+        "--benchmark", str(folder / "b.json"), "--picture", str(folder / "assets" / "b.svg"),
+    ])  # fmt: skip
+
+
+def test_both_results_and_the_picture_are_written(tmp_path, evaluated, benchmarked):
+    page = "# Title\n<!-- evaluate -->\n<!-- /evaluate -->\n<!-- benchmark -->\n<!-- /benchmark -->\nend\n"
+    (tmp_path / "README.md").write_text(page)
+    assert run(tmp_path) == 0
+    written = (tmp_path / "README.md").read_text()
+    assert written.startswith("# Title\n") and written.endswith("\nend\n")
+    assert "| memory zeroed | 2.5000 | 0.50" in written and "| A book | 1.000 |" in written
+    assert "| 65,536 | - / 0.80 |" in written and written.count("`python -m it` on a machine") == 2
+    assert (tmp_path / "assets" / "b.svg").exists()
+
+
+def test_what_is_not_measured_yet_leaves_its_place_alone(tmp_path, evaluated):
+    page = "<!-- evaluate -->\n<!-- /evaluate -->\n<!-- benchmark -->\nold\n<!-- /benchmark -->"
+    (tmp_path / "README.md").write_text(page)
+    assert run(tmp_path) == 0
+    assert "<!-- benchmark -->\nold\n" in (tmp_path / "README.md").read_text()
+
+
+def test_a_page_that_cannot_be_written_stays_as_it_was(tmp_path, evaluated, benchmarked, capsys):
+    page = "<!-- evaluate -->\n<!-- /evaluate -->"
+    (tmp_path / "README.md").write_text(page)
+    assert run(tmp_path) == 1
+    assert (tmp_path / "README.md").read_text() == page
+    assert "<!-- benchmark -->" in capsys.readouterr().err
+
+
+# -- the picture ----------------------------------------------------------------
+
+
+def polylines(path: Path) -> dict[str, list[list[tuple[float, ...]]]]:
+    """The lines of each side, panel by panel."""
+    lines = {"stock": [], "ours": []}
+    for line in ElementTree.fromstring(picture.draw(Results.read(path))).iter(f"{SVG}polyline"):
+        points = [tuple(map(float, point.split(","))) for point in line.get("points").split()]
+        lines[line.get("class").split()[1]].append(points)
+    return lines
+
+
+def test_memory_is_flat_in_ours_and_rises_in_stock(benchmarked):
+    lines = polylines(benchmarked)
+    assert len({y for _, y in lines["ours"][0]}) == 1
+    (_, low), (_, high) = lines["stock"][0]
+    assert high < low
+
+
+def test_points_stand_in_proportion_and_inside_the_panels(benchmarked):
+    for panel, left in enumerate(picture.LEFTS):
+        points = polylines(benchmarked)["ours"][panel]
+        assert [round((x - left) / picture.PANEL_WIDTH * 65536, -2) for x, _ in points] == [2000, 8200, 65500]
+        assert all(picture.TOP <= y <= picture.BOTTOM for _, y in points)
+    (_, short), *_, (_, long) = polylines(benchmarked)["ours"][1]
+    assert (picture.BOTTOM - long) / (picture.BOTTOM - short) == pytest.approx(32, rel=0.05)
+
+
+def test_the_picture_says_its_numbers_to_those_who_cannot_see_it(benchmarked):
+    drawn = ElementTree.fromstring(picture.draw(Results.read(benchmarked)))
+    assert "ours at 65,536 tokens: 0.80 GB, 655 s." in drawn.findtext(f"{SVG}desc")
+
+
+@pytest.mark.parametrize("top", [0.011, 0.8, 1.0, 3.9, 12.4, 870.0])
+def test_an_axis_ends_just_above_the_highest_point(top):
+    end = picture._ceiling({"ours": [(1.0, top)], "stock": [(1.0, top / 2)]})
+    assert top <= end <= 1.6 * top
+    assert float(f"{end / picture.TICKS:.2g}") == pytest.approx(end / picture.TICKS)
+
+
+# -- results files --------------------------------------------------------------
+
+
+def test_results_go_on_where_they_were(tmp_path):
+    path = tmp_path / "deep" / "r.json"
+    Results.resume(path, SETUP).add({("book", "ours"): 1, ("other", "ours"): 2})
+    again = Results.resume(path, SETUP)
+    assert again.has("book", "ours") and again.has("other", "ours") and not again.has("book", "theirs")
+
+
+def test_results_of_another_setup_are_refused_by_name(tmp_path):
+    Results.resume(tmp_path / "r.json", SETUP).add({("book", "ours"): 1})
+    with pytest.raises(ResultsError, match="another setup .machine.:"):
+        Results.resume(tmp_path / "r.json", SETUP | {"machine": "another"})
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({"setup": {}})])
+def test_a_file_that_holds_something_else_is_not_overwritten(tmp_path, text):
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(ResultsError, match="not a results file"):
+        Results.resume(tmp_path / "r.json", SETUP)
+
+
+def test_results_that_are_not_there_are_missed_in_a_sentence(tmp_path):
+    with pytest.raises(ResultsError, match="measure first"):
+        Results.read(tmp_path / "r.json")

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from tiny import LAYOUT, MODELS, close, llama_model, qwen3_model, sequence, with_memory
+
+from mlx_edgeinf.adapter import gate_parameters
+from mlx_edgeinf.loss import cross_entropy, token_losses
+from mlx_edgeinf.memory import KINDS
+from mlx_edgeinf.training import (
+    TrainingDiverged, checkpointed_losses, detach, excerpt_gradients, make_optimizer, segments, update,
+    validation_loss,
+)  # fmt: skip
+
+EXCERPT = sequence(LAYOUT.capacity + 4 * LAYOUT.segment + 1).tolist()
+ANY_KIND = pytest.mark.parametrize("kind", KINDS)
+
+
+def gates(model: nn.Module) -> dict[str, np.ndarray]:
+    return {path: np.array(value) for path, value in gate_parameters(model).items()}
+
+
+def flat(gradients: dict) -> dict[str, mx.array]:
+    return dict(tree_flatten(gradients))
+
+
+def test_cross_entropy_is_mlx_s_own():
+    logits, targets = 5 * mx.random.normal((7, 50), key=mx.random.key(0)), mx.arange(7)
+    assert mx.allclose(cross_entropy(logits, targets), nn.losses.cross_entropy(logits, targets), atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [llama_model, qwen3_model], ids=["tied head", "own head"])
+def test_losses_are_those_of_the_models_logits(make):
+    model, tokens = make(), mx.array(EXCERPT)
+    logits = model(tokens[None, :-1])[0]
+    losses = token_losses(model, tokens[:-1], tokens[1:], cache=[None, None])
+    assert close(losses, nn.losses.cross_entropy(logits, tokens[1:]))
+
+
+@pytest.mark.parametrize("length", [2, 18, 19, 20, 30, 51])
+def test_segments_are_the_excerpt_and_its_successors_cut_where_the_cache_folds(length):
+    inputs, targets = zip(*segments(EXCERPT[:length], LAYOUT))
+    assert mx.concatenate(inputs).tolist() == EXCERPT[: length - 1]
+    assert mx.concatenate(targets).tolist() == EXCERPT[1:length]
+    assert inputs[0].size == min(LAYOUT.capacity, length - 1)
+    assert all(piece.size == LAYOUT.segment for piece in inputs[1:-1])
+
+
+@pytest.fixture
+def half_read():
+    """A model in the middle of an excerpt: its cache, and the segment it reads next."""
+    def prepare(kind: str, make=llama_model):
+        model = with_memory(make(), kind)
+        cache = model.make_cache()
+        first, second, third = list(segments(EXCERPT, LAYOUT))[:3]
+        for inputs, _ in (first, second):
+            model.model(inputs[None], cache=cache)
+        detach(cache)
+        mx.eval([layer.state for layer in cache])
+        return model, cache, third
+
+    return prepare
+
+
+def segment_loss(model: nn.Module, cache: list, segment: tuple, losses=token_losses) -> mx.array:
+    return losses(model, *segment, [layer.fork() for layer in cache]).mean()
+
+
+@ANY_KIND
+@pytest.mark.parametrize("make", [llama_model, qwen3_model])
+def test_gradients_of_every_gate_parameter_are_the_slopes_of_the_loss(make, kind, half_read):
+    """Central differences along random directions, through two layers that read memory."""
+    model, cache, segment = half_read(kind, make)
+    _, gradients = nn.value_and_grad(model, segment_loss)(model, cache, segment)
+    step = 1e-2
+
+    def loss_at(path: str, value: mx.array) -> float:
+        model.update(tree_unflatten([(path, value)]))
+        return segment_loss(model, cache, segment).item()
+
+    steep = 0
+    for path, gradient in flat(gradients).items():
+        value = gate_parameters(model)[path]
+        for seed in range(3):
+            direction = mx.random.normal(value.shape, key=mx.random.key(seed))
+            direction /= mx.linalg.norm(direction)
+            rise = loss_at(path, value + step * direction) - loss_at(path, value - step * direction)
+            slope = (gradient * direction).sum().item()
+            assert rise / (2 * step) == pytest.approx(slope, rel=0.03, abs=1e-3), path
+            steep += abs(slope) > 1e-2
+        loss_at(path, value)
+    assert steep > 6
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_gradients_are_for_gates_alone(make):
+    model = with_memory(make())
+    _, gradients = excerpt_gradients(model, EXCERPT)
+    assert flat(gradients).keys() == gate_parameters(model).keys()
+    assert all(mx.any(gradient != 0).item() for gradient in flat(gradients).values())
+
+
+@ANY_KIND
+def test_checkpointing_changes_neither_loss_nor_gradients(kind):
+    model = with_memory(llama_model(), kind)
+    plain, checkpointed = (excerpt_gradients(model, EXCERPT, checkpoint) for checkpoint in (False, True))
+    assert plain[0] == pytest.approx(checkpointed[0], rel=1e-5)
+    for path, gradient in flat(plain[1]).items():
+        assert close(flat(checkpointed[1])[path], gradient), path
+
+
+def test_checkpointing_leaves_the_cache_as_plain_reading_does(half_read):
+    model, cache, segment = half_read("centroids")
+    twin = [layer.fork() for layer in cache]
+    nn.value_and_grad(model, lambda *batch: token_losses(model, *batch).sum())(*segment, cache)
+    nn.value_and_grad(model, lambda *batch: checkpointed_losses(model, *batch).sum())(*segment, twin)
+    for one, other in zip(tree_flatten([c.state for c in cache]), tree_flatten([c.state for c in twin])):
+        assert one[0] == other[0] and close(mx.array(one[1]), mx.array(other[1])), one[0]
+
+
+def test_the_loss_is_the_mean_over_what_reads_memory():
+    """Before the first fold there is no gate to train."""
+    model = with_memory(llama_model())
+    tokens = mx.array(EXCERPT)
+    losses = token_losses(model, tokens[:-1], tokens[1:], model.make_cache())
+    expected = losses[LAYOUT.capacity :].mean().item()
+    assert excerpt_gradients(model, EXCERPT)[0] == pytest.approx(expected, rel=1e-4)
+    assert validation_loss(model, [EXCERPT]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_validation_weighs_every_token_the_same():
+    model = with_memory(llama_model())
+    short, long = EXCERPT[:30], EXCERPT
+    counts = [len(tokens) - 1 - LAYOUT.capacity for tokens in (short, long)]
+    apart = [validation_loss(model, [tokens]) for tokens in (short, long)]
+    assert validation_loss(model, [short, long]) == pytest.approx(np.average(apart, weights=counts))
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_gradients_take_no_more_memory_for_longer_excerpts(checkpoint):
+    model = with_memory(llama_model())
+
+    def peak(count: int) -> int:
+        tokens = sequence(LAYOUT.capacity + count * LAYOUT.segment + 1).tolist()
+        mx.reset_peak_memory()
+        before = mx.get_active_memory()
+        mx.eval(excerpt_gradients(model, tokens, checkpoint)[1])
+        return mx.get_peak_memory() - before
+
+    peak(2)
+    assert peak(16) < 1.2 * peak(4)
+
+
+def test_detached_states_keep_their_values_and_their_sizes(half_read):
+    _, cache, _ = half_read("centroids")
+    before = [tree_flatten(layer.state) for layer in cache]
+    detach(cache)
+    for layer, old in zip(cache, before):
+        for (path, value), (_, was) in zip(tree_flatten(layer.state), old, strict=True):
+            assert mx.array_equal(mx.array(value), mx.array(was)), path
+
+
+# -- the optimizer -------------------------------------------------------------------
+
+
+def test_a_few_updates_lower_the_loss_and_leave_the_base_model_alone():
+    model = with_memory(llama_model())
+    base = {p: np.array(v) for p, v in tree_flatten(model.parameters()) if p not in gate_parameters(model)}
+    optimizer = make_optimizer(0.03, iters=8)
+    optimizer.init(model.trainable_parameters())
+    losses = []
+    for _ in range(8):
+        loss, gradients = excerpt_gradients(model, EXCERPT)
+        losses.append(loss)
+        update(model, optimizer, loss, gradients)
+    assert losses[-1] < losses[0] - 0.05
+    after = dict(tree_flatten(model.parameters()))
+    assert all(np.array_equal(after[path], value) for path, value in base.items())
+
+
+def test_feature_maps_learn_at_a_fifth_of_the_gates_rate():
+    """Adam's first step is a share of the rate, whatever the gradient."""
+    model = with_memory(llama_model(), "exponential")
+    optimizer = make_optimizer(0.04, iters=10, warmup=4)
+    optimizer.init(model.trainable_parameters())
+    before = gates(model)
+    gradients = tree_map(mx.ones_like, model.trainable_parameters())
+    update(model, optimizer, 1.0, gradients)
+    for path, value in gates(model).items():
+        rate = 0.01 / 5 if "projection" in path else 0.01
+        assert np.allclose(before[path] - value, rate * 0.1 / 0.02**0.5, rtol=1e-2), path
+
+
+def test_the_rate_rises_then_falls():
+    model = with_memory(llama_model())
+    optimizer = make_optimizer(0.1, iters=20, warmup=4)
+    optimizer.init(model.trainable_parameters())
+    rates = []
+    for _ in range(20):
+        update(model, optimizer, 1.0, tree_map(mx.ones_like, model.trainable_parameters()))
+        rates.append(optimizer.optimizers[1].learning_rate.item())
+    top = int(np.argmax(rates))
+    assert 3 <= top <= 5 and rates[top] == pytest.approx(0.1)
+    assert np.all(np.diff(rates[: top + 1]) > 0) and np.all(np.diff(rates[top:]) <= 0)
+    assert rates[-1] == pytest.approx(0.005, rel=0.2)
+
+
+def test_gradients_are_clipped_to_length_one():
+    model = with_memory(llama_model())
+    optimizer = make_optimizer(0.1, iters=4)
+    optimizer.init(model.trainable_parameters())
+    gradients = tree_map(lambda p: 1e3 * mx.ones_like(p), model.trainable_parameters())
+    count = sum(p.size for p in gate_parameters(model).values())
+    assert update(model, optimizer, 1.0, gradients) == pytest.approx(1e3 * count**0.5, rel=1e-4)
+    moments = [v for path, v in flat(optimizer.optimizers[1].state).items() if path.endswith(".m")]
+    assert sum(mx.square(m).sum().item() for m in moments) ** 0.5 == pytest.approx(0.1, rel=1e-3)
+
+
+@pytest.mark.parametrize("loss, factor", [(float("nan"), 1.0), (1.0, float("nan")), (1.0, float("inf"))])
+def test_what_is_not_a_number_stops_training_before_the_step(loss, factor):
+    model = with_memory(llama_model())
+    optimizer = make_optimizer(0.1, iters=4)
+    optimizer.init(model.trainable_parameters())
+    before = gates(model)
+    with pytest.raises(TrainingDiverged, match="nan|inf"):
+        update(model, optimizer, loss, tree_map(lambda p: factor * mx.ones_like(p), model.trainable_parameters()))
+    assert all(np.array_equal(value, before[path]) for path, value in gates(model).items())
