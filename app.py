@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--model", help="hub id or folder of an mlx-lm model (default: the starter model)"
-    )
+    parser.add_argument("--model", help="hub id or folder of an mlx-lm model (default: the starter model)")
     parser.add_argument(
         "--adapter", help="folder of gates trained for the model (default: those shipped for it)"
     )

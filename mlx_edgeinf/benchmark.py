@@ -107,7 +107,7 @@ def table(results: Results) -> str:
 
 
 def _pair(results: Results, length: str, key: str, unit: float, digits: int) -> str:
-    sides = (results.entries[name].get(length) for name in ("stock", "ours"))
+    sides = (results.group(name).get(length) for name in ("stock", "ours"))
     return " / ".join(f"{side[key] / unit:.{digits}f}" if side else "-" for side in sides)
 
 
@@ -123,10 +123,12 @@ def short_line(results: Results) -> str:
 
 def ratio_lines(results: Results) -> list[str]:
     """What is promised, in sentences: flat memory and faster reading."""
-    stock, ours = results.entries["stock"], results.entries["ours"]
+    stock, ours = results.group("stock"), results.group("ours")
     weights = f"The weights take {results.setup['weights_bytes'] / 1e9:.2f} GB of each peak."
     speeds = [f"{ours[n]['prefill'] / stock[n]['prefill']:.2f} at {int(n):,}" for n in stock]
-    lines = [weights, f"Prefill, ours over mlx-lm: {', '.join(speeds)} tokens."]
+    lines = [weights]
+    if speeds:
+        lines.append(f"Prefill, ours over mlx-lm: {', '.join(speeds)} tokens.")
     low, high = "8192", max(ours, key=int)
     if low in ours and high != low:
         flat = ours[high]["peak_bytes"] / ours[low]["peak_bytes"]
@@ -149,7 +151,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def summary(results: Results) -> str:
-    """Markdown: table, what is promised, and where it was measured."""
+    """Markdown: table, what is promised, and where it was measured.
+
+    Raises:
+        ResultsError: the benchmark was stopped before its end.
+    """
+    if not all(results.has("ours", str(length)) for length in results.setup["lengths"]):
+        raise ResultsError(f"{results.path} is not finished: run its command again.")
     sentences = [*ratio_lines(results), short_line(results), described(results.setup)]
     return table(results) + "\n\n" + "  \n".join(sentences)
 

@@ -25,7 +25,7 @@ import numpy as np
 from .adapter import WEIGHTS, AdapterConfig, AdapterError, gate_parameters, load_weights, read_config
 from .attention import UnsupportedModel
 from .corpus import CorpusError, read_corpus
-from .gap import FULL, LONGER, OURS, ROWS, UNTRAINED, WINDOW, ZEROED, documents_table, table
+from .gap import FULL, LONGER, OURS, ROWS, UNTRAINED, WINDOW, ZEROED, documents_table, finished, table
 from .models import equip, load_base, shipped_gates
 from .readings import Reader, shut_when_empty, tally
 from .results import Results, ResultsError, command, described, surroundings
@@ -136,7 +136,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def summary(results: Results) -> str:
-    """Markdown: both tables, and where they were measured."""
+    """Markdown: both tables, and where they were measured.
+
+    Raises:
+        ResultsError: the evaluation was stopped before its end.
+    """
+    if not finished(results):
+        raise ResultsError(f"{results.path} is not finished: run its command again.")
     return "\n\n".join([table(results), documents_table(results), described(results.setup)])
 
 

@@ -40,6 +40,8 @@ from .starter import NAME, StarterModelError
 from .training import TrainingDiverged, excerpt_gradients, make_optimizer, update, validation_loss
 
 OPTIMIZER, PROGRESS, CARD = "optimizer.safetensors", "training.json", "README.md"
+# What a person can put right; each carries its sentence.
+FAILURES = (AdapterError, CorpusError, StarterModelError, UnsupportedModel, TrainingDiverged, OSError)
 
 
 @dataclass
@@ -69,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     try:
         train(args)
-    except (AdapterError, CorpusError, StarterModelError, UnsupportedModel, TrainingDiverged, OSError) as error:
+    except FAILURES as error:
         print(f"mlx_edgeinf.finetune: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

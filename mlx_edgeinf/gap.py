@@ -20,15 +20,15 @@ RESAMPLES, SEED = 2000, 0
 
 
 def mean_nll(results: Results, row: str, stretch: slice) -> np.ndarray:
-    """NLL in nats per token of each complete document, over a slice of its stretches."""
-    entries = [results.entries[name][row] for name in complete(results)]
+    """NLL in nats per token of each document, over a slice of its stretches."""
+    entries = [results.entries[name][row] for name in results.setup["documents"]]
     nats = np.array([sum(entry["nats"][stretch]) for entry in entries])
     return nats / np.array([sum(entry["tokens"][stretch]) for entry in entries])
 
 
-def complete(results: Results) -> list[str]:
-    """Names of the documents that every row has read."""
-    return [name for name in results.setup["documents"] if all(results.has(name, row) for row in ROWS)]
+def finished(results: Results) -> bool:
+    """Whether every row has read every document."""
+    return all(results.has(name, row) for name in results.setup["documents"] for row in ROWS)
 
 
 def closed(results: Results, row: str, stretch: slice) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +67,7 @@ def documents_table(results: Results) -> str:
     shares = [np.divide(*closed(results, row, slice(None))) for row in shown]
     _, gaps = closed(results, FULL, slice(None))
     lines = ["| document | gap, nats | " + " | ".join(shown) + " |", "|---|---" + "|---" * len(shown) + "|"]
-    for index, name in enumerate(complete(results)):
+    for index, name in enumerate(results.setup["documents"]):
         cells = [f"{share[index]:.2f}" for share in shares]
         title = Path(name).stem.replace("_", " ")
         lines.append(f"| {title} | {gaps[index]:.3f} | " + " | ".join(cells) + " |")

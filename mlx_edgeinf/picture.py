@@ -80,8 +80,9 @@ def draw(results: Results) -> str:
 def _lines(results: Results, key: str, unit: float) -> dict[str, Points]:
     """Points (tokens, value) of each side, by its name in the style sheet."""
     return {
-        side: sorted((int(length), entry[key] / unit) for length, entry in results.entries[side].items())
+        side: sorted((int(length), entry[key] / unit) for length, entry in results.group(side).items())
         for side in ("stock", "ours")
+        if results.group(side)
     }
 
 
@@ -123,12 +124,11 @@ def _line(panel: Panel, side: str, points: Points) -> list[str]:
     """One side: its line, its dots, and its name at the last of them."""
     places = [panel.at(x, y) for x, y in points]
     x, y = places[-1]
-    name, anchor = {"stock": ("mlx-lm", "start"), "ours": ("ours", "end")}[side]
-    shift = 10 if anchor == "start" else 0
+    name, place = {"stock": ("mlx-lm", "middle"), "ours": ("ours", "end")}[side]
     return [
         f'<polyline class="line {side}" points="{" ".join(f"{a},{b}" for a, b in places)}"/>',
         *(f'<circle class="dot {side}" cx="{a}" cy="{b}" r="3.5"/>' for a, b in places),
-        f'<text class="{side}" x="{x + shift}" y="{y - 12}" text-anchor="{anchor}">{name}</text>',
+        f'<text class="{side} {place}" x="{x}" y="{y - 12}">{name}</text>',
     ]
 
 
@@ -138,5 +138,5 @@ def _words(results: Results) -> str:
     return " ".join(
         f"{sides[side]} at {int(length):,} tokens: {entry['peak_bytes'] / 1e9:.2f} GB, {entry['ttft']:.0f} s."
         for side in sides
-        for length, entry in results.entries[side].items()
+        for length, entry in results.group(side).items()
     )

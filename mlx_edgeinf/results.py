@@ -71,8 +71,12 @@ class Results:
             )
         return results
 
+    def group(self, name: str) -> dict[str, Any]:
+        """The entries of a group; none if nothing of it is measured yet."""
+        return self.entries.get(name, {})
+
     def has(self, group: str, name: str) -> bool:
-        return name in self.entries.get(group, {})
+        return name in self.group(group)
 
     def add(self, measured: dict[tuple[str, str], Any]) -> None:
         """Keep entries by (group, name), all of them at once; the file is replaced atomically."""

@@ -121,7 +121,7 @@ def _drafts(engine: FakeEngine, page: int, final: bool) -> Generator[Draft, None
 
 
 def small_pdf(path: Path, pages: Sequence[str]) -> Path:
-    """Write a PDF with a text on each page, line by line; an empty text makes a blank page."""
+    """Write a PDF with one line of text on each page; an empty text makes a blank page."""
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [%s] /Count %d >>"
@@ -129,8 +129,7 @@ def small_pdf(path: Path, pages: Sequence[str]) -> Path:
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
     for index, text in enumerate(pages):
-        lines = b"".join(b"(%s) Tj T* " % line for line in text.encode("ascii").splitlines())
-        drawing = b"BT /F1 11 Tf 16 TL 60 780 Td %sET" % lines
+        drawing = b"BT /F1 11 Tf 60 780 Td (%s) Tj ET" % text.encode("ascii")
         objects.append(
             b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents %d 0 R"
             b" /Resources << /Font << /F1 3 0 R >> >> >>" % (5 + 2 * index)

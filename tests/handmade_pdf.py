@@ -68,7 +68,8 @@ def assembled(objects: dict[int, bytes], trailer: str = "") -> bytes:
 
 def cyclic() -> bytes:
     """A PDF whose tree of pages contains itself."""
-    return assembled({1: b"<</Type/Catalog/Pages 2 0 R>>", 2: b"<</Type/Pages/Kids[2 0 R]/Count 3>>"})
+    tree = b"<</Type/Pages/Kids[2 0 R]/Count 3>>"
+    return assembled({1: b"<</Type/Catalog/Pages 2 0 R>>", 2: tree})
 
 
 def bomb(levels: int = 12) -> bytes:

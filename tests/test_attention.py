@@ -8,11 +8,29 @@ import reference
 from mlx_lm.models import gemma2, phi3
 from mlx_lm.models.cache import KVCache
 from tiny import (
-    LAYOUT, MODELS, SIZES, close, cut, forgetting, interleaved_rope_model, llama_model, qwen2_model,
-    qwen3_model, read, sequence, with_memory, without_positions,
-)  # fmt: skip
+    LAYOUT,
+    MODELS,
+    SIZES,
+    close,
+    cut,
+    forgetting,
+    interleaved_rope_model,
+    llama_model,
+    qwen2_model,
+    qwen3_model,
+    read,
+    sequence,
+    with_memory,
+    without_positions,
+)
 
-from mlx_edgeinf.attention import EXACT_BUDGET, UnsupportedModel, base_path_limit, kv_bytes_per_token, retrofit
+from mlx_edgeinf.attention import (
+    EXACT_BUDGET,
+    UnsupportedModel,
+    base_path_limit,
+    kv_bytes_per_token,
+    retrofit,
+)
 from mlx_edgeinf.cache import Layout
 from mlx_edgeinf.memory import KINDS
 
@@ -129,6 +147,16 @@ def test_a_layer_agrees_with_the_token_by_token_reference(kind):
             q[:, h], k[:, g], v[:, g], LAYOUT, omega, 8**-0.5, memory, opening
         )
         assert np.allclose(output[:, 8 * h : 8 * h + 8], expected, atol=1e-3)
+
+
+def test_memory_is_expected_at_the_distances_where_its_tokens_stand():
+    """Averaged over the queries of a segment, from the first token after the window on."""
+    model = with_memory(llama_model())
+    heads = model.layers[0].self_attn.memory_gate.memory._heads
+    to_newest = [LAYOUT.window + query + 1 for query in range(LAYOUT.segment)]
+    # A token covers the distances half a position to both of its sides.
+    assert heads.nearest == np.mean(to_newest) - 0.5
+    assert heads.farthest == SIZES["max_position_embeddings"]
 
 
 # -- migration -----------------------------------------------------------------------

@@ -96,7 +96,7 @@ def test_what_is_held_is_constant_in_ours_and_grows_in_stock():
     assert ours[8192]["state_bytes"] == ours[1024]["state_bytes"]
     # Not to the byte: when MLX's thread lets go of an array is a matter of timing.
     assert ours[8192]["peak_bytes"] - ours[1024]["peak_bytes"] < growth
-    assert theirs[2048]["peak_bytes"] > 2 * theirs[1024]["peak_bytes"]
+    assert theirs[2048]["peak_bytes"] > 1.5 * theirs[1024]["peak_bytes"]
 
 
 def test_the_short_path_is_compared_logit_by_logit(edge, stock):

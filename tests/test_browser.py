@@ -4,7 +4,9 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 import fakes
@@ -20,13 +22,15 @@ from mlx_edgeinf.ui.server import POLICY, serve
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-quic", "--no-first-run"]
 MINUTE = 60_000
+FOCUSED = """() => {
+    const { innerText, placeholder, value } = document.activeElement;
+    return innerText || placeholder || value;
+}"""
 
 STORY = [
-    "Anna kept forty jars of honey for the fair, for the roof of the house had to be mended.\n"
-    "She walked to the village before dawn and set the jars out on her mother's table.",
+    "Anna kept forty jars of honey for the fair, for the roof of her house had to be mended.",
     "",
-    "An old woman in a grey coat tasted the honey and asked where the bees had been kept.\n"
-    "Near the heather, said Anna, and the old woman bought twelve of the jars at once.",
+    "An old woman in a grey coat asked where the bees were kept, and then bought twelve jars.",
     "By evening every jar was sold, and in the week that followed the roof was mended.",
 ]
 
@@ -91,7 +95,7 @@ class Visit:
         self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
         self.page.goto(address)
 
-    def __enter__(self) -> Visit:
+    def __enter__(self) -> Self:
         self.page.wait_for_selector(".model.ready", timeout=10 * MINUTE)
         return self
 
@@ -208,7 +212,7 @@ def test_everything_can_be_reached_with_the_keyboard(chromium, address, pdf):
         reached = set()
         for _ in range(20):
             visit.page.keyboard.press("Tab")
-            reached.add(visit.page.evaluate("(document.activeElement.innerText || document.activeElement.placeholder || document.activeElement.value).trim()"))
+            reached.add(visit.page.evaluate(FOCUSED))
         assert {"Read", "Copy summary", "Your question", "Ask", "rolling"} <= reached
 
 
@@ -236,9 +240,9 @@ def test_the_page_answers_to_this_machine_only(address):
         urllib.request.urlopen(request)
 
 
-def headers(url: str) -> dict[str, str]:
+def headers(url: str) -> Message:
     try:
         with urllib.request.urlopen(url) as response:
-            return dict(response.headers)
+            return response.headers
     except urllib.error.HTTPError as error:
-        return dict(error.headers)
+        return error.headers

@@ -91,7 +91,7 @@ def test_memory_is_written_without_positions():
 
 def test_the_state_does_not_grow():
     cache, sizes = new(), []
-    for read_so_far in feed(cache):
+    for _ in feed(cache):
         if cache.folded and cache.room() == 0:
             sizes.append(cache.nbytes)
     assert len(sizes) > 4 and len(set(sizes)) == 1
@@ -110,7 +110,8 @@ def test_bytes_are_counted_over_exact_tokens_and_memory():
 def test_what_outgrows_the_base_path_is_folded_as_if_it_had_never_been_there(exact_limit):
     migrated, from_the_start = fed(new(exact_limit=exact_limit), 60), fed(new(), 60)
     assert exact_tokens(migrated) == exact_tokens(from_the_start)
-    assert mx.allclose(migrated.local.keys_and_values()[0], from_the_start.local.keys_and_values()[0], atol=1e-5)
+    keys, same_keys = (cache.local.keys_and_values()[0] for cache in (migrated, from_the_start))
+    assert mx.allclose(keys, same_keys, atol=1e-5)
     for name, array in from_the_start.memory.items():
         assert mx.allclose(migrated.memory[name], array, atol=1e-5), name
 
@@ -155,7 +156,9 @@ def continued(model, cache: list, tokens: mx.array) -> mx.array:
 
 
 @PATHS
-@pytest.mark.parametrize("twin_of", [lambda c: [x.fork() for x in c], copy.deepcopy], ids=["fork", "deepcopy"])
+@pytest.mark.parametrize(
+    "twin_of", [lambda cache: [layer.fork() for layer in cache], copy.deepcopy], ids=["fork", "deepcopy"]
+)
 def test_a_fork_and_its_origin_do_not_see_each_other(model, exact_limit, twin_of):
     def alone(tokens: mx.array) -> mx.array:
         cache = model.make_cache(exact_limit)
@@ -183,7 +186,7 @@ def test_reading_goes_on_from_a_state_put_into_a_new_cache(model, exact_limit):
     cache, twin = model.make_cache(exact_limit), model.make_cache(exact_limit)
     read(model, PAST, cache, [PAST.size])
     for old, new_one in zip(cache, twin):
-        new_one.state = tree_map(lambda leaf: mx.array(leaf) if isinstance(leaf, mx.array) else leaf, old.state)
+        new_one.state = tree_map(lambda leaf: leaf + 0, old.state)
     assert [layer.tokens for layer in twin] == [PAST.size] * 2
     assert mx.array_equal(continued(model, twin, ONE), continued(model, cache, ONE))
 

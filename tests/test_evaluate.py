@@ -14,7 +14,7 @@ from mlx_edgeinf import evaluate, gap, readings
 from mlx_edgeinf.adapter import AdapterConfig, fingerprint, gate_parameters, save_adapter
 from mlx_edgeinf.gap import FULL, LONGER, OURS, ROWS, SHUFFLED, UNTRAINED, WINDOW, ZEROED
 from mlx_edgeinf.readings import Reader, gates, shut_when_empty, tally, tokens_worth
-from mlx_edgeinf.results import Results
+from mlx_edgeinf.results import Results, ResultsError
 
 LENGTH, FIRST = 72, 2 * LAYOUT.window
 
@@ -164,10 +164,17 @@ def test_the_table_shows_every_row_between_forgetting_and_full_attention(known):
     assert lines[-1] == "| sinks + window | 3.5000 | 0.00 | 0.00 | 0.00 |"
 
 
-def test_a_document_that_is_not_finished_is_left_out(known):
+def test_each_document_stands_beside_its_gap(known):
+    lines = gap.documents_table(known).splitlines()
+    assert lines[2].startswith("| Book 0 | 1.000 | 0.75 |")
+    assert lines[3].startswith("| Book 1 | 0.500 | 0.00 |")
+
+
+def test_a_table_of_unfinished_results_is_refused(known):
+    evaluate.summary(known)
     del known.entries["Book_1.md"][SHUFFLED]
-    assert "| Book 0 | 1.000 | 0.75 |" in gap.documents_table(known)
-    assert "Book 1" not in gap.documents_table(known)
+    with pytest.raises(ResultsError, match="not finished"):
+        evaluate.summary(known)
 
 
 # -- the command ----------------------------------------------------------------

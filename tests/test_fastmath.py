@@ -23,6 +23,12 @@ def test_it_agrees_with_float64_to_five_digits():
     assert np.max(np.abs(np.array(exp(GRID), dtype=np.float64) / exact - 1)) < 2e-5
 
 
+def test_far_down_it_still_agrees_to_four():
+    far = mx.linspace(-30, -10, 20001)
+    exact = np.exp(np.array(far, dtype=np.float64))
+    assert np.max(np.abs(np.array(exp(far), dtype=np.float64) / exact - 1)) < 1e-4
+
+
 def test_the_largest_score_weighs_exactly_one():
     assert exp(mx.zeros(3)).tolist() == [1, 1, 1]
 

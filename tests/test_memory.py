@@ -85,6 +85,14 @@ def test_one_run_of_lloyd_agrees_with_float64(keys, values, queries, monkeypatch
     assert_agrees(trained("centroids"), keys, values, queries, lloyd_steps=1)
 
 
+def test_lloyd_runs_three_times(queries):
+    """Among so many keys three runs and two end apart."""
+    keys, values = normal(8, B, G, 180, D), normal(9, B, G, 180, D)
+    assert_agrees(trained("centroids", 9), keys, values, queries)
+    with pytest.raises(AssertionError):
+        assert_agrees(trained("centroids", 9), keys, values, queries, lloyd_steps=2)
+
+
 def test_more_centres_than_tokens_agree_with_float64(keys, values, queries):
     assert_agrees(trained("centroids", 15), keys, values, queries)
 

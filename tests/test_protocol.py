@@ -7,8 +7,13 @@ import mlx_lm
 import pytest
 from mlx_lm.generate import generate_step
 from mlx_lm.models.cache import (
-    KVCache, LRUPromptCache, _BaseCache, can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache,
-)  # fmt: skip
+    KVCache,
+    LRUPromptCache,
+    _BaseCache,
+    can_trim_prompt_cache,
+    make_prompt_cache,
+    trim_prompt_cache,
+)
 from mlx_lm.sample_utils import make_logits_processors
 from tiny import LAYOUT, MODELS, byte_tokenizer, close, cut, llama_model, read, sequence, with_memory
 

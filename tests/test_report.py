@@ -79,6 +79,25 @@ def test_what_is_not_measured_yet_leaves_its_place_alone(tmp_path, evaluated):
     assert "<!-- benchmark -->\nold\n" in (tmp_path / "README.md").read_text()
 
 
+def test_an_unfinished_benchmark_is_refused(tmp_path, benchmarked, capsys):
+    results = Results.read(benchmarked)
+    del results.entries["ours"]["65536"]
+    results.add({})
+    (tmp_path / "README.md").write_text("<!-- benchmark -->\n<!-- /benchmark -->")
+    assert run(tmp_path) == 1
+    assert "not finished" in capsys.readouterr().err and not (tmp_path / "assets").exists()
+
+
+def test_a_benchmark_of_ours_alone_is_reported(tmp_path, benchmarked):
+    results = Results.read(benchmarked)
+    del results.entries["stock"]
+    results.add({})
+    (tmp_path / "README.md").write_text("<!-- benchmark -->\n<!-- /benchmark -->")
+    assert run(tmp_path) == 0
+    assert "| 8,192 | - / 0.80 |" in (tmp_path / "README.md").read_text()
+    assert list(polylines(benchmarked)["ours"][0]) and not polylines(benchmarked)["stock"]
+
+
 def test_a_page_that_cannot_be_written_stays_as_it_was(tmp_path, evaluated, benchmarked, capsys):
     page = "<!-- evaluate -->\n<!-- /evaluate -->"
     (tmp_path / "README.md").write_text(page)

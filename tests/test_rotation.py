@@ -75,8 +75,11 @@ def test_expanding_gives_both_components_of_a_pair_the_same(rope, rotation, keys
     assert mx.allclose(scaled, rotation.turn(keys * rotation.expand(per_pair), rotation.omega), atol=1e-5)
 
 
-@pytest.mark.parametrize("scaling", [{"type": "yarn", "factor": 4.0}, {"type": "longrope"} | {
-    "original_max_position_embeddings": 32, "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}])  # fmt: skip
+@pytest.mark.parametrize("scaling", [
+    {"type": "yarn", "factor": 4.0},
+    {"type": "longrope", "original_max_position_embeddings": 32, "short_factor": [1.0] * 8,
+     "long_factor": [2.0] * 8},
+], ids=["yarn", "longrope"])  # fmt: skip
 def test_a_rope_that_is_more_than_a_rotation_is_refused(scaling):
     rope = initialize_rope(D, 1e4, False, scaling, 128)
     with pytest.raises(ValueError, match=f"{type(rope).__name__} .* is not supported"):

@@ -15,7 +15,7 @@ import pytest
 
 from mlx_edgeinf import chat
 from mlx_edgeinf.documents import Document, DocumentError, Page, PasswordRequired
-from mlx_edgeinf.events import Draft, Finished, Reading
+from mlx_edgeinf.events import Draft, Finished
 from mlx_edgeinf.ui import chart, handlers, wording
 from mlx_edgeinf.ui.preparation import Preparation
 from mlx_edgeinf.ui.prose import prose
@@ -140,6 +140,15 @@ def test_a_draft_that_stop_cut_short_is_not_taken_for_the_summary():
     assert "A whole draft." in summary and "cut" not in summary
 
 
+def test_stopped_before_the_first_draft_there_is_no_summary_to_copy(ready, session):
+    views = read(ready, session)
+    until(views, lambda view: "<strong>2</strong>" in view.progress)
+    handlers.stop(session)
+    last = finish(views)
+    assert "No summary, stopped at page 2" in last.summary and "Copy summary" not in last.summary
+    assert last.question["interactive"]
+
+
 def test_stop_before_the_model_is_ready_gives_up(session):
     gate = threading.Event()
     views = read(Preparation(lambda note: gate.wait(10)), session)
@@ -152,19 +161,22 @@ def test_stop_before_the_model_is_ready_gives_up(session):
 
 def test_stop_while_a_document_is_opened_keeps_the_one_before(monkeypatch, ready, session):
     finish(read(ready, session))
-    seen = threading.Event()
+    going, ended = threading.Event(), threading.Event()
 
-    def endless(path, password, on_page):
-        while True:
+    def slow(path, password, on_page):
+        assert going.wait(10)
+        try:
             on_page(1, 1000)
-            seen.set()
+        finally:
+            ended.set()
 
-    monkeypatch.setattr(handlers, "read_document", endless)
-    views = read(ready, session, "/uploads/endless.pdf")
-    until(views, lambda view: "Opening endless.pdf" in view.progress)
-    assert seen.wait(5)
+    monkeypatch.setattr(handlers, "read_document", slow)
+    views = read(ready, session, "/uploads/slow.pdf")
+    assert "Opening slow.pdf" in next(views).progress
     handlers.stop(session)
     assert "book.pdf" in finish(views).summary
+    going.set()
+    assert ended.wait(10)
 
 
 def test_a_closed_tab_ends_the_reading(ready, engine, session):
@@ -382,8 +394,10 @@ def history(pages: int = 40):
 
 def lines(svg: ET.Element) -> dict[str, list[tuple[float, float]]]:
     return {
-        line.get("class"): [tuple(map(float, point.split(","))) for point in line.get("points").split()]
-        for line in svg.iter("polyline")
+        group.get("class"): [
+            tuple(map(float, point.split(","))) for point in group.find("polyline").get("points").split()
+        ]
+        for group in svg.iter("g")
     }
 
 
@@ -412,6 +426,12 @@ def test_every_point_lies_in_the_picture():
     for points in lines(figure(history())).values():
         for x, y in points:
             assert chart.LEFT <= x <= chart.RIGHT and chart.TOP <= y <= chart.BOTTOM
+
+
+def test_a_single_measurement_can_be_seen():
+    dots = {group.get("class"): group.find("circle") for group in figure(history(1)).iter("g")}
+    assert float(dots["measured"].get("cx")) == chart.RIGHT
+    assert float(dots["measured"].get("cy")) > chart.TOP
 
 
 def test_the_chart_can_be_read_without_seeing_it():
@@ -446,7 +466,7 @@ def test_a_long_reading_is_thinned_but_keeps_its_ends(length):
         (wording.size(0), "0 bytes"),
         (wording.size(3_800_000_000), "3.8 GB"),
         (wording.size(214_400_000), "214 MB"),
-        (wording.size(999_600), "1.0 MB"),
+        (wording.size(999_600), "1 MB"),
         (wording.duration(59.6), "1 min 0 s"),
         (wording.duration(723), "12 min 3 s"),
         (wording.duration(3840), "1 h 4 min"),

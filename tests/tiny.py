@@ -60,7 +60,11 @@ def without_positions(model: nn.Module) -> nn.Module:
 
 
 def with_memory(
-    model: nn.Module, kind: str = "centroids", features: int = 4, exact_limit: int = 0, layout: Layout = LAYOUT
+    model: nn.Module,
+    kind: str = "centroids",
+    features: int = 4,
+    exact_limit: int = 0,
+    layout: Layout = LAYOUT,
 ) -> nn.Module:
     """Retrofit the model, with gates as if they had been trained."""
     retrofit(model, layout, kind, features, exact_limit)

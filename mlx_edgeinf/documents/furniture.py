@@ -115,10 +115,12 @@ def key(place: int, line: Line, folios: set[int]) -> tuple[int, str]:
 
 
 def outer_furniture(edge: Edge, folios: set[int], heads: set[tuple[int, str]]) -> set[Line]:
-    """The furniture on one edge of a page; within a row of text there is none."""
+    """The furniture on one edge of a page: nothing within a row of text, one page number."""
     found: set[Line] = set()
     for place, row in enumerate(edge):
-        out = {line for line in row if key(place, line, folios) in heads or is_folio(line, folios)}
+        numbered = any(is_folio(line, folios) for line in found)
+        out = {line for line in row if key(place, line, folios) in heads}
+        out |= {line for line in row if not numbered and is_folio(line, folios)}
         if not out:
             break
         found |= out

@@ -21,7 +21,8 @@ from .line import Line, same_row
 INDENT = 0.8
 WORD_GAP = 0.15
 FARTHEST_STEP = 3.0
-NARROWEST_PROSE = 15.0
+SHORTEST_FULL_LINE = 12.0
+NARROWEST_PROSE = 17.0
 """In line heights; a character is about half as wide as its line is high."""
 PITCH_SLACK = 1.35
 SIZE_SLACK = 1.2
@@ -30,7 +31,10 @@ FULL_WIDTH = 0.8
 PROSE_LINES = 0.5
 
 LIST_ITEM = re.compile(
-    r"[•‣◦▪–—*·-]\s|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)]\s|\[\d{1,3}\]\s|\d+(?:\.\d+)+\.?\s"
+    r"(?:[•‣◦▪–—*·-]"
+    r"|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)]"
+    r"|\[\d{1,3}\]"
+    r"|\d+(?:\.\d+)+\.?)\s"
 )
 FIRST_WORD = re.compile("[\u2e80-\u30ff\u3400-\u9fff\uff00-\uff60]|\\S+")
 SENTENCE_END = re.compile("[.!?:;][\"'\u2019\u201d)\\]]*$")
@@ -101,22 +105,14 @@ class Layout:
             return True
         if starts_anew(row) or are_entries(last, row) or not same_size(last, row):
             return False
-        if is_below(last, row):
-            return self.is_near(last, row) and is_aligned(paragraph, row) and self.runs_on(last, row)
-        return is_next_column(last, row) and self.runs_on(last, row)
+        if is_next_column(last, row):
+            return runs_on(last, row, self.columns[last])
+        below = self.is_next_line(last, row) and is_aligned(paragraph, row)
+        return below and runs_on(last, row, self.columns[row])
 
-    def is_near(self, last: Line, row: Line) -> bool:
-        """Whether there is no extra space between two lines."""
-        return last.bottom - row.bottom <= PITCH_SLACK * self.pitch
-
-    def runs_on(self, last: Line, row: Line) -> bool:
-        """Whether `last` ended for want of room, or nearly so and in mid-sentence."""
-        column = self.columns[row]
-        if not column.prose:
-            return row.text[0].islower() and lacks_room(last, row, column)
-        long = last.right - column.left > FULL_WIDTH * (column.right - column.left)
-        broken = row.text[0].islower() or not SENTENCE_END.search(last.text)
-        return long and broken or lacks_room(last, row, column)
+    def is_next_line(self, last: Line, row: Line) -> bool:
+        """Whether `row` stands below `last` without extra space between them."""
+        return is_below(last, row) and last.bottom - row.bottom <= PITCH_SLACK * self.pitch
 
 
 def columns_of(rows: Sequence[Line]) -> Iterator[tuple[Line, Column]]:
@@ -141,11 +137,19 @@ def column_of(rows: Sequence[Line]) -> Column:
     return Column(left, right, wide and full >= PROSE_LINES * len(rights))
 
 
-def lacks_room(last: Line, row: Line, column: Column) -> bool:
-    """Whether the first word of `row` would not have fitted at the end of `last`."""
-    width = (row.right - row.left) / len(row.text)
-    needed = width * (1 + len(FIRST_WORD.match(row.text)[0]))
-    return column.right - last.right < needed
+def runs_on(last: Line, row: Line, column: Column) -> bool:
+    """Whether `last` ended for want of room for the next word, or nearly so in mid-sentence."""
+    reach = last.right - column.left
+    if reach < SHORTEST_FULL_LINE * last.height:
+        return False
+    word = FIRST_WORD.match(row.text)[0]
+    needed = (1 + len(word)) * (row.right - row.left) / len(row.text)
+    no_room = column.right - last.right < needed
+    within = row.text[0].isalpha() and not row.text[0].isupper()
+    if not column.prose:
+        return within and no_room
+    long = reach > FULL_WIDTH * (column.right - column.left)
+    return no_room or long and (within or not SENTENCE_END.search(last.text))
 
 
 def is_below(a: Line, b: Line) -> bool:

@@ -7,7 +7,7 @@ the first with the constant state taken out and a full KV cache of the same toke
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,8 +56,8 @@ def memory_chart(history: Sequence[Stats]) -> str:
 <desc id="memory-desc">{_description(now)}</desc>
 {"".join(_grid_line(value, scale) for value in ticks)}
 {_line("ahead", ahead, scale)}
-{_line("full", ((stats.tokens, with_full_cache(stats)) for stats in shown), scale)}
-{_line("measured", ((stats.tokens, measured(stats)) for stats in shown), scale)}
+{_line("full", [(stats.tokens, with_full_cache(stats)) for stats in shown], scale)}
+{_line("measured", [(stats.tokens, measured(stats)) for stats in shown], scale)}
 <text x="{LEFT}" y="{HEIGHT - 10}">page 1</text>
 <text x="{RIGHT}" y="{HEIGHT - 10}" text-anchor="end">page {now.pages_total}</text>
 </svg>
@@ -83,11 +83,7 @@ def projected(stats: Stats) -> float:
 def tick_values(top: float) -> list[float]:
     """Round numbers from 0 to at least `top`, in at most four steps of 1, 2, 2.5 or 5."""
     magnitude = 10 ** math.floor(math.log10(top / MOST_STEPS))
-    step = next(
-        factor * magnitude
-        for factor in (1, 2, 2.5, 5, 10)
-        if factor * magnitude * MOST_STEPS >= top
-    )
+    step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude * MOST_STEPS >= top)
     return [step * index for index in range(math.ceil(top / step) + 1)]
 
 
@@ -118,6 +114,9 @@ def _grid_line(value: float, scale: Scale) -> str:
     )
 
 
-def _line(name: str, points: Iterable[Point], scale: Scale) -> str:
-    places = " ".join("{},{}".format(*scale.place(point)) for point in points)
-    return f'<polyline class="{name}" points="{places}"/>'
+def _line(name: str, points: Sequence[Point], scale: Scale) -> str:
+    """A line with a dot at its end, which is all there is to see of a single measurement."""
+    places = [scale.place(point) for point in points]
+    x, y = places[-1]
+    drawn = " ".join(f"{x},{y}" for x, y in places)
+    return f'<g class="{name}"><polyline points="{drawn}"/><circle cx="{x}" cy="{y}" r="3"/></g>'

@@ -105,10 +105,11 @@ def broken(session: Session) -> View:
     return render(session)
 
 
-def _open(
-    session: Session, upload: str, password: str
-) -> Generator[View, None, Document]:
-    """Open the uploaded file, unless it is the document already, and return it."""
+def _open(session: Session, upload: str, password: str) -> Generator[View, None, Document]:
+    """Open the uploaded file, unless it is the document already, and return it.
+
+    On Stop the file is left at once; its opening ends by itself at the next page.
+    """
     if upload == session.source:
         return session.document
     path = Path(upload)
@@ -116,12 +117,11 @@ def _open(
     for note in opening.notes():
         session.step = f"Opening {path.name}" + (": page {} of {}".format(*note) if note else "")
         yield render(session)
+        _obey(session)
     return opening.result
 
 
-def _opened(
-    path: Path, password: str, cancel: threading.Event, note: Callable[[int, int], None]
-) -> Document:
+def _opened(path: Path, password: str, cancel: threading.Event, note: Callable[[int, int], None]) -> Document:
     def on_page(page: int, pages: int) -> None:
         if cancel.is_set():
             raise Stopped
@@ -136,10 +136,14 @@ def _prepare(session: Session, preparation: Preparation) -> Iterator[View]:
     preparation.retry()
     for session.step in preparation.progress():
         yield render(session)
-        if session.cancel.is_set():
-            raise Stopped
+        _obey(session)
     if preparation.problem:
         raise NotReady(preparation.problem)
+
+
+def _obey(session: Session) -> None:
+    if session.cancel.is_set():
+        raise Stopped
 
 
 def _summarize(

@@ -30,9 +30,7 @@ FOOTER = "<footer>Nothing leaves this machine.</footer>"
 def build(preparation: Preparation) -> gr.Blocks:
     """Lay out the page around a model that is being prepared."""
     start = render(Session())
-    with gr.Blocks(
-        title="mlx_edgeinf", analytics_enabled=False, delete_cache=DELETE_UPLOADS
-    ) as page:
+    with gr.Blocks(title="mlx_edgeinf", analytics_enabled=False, delete_cache=DELETE_UPLOADS) as page:
         # A function, as Gradio takes a dataclass given by itself for a value to be shown.
         session = gr.State(lambda: Session(), delete_callback=Session.close)
         with gr.Row(elem_id="top"):
@@ -64,9 +62,7 @@ def _desk(start: View) -> dict[str, gr.components.Component]:
             elem_id="strategy",
         ),
         "notice": _html(start.notice),
-        "password": gr.Textbox(
-            type="password", label="Password", visible=False, elem_id="password"
-        ),
+        "password": gr.Textbox(type="password", label="Password", visible=False, elem_id="password"),
         "read": gr.Button("Read", variant="primary", elem_id="read"),
         "progress": _html(start.progress),
         "stop": gr.Button("Stop", visible=False, elem_id="stop"),

@@ -38,7 +38,7 @@ def summary(session: Session) -> str:
 {_blank_pages(session.document)}
 </header>
 <div class="written" id="summary-text">{prose(_written(session))}</div>
-{COPY if session.finished else _now_reading(session)}
+{COPY if session.finished and session.draft else _now_reading(session)}
 {_receipt(session.finished.receipt) if session.finished else ""}
 </article>"""
 
@@ -96,7 +96,7 @@ def _now_reading(session: Session) -> str:
         return ""
     pages = session.document.pages
     page = pages[min(session.history[-1].pages, len(pages) - 1)]
-    excerpt = shorten(page.text, EXCERPT_CHARACTERS, placeholder=" …")
+    excerpt = shorten(page.text, EXCERPT_CHARACTERS, placeholder=" …") or "has no text"
     return f"""<p class="now-reading" aria-hidden="true">
 <span>Page {count(page.number)}</span> {escape(excerpt)}</p>"""
 
@@ -110,9 +110,7 @@ def _receipt(receipt: Receipt) -> str:
         "Peak memory": size(receipt.peak_bytes),
         "Strategy": STRATEGIES[receipt.strategy].label,
     }
-    facts = "".join(
-        f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in rows.items()
-    )
+    facts = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in rows.items())
     return f"""<section class="receipt" aria-labelledby="receipt-title">
 <h3 id="receipt-title">What this covers</h3>
 <p>{escape(receipt.sentence())}</p>

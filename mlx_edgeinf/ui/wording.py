@@ -19,12 +19,12 @@ def counted(number: int, thing: str) -> str:
 
 
 def size(number: float) -> str:
-    """Bytes in decimal units, to three digits at most: 214 MB, 3.8 GB."""
+    """Bytes in decimal units, to three digits at most: 214 MB, 3.8 GB, 2 GB."""
     unit = 0
     while number >= 999.5 and unit < len(SIZE_UNITS) - 1:
         number, unit = number / 1000, unit + 1
-    digits = 1 if unit and number < 9.95 else 0
-    return f"{number:.{digits}f} {SIZE_UNITS[unit]}"
+    digits = 1 if number < 9.95 else 0
+    return f"{number:.{digits}f}".removesuffix(".0") + f" {SIZE_UNITS[unit]}"
 
 
 def duration(seconds: float) -> str:
@@ -50,9 +50,7 @@ def page_ranges(pages: Sequence[int]) -> str:
     """Ascending page numbers with neighbours joined: 3, 17–19."""
     runs = groupby(enumerate(pages), key=lambda item: item[1] - item[0])
     spans = [[page for _, page in run] for _, run in runs]
-    return ", ".join(
-        str(span[0]) if len(span) == 1 else f"{span[0]}–{span[-1]}" for span in spans
-    )
+    return ", ".join(str(span[0]) if len(span) == 1 else f"{span[0]}–{span[-1]}" for span in spans)
 
 
 def percent(fraction: float) -> str:
