@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,17 +53,23 @@ class AdapterConfig:
         return Layout(self.sinks, self.window, self.segment)
 
 
+def digest(arrays: Iterable[mx.array]) -> str:
+    """A short name for the values of some arrays, in half precision."""
+    state = hashlib.sha256()
+    for array in arrays:
+        state.update(np.array(array.astype(mx.float16)).tobytes())
+    return state.hexdigest()[:16]
+
+
 def fingerprint(model: nn.Module) -> str:
     """Identify a base model by its norms, which no quantisation touches.
 
     Two fine-tunes of one architecture differ in them, 4-bit and float weights
     of one model do not.
     """
-    norms = [model.model.norm.weight] + [layer.input_layernorm.weight for layer in model.layers]
-    digest = hashlib.sha256()
-    for weight in norms:
-        digest.update(np.array(weight.astype(mx.float16)).tobytes())
-    return digest.hexdigest()[:16]
+    return digest(
+        [model.model.norm.weight] + [layer.input_layernorm.weight for layer in model.layers]
+    )
 
 
 def gate_parameters(model: nn.Module) -> dict[str, mx.array]:
@@ -86,7 +93,10 @@ def read_config(folder: Path) -> AdapterConfig:
     path = folder / CONFIG
     if not path.is_file():
         raise AdapterError(f"No adapter found: {path} does not exist.")
-    fields = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise AdapterError(f"{path} is damaged: it is not JSON.") from error
     if fields.get("format") != FORMAT:
         raise AdapterError(
             f"{path} is an adapter of format {fields.get('format')}, this version reads format "
@@ -114,11 +124,13 @@ def load_weights(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
     mx.eval(model.parameters())
 
 
-def save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
+def save_arrays(
+    path: Path, arrays: dict[str, mx.array], metadata: dict[str, str] | None = None
+) -> None:
     """Write a safetensors file, replaced atomically."""
     # mx.save_safetensors insists on the suffix.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.safetensors")
-    mx.save_safetensors(str(temporary), arrays)
+    mx.save_safetensors(str(temporary), arrays, metadata)
     _settle(temporary, path)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from threading import Event
+from typing import TYPE_CHECKING
 
-from .engine import DocumentMemory, Engine
+if TYPE_CHECKING:
+    from .engine import DocumentMemory, Engine
+
 
 
 @dataclass(frozen=True)

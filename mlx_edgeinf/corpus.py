@@ -30,6 +30,8 @@ def read_corpus(folders: Sequence[Path]) -> dict[str, str]:
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             name = str(path.relative_to(folder))
+            if name in documents:
+                raise CorpusError(f"Two documents are called {name}: rename one.")
             if path.suffix in PLAIN and path.stem != "README":
                 documents[name] = path.read_text(encoding="utf-8", errors="replace")
             elif path.suffix == ".jsonl":

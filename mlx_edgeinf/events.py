@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .engine import DocumentMemory, Stats
+if TYPE_CHECKING:
+    from .engine import DocumentMemory, Stats
+
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from threading import Event
+from typing import TYPE_CHECKING
 
 from .documents import Document, DocumentError, Page
-from .engine import DocumentMemory, Engine, Stats
 from .events import Draft, Finished, Reading, Receipt, RunEvent
+
+if TYPE_CHECKING:
+    from .engine import DocumentMemory, Engine, Stats
 
 QUESTION = (
     "Write a summary of this document in one or two paragraphs: what it is about, "

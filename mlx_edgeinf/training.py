@@ -49,7 +49,7 @@ def excerpt_gradients(
             continue
         value, gradients = differentiate(inputs, targets, cache)
         total = gradients if total is None else tree_map(mx.add, total, gradients)
-        detach(cache)
+        # Evaluated, the state is a constant for the segments to come: no graph reaches back.
         mx.eval(value, total, [layer.state for layer in cache])
         loss, count = loss + value.item(), count + targets.size
     return loss / count, tree_map(lambda g: g / count, total)
@@ -67,14 +67,6 @@ def validation_loss(model: nn.Module, examples: list[list[int]]) -> float:
             if reads_memory:
                 total, count = total + losses.sum().item(), count + losses.size
     return total / count
-
-
-def detach(cache: list[EdgeCache]) -> None:
-    """Make the state a constant for the segments to come."""
-    for layer in cache:
-        layer.state = tree_map(
-            lambda leaf: mx.stop_gradient(leaf) if isinstance(leaf, mx.array) else leaf, layer.state
-        )
 
 
 def checkpointed_losses(
@@ -112,7 +104,7 @@ def make_optimizer(learning_rate: float, iters: int, warmup: int = 4) -> optim.O
 
     features = optim.Adam(schedule(learning_rate / 5), betas=[0.9, 0.98])
     gates = optim.Adam(schedule(learning_rate), betas=[0.9, 0.98])
-    return optim.MultiOptimizer([features, gates], [lambda path, _: "projection" in path])
+    return optim.MultiOptimizer([features, gates], [lambda path, _: "projection" in path or "_bias" in path])
 
 
 def update(model: nn.Module, optimizer: optim.Optimizer, loss: float, gradients: dict) -> float:

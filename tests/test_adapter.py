@@ -155,7 +155,7 @@ def test_a_write_that_fails_halfway_leaves_the_old_adapter(tmp_path, monkeypatch
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     model.update(tree_map(lambda p: p + 1, model.trainable_parameters()))
 
-    def full_disk(path: str, arrays: dict) -> None:
+    def full_disk(path: str, arrays: dict, metadata=None) -> None:
         with open(path, "wb") as file:
             file.write(b"half a file")
         raise OSError("No space left on device")

@@ -51,15 +51,8 @@ PAGES = {
     "tracemonkey": 14,
     "truetype_font_nomapping": 1,
 }
-WITHOUT_TEXT = {
-    "PDFBOX-3148-2-fuzzed",
-    "ThuluthFeatures",
-    "blank",
-    "cardinal",
-    "rotated_skew",
-    "secHandler",
-    "truetype_font_nomapping",
-}
+WITHOUT_TEXT = {"PDFBOX-3148-2-fuzzed", "ThuluthFeatures", "blank", "cardinal", "rotated_skew"}
+WITHOUT_TEXT |= {"secHandler", "truetype_font_nomapping"}
 WORKER = """
 import json, os, socket, time
 channel = socket.socket(fileno=0).makefile("rw")

@@ -13,7 +13,6 @@ from mlx_edgeinf.memory import KINDS
 from mlx_edgeinf.training import (
     TrainingDiverged,
     checkpointed_losses,
-    detach,
     excerpt_gradients,
     make_optimizer,
     segments,
@@ -64,7 +63,6 @@ def half_read():
         first, second, third = list(segments(EXCERPT, LAYOUT))[:3]
         for inputs, _ in (first, second):
             model.model(inputs[None], cache=cache)
-        detach(cache)
         mx.eval([layer.state for layer in cache])
         return model, cache, third
 
@@ -169,16 +167,8 @@ def test_gradients_take_no_more_memory_for_longer_excerpts(checkpoint):
         return mx.get_peak_memory() - before
 
     peak(2)
-    assert peak(16) < 1.2 * peak(4)
-
-
-def test_detached_states_keep_their_values_and_their_sizes(half_read):
-    _, cache, _ = half_read("centroids")
-    before = [tree_flatten(layer.state) for layer in cache]
-    detach(cache)
-    for layer, old in zip(cache, before):
-        for (path, value), (_, was) in zip(tree_flatten(layer.state), old, strict=True):
-            assert mx.array_equal(mx.array(value), mx.array(was)), path
+    # Four times as many segments: a graph kept alive would take about four times the memory.
+    assert peak(16) < 1.6 * peak(4)
 
 
 # -- the optimizer -------------------------------------------------------------------
@@ -208,7 +198,7 @@ def test_feature_maps_learn_at_a_fifth_of_the_gates_rate():
     gradients = tree_map(mx.ones_like, model.trainable_parameters())
     update(model, optimizer, 1.0, gradients)
     for path, value in gates(model).items():
-        rate = 0.01 / 5 if "projection" in path else 0.01
+        rate = 0.01 / 5 if "projection" in path or "_bias" in path else 0.01
         assert np.allclose(before[path] - value, rate * 0.1 / 0.02**0.5, rtol=1e-2), path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from .characters import HYPHEN, is_font_code, readable
 from .furniture import without_furniture
@@ -30,7 +31,7 @@ def readable_lines(sheet: Sequence[Line]) -> list[Line]:
 
 def mend_page_breaks(pages: Sequence[list[str]], joiner: Joiner) -> None:
     """Finish a word that is broken by the end of a page on that page."""
-    for page, after in zip(pages, pages[1:]):
+    for page, after in pairwise(pages):
         if page and after and page[-1].endswith(HYPHEN):
             word, _, rest = after[0].partition(" ")
             page[-1] = joiner.joined([page[-1], word])

@@ -99,7 +99,7 @@ def number(word: str) -> int | None:
     if not word or not ROMAN.fullmatch(word):
         return None
     values = [ROMAN_VALUES[digit] for digit in word]
-    return sum(-a if a < b else a for a, b in zip(values, values[1:] + [0]))
+    return sum(-a if a < b else a for a, b in zip(values, [*values[1:], 0]))
 
 
 def head_keys(edge: Edge, folios: set[int], size: float) -> set[tuple[int, str]]:

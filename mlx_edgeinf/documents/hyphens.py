@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from .characters import HYPHEN
 
@@ -37,7 +38,7 @@ class Joiner:
 
     def joined(self, lines: Sequence[str]) -> str:
         """Return the text these lines carry, with a space, a hyphen or nothing at each end."""
-        ended = [self.ended(line, after) for line, after in zip(lines, lines[1:])]
+        ended = [self.ended(line, after) for line, after in pairwise(lines)]
         return "".join(ended) + lines[-1]
 
     def ended(self, line: str, after: str) -> str:

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from statistics import median_low
 from typing import NamedTuple
 
@@ -94,7 +95,7 @@ class Layout:
 
     def __init__(self, rows: Sequence[Line]) -> None:
         """Measure the rows of a page."""
-        steps = [a.bottom - b.bottom for a, b in zip(rows, rows[1:]) if is_below(a, b)]
+        steps = [a.bottom - b.bottom for a, b in pairwise(rows) if is_below(a, b)]
         self.pitch = median_low(steps) if steps else 0.0
         self.columns = dict(columns_of(rows))
 
@@ -149,7 +150,7 @@ def runs_on(last: Line, row: Line, column: Column) -> bool:
     if not column.prose:
         return within and no_room
     long = reach > FULL_WIDTH * (column.right - column.left)
-    return no_room or long and (within or not SENTENCE_END.search(last.text))
+    return no_room or (long and (within or not SENTENCE_END.search(last.text)))
 
 
 def is_below(a: Line, b: Line) -> bool:

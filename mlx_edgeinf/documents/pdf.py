@@ -22,9 +22,7 @@ REPAIR = "save it again from another program, for instance by printing to PDF, a
 Sheet = list[Line]
 
 
-def read_pdf(
-    path: Path, password: str | None, on_page: Callable[[int, int], None]
-) -> list[Sheet]:
+def read_pdf(path: Path, password: str | None, on_page: Callable[[int, int], None]) -> list[Sheet]:
     """Return the lines of every page, none for a page that cannot be read.
 
     `on_page` is called with the pages done and the number of pages; what it raises ends the

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from statistics import median_low as median
 from typing import Any
 
@@ -45,10 +46,9 @@ def main() -> None:
 
 def limit_memory(limit: int) -> None:
     """Bound this process: by the kernel where it obeys, by a watching thread everywhere."""
-    try:
+    # macOS refuses a limit below what it has already mapped.
+    with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    except (ValueError, OSError):
-        pass  # macOS refuses a limit below what it has already mapped
     threading.Thread(target=watch, args=(limit, os.getppid()), daemon=True).start()
 
 

@@ -19,8 +19,8 @@ from .view import View, render, with_empty_question
 
 NO_FILE = "Choose a PDF, a text or a Markdown file first."
 BROKEN = (
-    "This broke off because of a fault in the program, which is described where it was "
-    "started. What was finished before is still here; please try again."
+    "This broke off because of a fault in the program, which the terminal it was started from "
+    "describes; what was finished before is still here."
 )
 
 
@@ -112,8 +112,8 @@ def _open(session: Session, upload: str, password: str) -> Generator[View, None,
     """
     if upload == session.source:
         return session.document
-    path = Path(upload)
-    opening = Background(lambda note: _opened(path, password, session.cancel, note))
+    path, cancel = Path(upload), session.cancel
+    opening = Background(lambda note: _opened(path, password, cancel, note))
     for note in opening.notes():
         session.step = f"Opening {path.name}" + (": page {} of {}".format(*note) if note else "")
         yield render(session)
