@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .wording import count, counted, duration, page_ranges
+
 if TYPE_CHECKING:
     from .engine import DocumentMemory, Stats
-
 
 
 @dataclass(frozen=True)
@@ -45,21 +46,16 @@ class Receipt:
 
     def sentence(self) -> str:
         """The receipt as one or two sentences for people."""
-        if self.pages_read == self.pages and not self.stopped:
-            start = f"Read all {self.pages} pages ({self.tokens:,} tokens)"
-        elif self.stopped:
-            start = f"Stopped at page {self.pages_read} of {self.pages} ({self.tokens_read:,} of {self.tokens:,} tokens)"
+        pages, tokens = counted(self.pages, "page"), f"{count(self.tokens_read)} of {count(self.tokens)} tokens"
+        if self.stopped:
+            covered = f"Stopped at page {self.pages_read} of {self.pages} ({tokens})"
+        elif self.pages_read < self.pages:
+            covered = f"Read only pages 1 to {self.pages_read} of {self.pages} ({tokens})"
         else:
-            start = (
-                f"Read only pages 1 to {self.pages_read} of {self.pages} "
-                f"({self.tokens_read:,} of {self.tokens:,} tokens)"
-            )
-        minutes, seconds = divmod(round(self.seconds), 60)
-        took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-        text = f"{start} in {took} with {self.model}."
+            covered = f"Read {'all ' if self.pages > 1 else ''}{pages} ({counted(self.tokens, 'token')})"
+        text = f"{covered} in {duration(self.seconds)} with {self.model}."
         if self.pages_without_text:
-            numbers = ", ".join(map(str, self.pages_without_text))
-            text += f" Pages without text, not read: {numbers}."
+            text += f" Pages without text, not read: {page_ranges(self.pages_without_text)}."
         return text
 
 

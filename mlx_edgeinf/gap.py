@@ -6,6 +6,7 @@ of tokens in each stretch of positions between two edges.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -76,8 +77,7 @@ def documents_table(results: Results) -> str:
 
 def _stretches(edges: list[int]) -> dict[str, slice]:
     """Each stretch and, last, all of them together, by their positions."""
-    pairs = list(zip(edges, edges[1:]))
-    named = {f"{low}-{high - 1}": slice(at, at + 1) for at, (low, high) in enumerate(pairs)}
+    named = {f"{low}-{high - 1}": slice(at, at + 1) for at, (low, high) in enumerate(pairwise(edges))}
     return {**named, f"{edges[0]}-{edges[-1] - 1}": slice(None)}
 
 

@@ -6,6 +6,7 @@ mlx-lm's own functions, because the cache follows mlx-lm's protocol.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import mlx.core as mx
@@ -17,6 +18,9 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from .adapter import AdapterConfig, fingerprint, load_weights, read_config
 from .attention import UnsupportedModel, base_path_limit, retrofit
 from .starter import starter_model
+
+# Longer inputs than the base model's context are this project's purpose, not worth a warning.
+UNLIMITED = {"model_max_length": sys.maxsize}
 
 # In a checkout, and in an installed package.
 SHIPPED_GATES = (Path(__file__).parent.parent / "assets" / "gates", Path(__file__).parent / "gates")
@@ -56,7 +60,7 @@ def load_base(path_or_hf_repo: str | None = None) -> tuple[nn.Module, TokenizerW
     """
     path = path_or_hf_repo or str(starter_model())
     try:
-        model, tokenizer = mlx_lm.load(path)
+        model, tokenizer = mlx_lm.load(path, tokenizer_config=UNLIMITED)
     except ValueError as error:
         # mlx-lm's for a type it does not know, the hub's for a path taken as a name.
         reason = str(error).partition("\n")[0]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .wording import size
+from ..wording import size
 
 if TYPE_CHECKING:
     from ..engine import Stats

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from .session import Session, Stage
-from .wording import count, counted, duration, percent, read_pages, time_left
+from ..wording import count, counted, duration, percent, read_pages, time_left
 
 if TYPE_CHECKING:
     from ..engine import Stats

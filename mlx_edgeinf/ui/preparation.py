@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from .background import Background
-from .wording import percent
+from ..wording import percent
 
 if TYPE_CHECKING:
     from ..engine import Engine

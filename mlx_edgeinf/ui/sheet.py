@@ -10,7 +10,7 @@ from ..chat import Turn
 from ..summarize import STRATEGIES
 from .prose import prose
 from .session import Session, Stage
-from .wording import count, counted, duration, page_ranges, read_pages, size
+from ..wording import count, counted, duration, page_ranges, read_pages, size
 
 if TYPE_CHECKING:
     from ..documents import Document
