@@ -33,11 +33,11 @@ from .adapter import (
     save_arrays,
 )
 from .attention import UnsupportedModel
-from .card import write_card
-from .corpus import CorpusError, excerpts, read_corpus, split
+from .training.card import write_card
+from .training.corpus import CorpusError, excerpts, read_corpus, split
 from .models import equip, load_base, parameter_budget, untrained_config
 from .starter import NAME, StarterModelError
-from .training import TrainingDiverged, excerpt_gradients, make_optimizer, update, validation_loss
+from .training.bptt import TrainingDiverged, excerpt_gradients, make_optimizer, update, validation_loss
 
 OPTIMIZER, PROGRESS, CARD = "optimizer.safetensors", "training.json", "README.md"
 # What a person can put right; each carries its sentence.

@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 from tiny import byte_tokenizer
 
-from mlx_edgeinf.corpus import CorpusError, excerpts, read_corpus, split
+from mlx_edgeinf.training.corpus import CorpusError, excerpts, read_corpus, split
 
 
 def line(text: str) -> str:

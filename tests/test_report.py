@@ -6,9 +6,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mlx_edgeinf import picture, report
-from mlx_edgeinf.gap import ROWS
-from mlx_edgeinf.results import Results, ResultsError
+from mlx_edgeinf import report
+from mlx_edgeinf.measure import picture
+from mlx_edgeinf.measure.gap import ROWS
+from mlx_edgeinf.measure.results import Results, ResultsError
 
 SVG = "{http://www.w3.org/2000/svg}"
 SETUP = {"command": "python -m it", "machine": "a machine", "packages": {"mlx": "0"}}

@@ -8,9 +8,9 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 from tiny import LAYOUT, MODELS, close, llama_model, qwen3_model, sequence, with_memory
 
 from mlx_edgeinf.adapter import gate_parameters
-from mlx_edgeinf.loss import cross_entropy, token_losses
+from mlx_edgeinf.training.loss import cross_entropy, token_losses
 from mlx_edgeinf.memory import KINDS
-from mlx_edgeinf.training import (
+from mlx_edgeinf.training.bptt import (
     TrainingDiverged,
     checkpointed_losses,
     excerpt_gradients,

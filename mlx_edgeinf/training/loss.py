@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
-from .fastmath import exp
+from ..fastmath import exp
 
 
 def token_losses(model: nn.Module, tokens: mx.array, targets: mx.array, cache: list) -> mx.array:

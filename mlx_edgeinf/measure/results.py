@@ -18,7 +18,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from .adapter import replace_text
+from ..adapter import replace_text
 
 PACKAGES = ("mlx", "mlx-lm", "numpy")
 

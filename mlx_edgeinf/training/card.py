@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .adapter import AdapterConfig
+from ..adapter import AdapterConfig
 
 TEMPLATE = """# Memory gates for {base_model}
 

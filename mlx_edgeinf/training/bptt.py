@@ -17,7 +17,7 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_map
 
-from .cache import EdgeCache
+from ..cache import EdgeCache
 from .loss import cross_entropy, head, token_losses
 
 

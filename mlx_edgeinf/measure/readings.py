@@ -18,12 +18,12 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_unflatten
 
-from .adapter import gate_parameters
-from .cache import EdgeCache
+from ..adapter import gate_parameters
+from ..cache import EdgeCache
 from .gap import FULL, LONGER, OURS, SHUFFLED, UNTRAINED, ZEROED
-from .gate import MemoryGate
-from .loss import cross_entropy, head
-from .training import segments
+from ..gate import MemoryGate
+from ..training.loss import cross_entropy, head
+from ..training.bptt import segments
 
 
 class Piece(NamedTuple):

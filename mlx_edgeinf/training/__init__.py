@@ -1,0 +1,1 @@
+"""Training the gates: documents, loss, truncated backpropagation, and the card of what came out."""
