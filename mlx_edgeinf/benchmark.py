@@ -20,9 +20,9 @@ from mlx.utils import tree_flatten
 
 from .adapter import AdapterError
 from .attention import UnsupportedModel
-from .models import load, load_base
-from .measure.results import Results, ResultsError, command, described, surroundings
+from .measure.results import FOLDER, Results, ResultsError, command, described, surroundings
 from .measure.sides import PAIRS, SHORT, Ours, Stock, measure, short_path, with_weights_of
+from .models import load, load_base
 from .starter import StarterModelError
 
 # Of the table: key, unit, digits.
@@ -172,7 +172,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     lengths = [2048, 4096, 8192, 16384, 65536]
     parser.add_argument("--lengths", type=int, nargs="+", default=lengths, help="Tokens to measure at.")
     parser.add_argument("--stock-up-to", type=int, default=16384, help="Longest length for stock mlx-lm.")
-    parser.add_argument("--output", type=Path, default=Path("assets/results/benchmark.json"), help="Results file.")
+    parser.add_argument("--output", type=Path, default=FOLDER / "benchmark.json", help="Results file.")
     return parser.parse_args(argv)
 
 

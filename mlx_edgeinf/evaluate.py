@@ -24,12 +24,12 @@ import numpy as np
 
 from .adapter import WEIGHTS, AdapterConfig, AdapterError, gate_parameters, load_weights, read_config
 from .attention import UnsupportedModel
-from .training.corpus import CorpusError, read_corpus
 from .measure.gap import FULL, LONGER, OURS, ROWS, UNTRAINED, WINDOW, ZEROED, documents_table, finished, table
-from .models import equip, load_base, shipped_gates
 from .measure.readings import Reader, shut_when_empty, tally
-from .measure.results import Results, ResultsError, command, described, surroundings
+from .measure.results import FOLDER, Results, ResultsError, command, described, surroundings
+from .models import equip, load_base, shipped_gates
 from .starter import StarterModelError
+from .training.corpus import CorpusError, read_corpus
 
 # In the order they are read; `ours` also yields the row `memory shuffled`.
 PASSES = (FULL, WINDOW, LONGER, OURS, ZEROED, UNTRAINED)
@@ -155,7 +155,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--adapter-path", type=Path, help="Trained gates; those shipped if not given.")
     parser.add_argument("--documents", type=int, default=6, help="How many, evenly from the sorted names.")
     parser.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
-    parser.add_argument("--output", type=Path, default=Path("assets/results/evaluate.json"), help="Results file.")
+    parser.add_argument("--output", type=Path, default=FOLDER / "evaluate.json", help="Results file.")
     return parser.parse_args(argv)
 
 

@@ -46,7 +46,8 @@ class Receipt:
 
     def sentence(self) -> str:
         """The receipt as one or two sentences for people."""
-        pages, tokens = counted(self.pages, "page"), f"{count(self.tokens_read)} of {count(self.tokens)} tokens"
+        pages = counted(self.pages, "page")
+        tokens = f"{count(self.tokens_read)} of {count(self.tokens)} tokens"
         if self.stopped:
             covered = f"Stopped at page {self.pages_read} of {self.pages} ({tokens})"
         elif self.pages_read < self.pages:

@@ -24,6 +24,7 @@ import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_unflatten
 
 from .adapter import (
+    WEIGHTS,
     AdapterConfig,
     AdapterError,
     load_weights,
@@ -33,11 +34,11 @@ from .adapter import (
     save_arrays,
 )
 from .attention import UnsupportedModel
-from .training.card import write_card
-from .training.corpus import CorpusError, excerpts, read_corpus, split
 from .models import equip, load_base, parameter_budget, untrained_config
 from .starter import NAME, StarterModelError
 from .training.bptt import TrainingDiverged, excerpt_gradients, make_optimizer, update, validation_loss
+from .training.card import write_card
+from .training.corpus import CorpusError, excerpts, read_corpus, split
 
 OPTIMIZER, PROGRESS, CARD = "optimizer.safetensors", "training.json", "README.md"
 # What a person can put right; each carries its sentence.
@@ -151,6 +152,8 @@ def _begin(args: argparse.Namespace, documents: int, start: Path | None) -> Prog
         f"--iters {args.iters} --learning-rate {args.learning_rate} "
         f"--max-seq-length {args.max_seq_length} --seed {args.seed}"
     )
+    if start:
+        command += f" --resume-adapter-file {start.name}/{WEIGHTS}"
     earlier = []
     if start and (start / PROGRESS).is_file():
         before = json.loads((start / PROGRESS).read_text(encoding="utf-8"))
@@ -207,7 +210,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Command-line options, named as in mlx-lm's LoRA script."""
     parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.finetune", description=__doc__.split("\n")[0])
     parser.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
-    parser.add_argument("--data", nargs="+", required=True, help="Folders of .txt, .md or .jsonl documents.")
+    parser.add_argument("--data", nargs="+", required=True, help="Folders of .txt, .md, .jsonl documents.")
     parser.add_argument("--train", action="store_true", required=True, help="Do training.")
     parser.add_argument("--iters", type=int, default=50, help="Iterations to train for, one excerpt each.")
     parser.add_argument("--learning-rate", type=float, default=0.03, help="Peak learning rate.")

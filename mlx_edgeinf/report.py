@@ -16,7 +16,7 @@ from pathlib import Path
 from . import benchmark, evaluate
 from .adapter import replace_text
 from .measure.picture import draw
-from .measure.results import Results, ResultsError
+from .measure.results import FOLDER, Results, ResultsError
 
 
 class MarkersMissing(ValueError):
@@ -64,8 +64,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Command-line options."""
     parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.report", description=__doc__.split("\n")[0])
     parser.add_argument("page", type=Path, help="The page to write into, usually README.md.")
-    parser.add_argument("--evaluation", type=Path, default=Path("assets/results/evaluate.json"), help="Its results.")
-    parser.add_argument("--benchmark", type=Path, default=Path("assets/results/benchmark.json"), help="Its results.")
+    parser.add_argument("--evaluation", type=Path, default=FOLDER / "evaluate.json", help="Its results.")
+    parser.add_argument("--benchmark", type=Path, default=FOLDER / "benchmark.json", help="Its results.")
     parser.add_argument("--picture", type=Path, default=Path("assets/benchmark.svg"), help="Where to draw.")
     return parser.parse_args(argv)
 

@@ -28,7 +28,7 @@ UNION = (
     "document in one or two paragraphs."
 )
 
-# The rolling summary is revised each time this share of the document has been read.
+# There is a draft each time this share of the document has been read.
 MILESTONES = (0.05, 0.25, 0.5, 0.75)
 # A part for map-reduce: small models answer best well inside their context.
 PART_TOKENS, PART_ANSWER_TOKENS = 3000, 96
@@ -47,7 +47,7 @@ class Strategy:
 def summarize(
     engine: Engine,
     document: Document,
-    strategy: str = "rolling",
+    strategy: str = "one-shot",
     cancel: Event | None = None,
     max_tokens: int = 256,
 ) -> Iterator[RunEvent]:
@@ -142,49 +142,57 @@ class _Run:
         return Finished(self.draft, receipt, memory if memory and memory.position else None)
 
 
+def _one_shot(run: _Run) -> Iterator[RunEvent]:
+    """Ask the memory; drafts on the way are asked afresh, so that no mistake is carried on."""
+    return _from_memory(run, lambda draft: QUESTION)
+
+
 def _rolling(run: _Run) -> Iterator[RunEvent]:
-    """Revise the summary while the reading goes on, from the memory and the last draft."""
+    """Ask the memory to revise the draft before."""
+    return _from_memory(run, lambda draft: REVISION.format(draft=draft) if draft else QUESTION)
+
+
+def _from_memory(run: _Run, question: Callable[[str], str]) -> Iterator[RunEvent]:
+    """Read everything into memory, with a draft at each milestone."""
     memory = run.engine.open(run.document)
     milestones = [share * len(memory.tokens) for share in MILESTONES] if memory.long else []
     for event in run.read(memory):
         yield event
         if milestones and memory.position >= milestones[0]:
             milestones.pop(0)
-            yield from run.write(_revision(run.draft), memory, final=False)
+            yield from run.write(question(run.draft), memory, final=False)
     if not run.cancel.is_set():
-        yield from run.write(_revision(run.draft), memory, final=True)
-    yield run.finish(memory)
-
-
-def _one_shot(run: _Run) -> Iterator[RunEvent]:
-    """Read everything, then ask the memory once."""
-    memory = run.engine.open(run.document)
-    yield from run.read(memory)
-    if not run.cancel.is_set():
-        yield from run.write(QUESTION, memory, final=True)
+        yield from run.write(question(run.draft), memory, final=True)
     yield run.finish(memory)
 
 
 def _map_reduce(run: _Run) -> Iterator[RunEvent]:
     """Summarise every part exactly, then the summaries; the chat knows the summaries alone."""
-    pages, memory = [], None
+    pages: list[Page] = []
     for part in parts(run.document, run.engine.count, PART_TOKENS):
         memory = run.engine.open(part)
         yield from run.read(memory)
+        if run.cancel.is_set():
+            yield run.finish(memory)
+            return
         pages.append(Page(part.pages[0].number, run.answer(SECTION, memory)))
         run.put_away()
-        if run.cancel.is_set():
-            break
-        yield Draft("\n\n".join(page.text for page in pages), run.stats.pages, final=False)
-    summaries = replace(run.document, pages=tuple(pages))
-    while not run.cancel.is_set() and len(batches := list(parts(summaries, run.engine.count, PART_TOKENS))) > 1:
-        summaries = replace(summaries, pages=tuple(_condense(run, batch) for batch in batches))
-    memory = run.engine.open(summaries)
-    for _ in run.engine.ingest(memory):
-        pass
+        run.draft = "\n\n".join(page.text for page in pages)
+        yield Draft(run.draft, run.stats.pages, final=False)
+    memory = _condensed(run, replace(run.document, pages=tuple(pages)))
     if not run.cancel.is_set():
         yield from run.write(UNION, memory, final=True)
     yield run.finish(memory)
+
+
+def _condensed(run: _Run, summaries: Document) -> DocumentMemory:
+    """The summaries, read; summarised again first, as often as it takes until they are one part."""
+    while len(batches := list(parts(summaries, run.engine.count, PART_TOKENS))) > 1:
+        summaries = replace(summaries, pages=tuple(_condense(run, batch) for batch in batches))
+    memory = run.engine.open(summaries)
+    for _ in run.engine.ingest(memory, run.cancel):
+        pass
+    return memory
 
 
 def _condense(run: _Run, batch: Document) -> Page:
@@ -216,17 +224,16 @@ def parts(document: Document, count: Callable[[str], int], size: int) -> Iterato
     yield replace(document, pages=tuple(pages))
 
 
-def _revision(draft: str) -> str:
-    return REVISION.format(draft=draft) if draft else QUESTION
-
-
 STRATEGIES: dict[str, Strategy] = {
     strategy.name: strategy
     for strategy in (
         Strategy(
-            "rolling", "Rolling", "A first draft early on, revised as the reading goes on.", _rolling
+            "one-shot", "From memory", "Drafts as the reading goes on, each asked of the memory afresh.",
+            _one_shot,
         ),
-        Strategy("one-shot", "One-shot", "Read everything, then summarise once from memory.", _one_shot),
+        Strategy(
+            "rolling", "Rolling", "Each draft revises the one before. Small models drift.", _rolling
+        ),
         Strategy(
             "map-reduce",
             "Part by part",

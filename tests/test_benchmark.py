@@ -9,8 +9,8 @@ from mlx.utils import tree_flatten
 from tiny import byte_tokenizer, llama_model, with_memory
 
 from mlx_edgeinf import benchmark
-from mlx_edgeinf.measure import sides
 from mlx_edgeinf.cache import Layout
+from mlx_edgeinf.measure import sides
 from mlx_edgeinf.measure.sides import DECODED, Ours, Stock, measure, prefill, short_path, with_weights_of
 
 

@@ -213,7 +213,7 @@ def test_everything_can_be_reached_with_the_keyboard(chromium, address, pdf):
         for _ in range(20):
             visit.page.keyboard.press("Tab")
             reached.add(visit.page.evaluate(FOCUSED))
-        assert {"Read", "Copy summary", "Your question", "Ask", "rolling"} <= reached
+        assert {"Read", "Copy summary", "Your question", "Ask", "one-shot"} <= reached
 
 
 def test_a_picture_from_elsewhere_is_refused_by_the_browser(chromium, address):

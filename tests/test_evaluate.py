@@ -11,8 +11,8 @@ from mlx_lm.models.cache import KVCache
 from tiny import LAYOUT, byte_tokenizer, llama_model, with_memory
 
 from mlx_edgeinf import evaluate
-from mlx_edgeinf.measure import gap, readings
 from mlx_edgeinf.adapter import AdapterConfig, fingerprint, gate_parameters, save_adapter
+from mlx_edgeinf.measure import gap, readings
 from mlx_edgeinf.measure.gap import FULL, LONGER, OURS, ROWS, SHUFFLED, UNTRAINED, WINDOW, ZEROED
 from mlx_edgeinf.measure.readings import Reader, gates, shut_when_empty, tally, tokens_worth
 from mlx_edgeinf.measure.results import Results, ResultsError

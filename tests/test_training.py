@@ -8,7 +8,6 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 from tiny import LAYOUT, MODELS, close, llama_model, qwen3_model, sequence, with_memory
 
 from mlx_edgeinf.adapter import gate_parameters
-from mlx_edgeinf.training.loss import cross_entropy, token_losses
 from mlx_edgeinf.memory import KINDS
 from mlx_edgeinf.training.bptt import (
     TrainingDiverged,
@@ -19,6 +18,7 @@ from mlx_edgeinf.training.bptt import (
     update,
     validation_loss,
 )
+from mlx_edgeinf.training.loss import cross_entropy, token_losses
 
 EXCERPT = sequence(LAYOUT.capacity + 4 * LAYOUT.segment + 1).tolist()
 ANY_KIND = pytest.mark.parametrize("kind", KINDS)

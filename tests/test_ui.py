@@ -13,10 +13,9 @@ from pathlib import Path
 import fakes
 import pytest
 
-from mlx_edgeinf import chat
+from mlx_edgeinf import chat, wording
 from mlx_edgeinf.documents import Document, DocumentError, Page, PasswordRequired
 from mlx_edgeinf.events import Draft, Finished
-from mlx_edgeinf import wording
 from mlx_edgeinf.ui import chart, handlers
 from mlx_edgeinf.ui.preparation import Preparation
 from mlx_edgeinf.ui.prose import prose

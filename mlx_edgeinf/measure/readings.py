@@ -20,10 +20,10 @@ from mlx.utils import tree_unflatten
 
 from ..adapter import gate_parameters
 from ..cache import EdgeCache
-from .gap import FULL, LONGER, OURS, SHUFFLED, UNTRAINED, ZEROED
 from ..gate import MemoryGate
-from ..training.loss import cross_entropy, head
 from ..training.bptt import segments
+from ..training.loss import cross_entropy, head
+from .gap import FULL, LONGER, OURS, SHUFFLED, UNTRAINED, ZEROED
 
 
 class Piece(NamedTuple):

@@ -20,6 +20,9 @@ import mlx.core as mx
 
 from ..adapter import replace_text
 
+# Where measurements are kept beside the code that made them.
+FOLDER = Path("assets/results")
+
 PACKAGES = ("mlx", "mlx-lm", "numpy")
 
 

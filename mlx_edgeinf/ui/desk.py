@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from .session import Session, Stage
 from ..wording import count, counted, duration, percent, read_pages, time_left
+from .session import Session, Stage
 
 if TYPE_CHECKING:
     from ..engine import Stats

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from .background import Background
 from ..wording import percent
+from .background import Background
 
 if TYPE_CHECKING:
     from ..engine import Engine

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..chat import Turn
 from ..summarize import STRATEGIES
+from ..wording import count, counted, duration, page_ranges, read_pages, size
 from .prose import prose
 from .session import Session, Stage
-from ..wording import count, counted, duration, page_ranges, read_pages, size
 
 if TYPE_CHECKING:
     from ..documents import Document
