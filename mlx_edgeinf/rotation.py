@@ -49,10 +49,11 @@ class Rotation:
         return cls(omega, rope.traditional)
 
     def turn(self, x: mx.array, angles: mx.array) -> mx.array:
-        """Rotate the pairs of x (..., d) by `angles` (..., d/2), in x's dtype."""
-        cos, sin = mx.cos(angles).astype(x.dtype), mx.sin(angles).astype(x.dtype)
-        first, second = _pairs(x, self.interleaved)
-        return _join(first * cos - second * sin, first * sin + second * cos, self.interleaved)
+        """Rotate the pairs of x (..., d) by `angles` (..., d/2), in float32; returned in x's dtype."""
+        cos, sin = mx.cos(angles), mx.sin(angles)
+        first, second = _pairs(x.astype(mx.float32), self.interleaved)
+        turned = _join(first * cos - second * sin, first * sin + second * cos, self.interleaved)
+        return turned.astype(x.dtype)
 
     def remove(self, keys: mx.array, start: int) -> mx.array:
         """Undo the rotation of keys (B, G, T, d) that stand at positions start, start + 1, ..."""
