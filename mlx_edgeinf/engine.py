@@ -9,6 +9,7 @@ a token at a time.
 
 from __future__ import annotations
 
+import re
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -196,6 +197,8 @@ class Engine:
     ) -> Iterator[str]:
         """Answer from a fork of the memory, yielding the whole answer so far.
 
+        An answer that reaches max_tokens ends with its last whole sentence.
+
         Args:
             texts: user and assistant texts in turn, the last one the user's.
             memory: what was read before the first text; None for nothing.
@@ -219,7 +222,7 @@ class Engine:
             if cancel and cancel.is_set():
                 return
             answer += response.text
-            yield answer
+            yield whole_sentences(answer) if response.finish_reason == "length" else answer
 
     def _conversation(self, texts: list[str], opened: bool) -> str:
         turns = self._turns
@@ -247,3 +250,9 @@ class Engine:
                 yield item
         finally:
             self._run(steps.close)
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to its last finished sentence; all of it if there is none."""
+    ends = [match.end() for match in re.finditer(r"[.!?][\"'”’)\]]*(?=\s|$)", text)]
+    return text[: ends[-1]] if ends else text
