@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from .engine import DocumentMemory, Engine
 
 
-
 @dataclass(frozen=True)
 class Turn:
     """A question and its answer."""

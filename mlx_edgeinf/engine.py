@@ -249,7 +249,8 @@ class Engine:
             while (item := self._run(lambda: next(steps, _END))) is not _END:
                 yield item
         finally:
-            self._run(steps.close)
+            # Not waited for: the garbage collector may close this on the engine's own thread.
+            self._thread.submit(steps.close)
 
 
 def whole_sentences(text: str) -> str:

@@ -39,7 +39,7 @@ def stream_generate(
         prompt_cache: what was read before; updated in place. None chooses by length.
         options: passed on to `mlx_lm.generate.generate_step` (sampler, logits_processors, ...).
     """
-    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+    ids = _encode(tokenizer, prompt) if isinstance(prompt, str) else list(prompt)
     cache = prompt_cache or choose_cache(model, len(ids) + max_tokens)
     options.setdefault("prefill_step_size", cache[0].layout.segment)
     # generate_step, not mlx-lm's stream_generate: that one always wires memory on Metal,
@@ -58,6 +58,12 @@ def generate(
         if verbose:
             print(response.text, end="", flush=True)
     return "".join(pieces)
+
+
+def _encode(tokenizer: TokenizerWrapper, prompt: str) -> list[int]:
+    """A rendered chat template begins with the token that begins every text already."""
+    begun = tokenizer.bos_token is not None and prompt.startswith(tokenizer.bos_token)
+    return tokenizer.encode(prompt, add_special_tokens=not begun)
 
 
 def _responses(

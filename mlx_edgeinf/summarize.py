@@ -64,8 +64,8 @@ def summarize(
     """
     if len(document.pages_without_text) == len(document.pages):
         raise DocumentError(
-            f"{document.name} has no text on any of its {len(document.pages)} pages; it is probably a "
-            "scan. Run it through text recognition (OCR) first."
+            f"{document.name} has no text on any page: it is probably a scan, so run it through "
+            "text recognition (OCR) first."
         )
     yield from STRATEGIES[strategy].run(_Run(engine, document, strategy, cancel or Event(), max_tokens))
 
@@ -75,6 +75,7 @@ class _Run:
     """One summary in the making: what has been read of the document, and the draft so far.
 
     pages, tokens, seconds: of parts read and put away before the present one.
+    memory: the last one that read anything of the document.
     """
 
     engine: Engine
@@ -86,6 +87,7 @@ class _Run:
     tokens: int = 0
     seconds: float = 0.0
     stats: Stats | None = None
+    memory: DocumentMemory | None = None
     draft: str = ""
 
     def __post_init__(self) -> None:
@@ -94,6 +96,7 @@ class _Run:
     def read(self, memory: DocumentMemory) -> Iterator[Reading]:
         """Read a memory's document, or part of the whole, to its end."""
         for stats in self.engine.ingest(memory, self.cancel):
+            self.memory = memory
             self.stats = replace(
                 stats,
                 pages=self.pages + stats.pages,
@@ -124,7 +127,7 @@ class _Run:
             pass
         return text.strip()
 
-    def finish(self, memory: DocumentMemory | None) -> Finished:
+    def finish(self, memory: DocumentMemory) -> Finished:
         receipt = Receipt(
             document=self.document.name,
             pages=len(self.document.pages),
@@ -139,7 +142,7 @@ class _Run:
             state_bytes=self.stats.state_bytes if self.stats else 0,
             peak_bytes=self.stats.peak_bytes if self.stats else 0,
         )
-        return Finished(self.draft, receipt, memory if memory and memory.position else None)
+        return Finished(self.draft, receipt, memory if memory.position else self.memory)
 
 
 def _one_shot(run: _Run) -> Iterator[RunEvent]:
@@ -159,7 +162,7 @@ def _from_memory(run: _Run, question: Callable[[str], str]) -> Iterator[RunEvent
     for event in run.read(memory):
         yield event
         if milestones and memory.position >= milestones[0]:
-            milestones.pop(0)
+            milestones = [milestone for milestone in milestones if milestone > memory.position]
             yield from run.write(question(run.draft), memory, final=False)
     if not run.cancel.is_set():
         yield from run.write(question(run.draft), memory, final=True)
@@ -212,11 +215,11 @@ def _truncate(run: _Run) -> Iterator[RunEvent]:
 
 
 def parts(document: Document, count: Callable[[str], int], size: int) -> Iterator[Document]:
-    """Consecutive pages of at most `size` tokens together, and at least one page each."""
+    """Consecutive pages of at most `size` tokens together, and at least one with text each."""
     pages, tokens = [], 0
     for page in document.pages:
         length = count(page.text)
-        if pages and tokens + length > size:
+        if tokens and tokens + length > size:
             yield replace(document, pages=tuple(pages))
             pages, tokens = [], 0
         pages.append(page)

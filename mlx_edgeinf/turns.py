@@ -38,7 +38,10 @@ class Turns:
             {"role": "assistant", "content": reply},
             {"role": "user", "content": second},
         ]
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        # Answers at once: mlx-lm has models that can think aloud do so, where it is not told.
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
         opening, rest = text.split(first)
         _, rest = rest.split(reply)
         question, answer = rest.split(second)

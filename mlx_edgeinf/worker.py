@@ -6,7 +6,7 @@ import atexit
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 
 import mlx.core as mx
 
@@ -22,6 +22,7 @@ class MLXThread(Executor):
     def __init__(self) -> None:
         self._jobs: SimpleQueue = SimpleQueue()
         self._closed = False
+        self._closing = Lock()
         self._thread = Thread(target=self._work, name="mlx", daemon=True)
         self._thread.start()
         atexit.register(self.shutdown)
@@ -32,17 +33,20 @@ class MLXThread(Executor):
         Raises:
             RuntimeError: the thread was shut down.
         """
-        if self._closed:
-            raise RuntimeError("This engine is closed.")
         future: Future = Future()
-        self._jobs.put((future, lambda: work(*args, **kwargs)))
+        # A job that came behind the end would never be done, and its caller wait for ever.
+        with self._closing:
+            if self._closed:
+                raise RuntimeError("This engine is closed.")
+            self._jobs.put((future, lambda: work(*args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Finish the jobs that are queued, then end."""
-        if not self._closed:
-            self._closed = True
-            self._jobs.put(None)
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._jobs.put(None)
         if wait:
             self._thread.join()
 
@@ -53,4 +57,6 @@ class MLXThread(Executor):
                 future.set_result(call())
             except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
                 future.set_exception(error)
+            # Until the next job comes, these would keep a memory alive that nobody else wants.
+            del job, future, call
         mx.clear_streams()

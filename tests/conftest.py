@@ -1,4 +1,41 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
 # First of all: MLX binds to the BLAS that is loaded before it, and test modules import MLX.
 import mlx_edgeinf  # noqa: F401
+
+# What stands on MLX is imported where it is used: the tests of documents need none of it.
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory) -> Path:
+    """A tiny model on disk, in mlx-lm's format."""
+    from tiny import llama_model, save_model
+
+    return save_model(llama_model(), tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def gates_folder(model_folder) -> Path:
+    """Untrained gates for it: 2 sinks, and a window and a segment of 16 tokens."""
+    from tiny import save_gates
+
+    return save_gates(
+        model_folder, model_folder.parent / "gates", sinks=2, window=16, segment=16, features=4
+    )
+
+
+@pytest.fixture(scope="module")
+def engine(model_folder, gates_folder) -> Iterator:
+    """An engine to which documents of more than 112 tokens are long."""
+    from mlx_edgeinf import engine as home
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(home, "ANSWER_TOKENS", 16)
+        engine = home.Engine(str(model_folder), str(gates_folder))
+        yield engine
+        engine.close()

@@ -7,26 +7,12 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten
-from tiny import byte_tokenizer, llama_model
 
 from mlx_edgeinf import finetune
 from mlx_edgeinf.adapter import read_config
 from mlx_edgeinf.models import load
 
 FILES = {"adapters.safetensors", "adapter_config.json", "optimizer.safetensors", "training.json", "README.md"}
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory) -> Path:
-    """A tiny model on disk, in mlx-lm's format."""
-    folder = tmp_path_factory.mktemp("model")
-    model = llama_model()
-    config = {k: v for k, v in vars(model.args).items() if v is not None}
-    (folder / "config.json").write_text(json.dumps(config))
-    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())))
-    byte_tokenizer()._tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
@@ -10,8 +13,11 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from mlx_edgeinf.adapter import save_adapter
 from mlx_edgeinf.attention import retrofit
 from mlx_edgeinf.cache import EdgeCache, Layout
+from mlx_edgeinf.documents import Document, Page
+from mlx_edgeinf.models import equip, load_base, untrained_config
 
 LAYOUT = Layout(sinks=2, window=8, segment=8)
 VOCABULARY = 257
@@ -90,6 +96,35 @@ def byte_tokenizer() -> TokenizerWrapper:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return TokenizerWrapper(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>"))
+
+
+def save_model(model: nn.Module, folder: Path) -> Path:
+    """Write the model, with a tokenizer of bytes, as a folder that mlx-lm loads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {name: value for name, value in vars(model.args).items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(config))
+    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())))
+    byte_tokenizer()._tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_gates(model_folder: Path, folder: Path, **sizes) -> Path:
+    """Write untrained gates for a saved model."""
+    model, _ = load_base(str(model_folder))
+    config = untrained_config(model, model_folder.name, **sizes)
+    equip(model, config)
+    save_adapter(model, config, folder)
+    return folder
+
+
+def document(*texts: str) -> Document:
+    """A document of pages with these texts."""
+    return Document("book.pdf", "0" * 64, tuple(Page(n, text) for n, text in enumerate(texts, start=1)))
+
+
+def book(pages: int) -> Document:
+    """A document of pages of 62 letters, so of 64 tokens each."""
+    return document(*(bytes((97 + sequence(62, seed) % 26).tolist()).decode() for seed in range(pages)))
 
 
 def read(model: nn.Module, tokens: mx.array, cache: list | None, pieces: list[int]) -> mx.array:

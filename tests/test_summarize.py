@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import re
+from threading import Event
+
+import pytest
+from tiny import book, document
+
+from mlx_edgeinf import summarize as home
+from mlx_edgeinf.documents import DocumentError
+from mlx_edgeinf.events import Draft, Finished, Reading, Receipt
+from mlx_edgeinf.summarize import MILESTONES, STRATEGIES, parts, summarize
+
+ALL = sorted(STRATEGIES)
+FROM_MEMORY = ["one-shot", "rolling"]
+BOOK = book(6)
+SEGMENT = 16
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    """Two pages a part, answered in one token, so that three answers fit in a part."""
+    monkeypatch.setattr(home, "PART_TOKENS", 130)
+    monkeypatch.setattr(home, "PART_ANSWER_TOKENS", 4)
+
+
+@pytest.fixture
+def questions(engine, monkeypatch) -> list[list[str]]:
+    """What the engine is asked."""
+    asked, generate = [], engine.generate
+
+    def watched(texts, *args):
+        asked.append(texts)
+        return generate(texts, *args)
+
+    monkeypatch.setattr(engine, "generate", watched)
+    return asked
+
+
+def run(engine, strategy: str, doc=BOOK, stop=None, cancel=None) -> list:
+    """All events; Stop is pressed at the first event for which `stop` is true."""
+    cancel, events = cancel or Event(), []
+    for event in summarize(engine, doc, strategy, cancel, max_tokens=6):
+        events.append(event)
+        if stop and stop(event):
+            cancel.set()
+    return events
+
+
+def of(kind: type, events: list) -> list:
+    return [event for event in events if isinstance(event, kind)]
+
+
+# -- whole runs ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ALL)
+@pytest.mark.parametrize("doc", [book(1), BOOK, document("a" * 62, "", "b" * 62)], ids=["short", "long", "blank"])
+def test_every_run_ends_with_one_receipt(engine, strategy, doc):
+    events = run(engine, strategy, doc)
+    assert of(Finished, events) == events[-1:]
+    finished, drafts = events[-1], of(Draft, events)
+    assert finished.summary == drafts[-1].text and drafts[-1].final
+    assert finished.memory.complete and not finished.receipt.stopped
+    assert (finished.receipt.strategy, finished.receipt.model) == (strategy, engine.name)
+    assert finished.receipt.pages_without_text == doc.pages_without_text
+    assert finished.receipt.state_bytes > 0 and finished.receipt.peak_bytes > finished.receipt.state_bytes
+
+
+@pytest.mark.parametrize("strategy", ALL)
+def test_nothing_that_is_reported_goes_back(engine, strategy):
+    events = run(engine, strategy)
+    stats = [event.stats for event in of(Reading, events)]
+    for name in ("pages", "tokens", "seconds", "full_cache_bytes"):
+        values = [getattr(s, name) for s in stats]
+        assert values == sorted(values), name
+    assert all(s.pages_total == 6 and s.tokens <= s.tokens_total for s in stats)
+    receipt = events[-1].receipt
+    assert (receipt.pages_read, receipt.tokens_read) == (stats[-1].pages, stats[-1].tokens)
+
+
+@pytest.mark.parametrize("strategy", ALL)
+def test_drafts_never_claim_pages_that_were_not_read(engine, strategy):
+    read = 0
+    for event in run(engine, strategy):
+        if isinstance(event, Reading):
+            read = event.stats.pages
+        elif isinstance(event, Draft):
+            assert event.page == read
+
+
+@pytest.mark.parametrize("strategy", FROM_MEMORY)
+def test_a_long_document_has_a_draft_at_each_milestone(engine, strategy, questions):
+    events = run(engine, strategy)
+    places = [after.page for before, after in zip(events, events[1:]) if isinstance(before, Reading)
+              and isinstance(after, Draft) and not after.final]  # fmt: skip
+    assert places == [int(share * 6) for share in MILESTONES]
+    assert len(questions) == len(MILESTONES) + 1
+
+
+def test_milestones_passed_in_one_segment_make_one_draft(engine, questions):
+    """Of eight segments or so, the first passes two: no draft is made up for afterwards."""
+    run(engine, "one-shot", document("a" * 111), stop=None)
+    assert len(questions) == 4 + 1
+    questions.clear()
+    home_milestones = (0.01, 0.02, 0.03, 0.04)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(home, "MILESTONES", home_milestones)
+        run(engine, "one-shot")
+    assert len(questions) == 1 + 1
+
+
+@pytest.mark.parametrize("strategy", FROM_MEMORY)
+def test_a_short_document_is_summarised_once(engine, strategy, questions):
+    events = run(engine, strategy, book(1))
+    assert len(questions) == 1 and all(draft.final for draft in of(Draft, events))
+
+
+def test_only_rolling_carries_the_draft_on(engine, questions):
+    run(engine, "one-shot")
+    assert {question for [question] in questions} == {home.QUESTION}
+    questions.clear()
+    events = run(engine, "rolling")
+    drafts = of(Draft, events)
+    wholes = [a.text for a, b in zip(drafts, drafts[1:]) if (b.page, b.final) != (a.page, a.final) and a.text]
+    assert wholes and questions[0] == [home.QUESTION]
+    assert questions[-1] == [home.REVISION.format(draft=wholes[-1])]
+
+
+def test_map_reduce_asks_each_part_and_then_the_answers(engine, questions):
+    events = run(engine, "map-reduce")
+    assert questions == [[home.SECTION]] * 3 + [[home.UNION]]
+    sections = [draft for draft in of(Draft, events) if not draft.final]
+    assert [draft.page for draft in sections] == [2, 4, 6]
+    answers = sections[-1].text.split("\n\n")
+    assert [page.text for page in events[-1].memory.document.pages] == answers and len(answers) == 3
+
+
+def test_map_reduce_condenses_answers_that_are_too_many(engine, questions, monkeypatch):
+    monkeypatch.setattr(home, "PART_TOKENS", 64)
+    monkeypatch.setattr(home, "PART_ANSWER_TOKENS", 24)
+    finished = run(engine, "map-reduce")[-1]
+    assert len(questions) > 6 + 1 and questions[-1] == [home.UNION]
+    assert sum(engine.count(page.text) for page in finished.memory.document.pages) <= 64
+    assert finished.receipt.pages_read == 6
+
+
+def test_truncate_reads_what_fits_and_says_so(engine):
+    finished = run(engine, "truncate")[-1]
+    assert finished.memory.cache[0].folded == 0 and not finished.receipt.stopped
+    assert finished.receipt.pages_read == 1
+    assert finished.receipt.sentence().startswith("Read only pages 1 to 1 of 6 (64 of 372 tokens)")
+
+
+# -- Stop ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ALL)
+def test_stopped_before_the_start(engine, strategy):
+    cancel = Event()
+    cancel.set()
+    [finished] = run(engine, strategy, cancel=cancel)
+    assert (finished.summary, finished.memory, finished.receipt.stopped) == ("", None, True)
+    assert finished.receipt.sentence().startswith("Stopped at page 0 of 6 (0 of 372 tokens)")
+
+
+@pytest.mark.parametrize("strategy", ALL)
+@pytest.mark.parametrize("tokens", [1, 50])
+def test_stopped_while_reading(engine, strategy, tokens):
+    events = run(engine, strategy, stop=lambda e: isinstance(e, Reading) and e.stats.tokens >= tokens)
+    finished, readings = events[-1], of(Reading, events)
+    assert finished.receipt.stopped and of(Finished, events) == [finished]
+    assert readings[-1].stats.tokens < tokens + SEGMENT
+    assert finished.memory.position == readings[-1].stats.tokens == finished.receipt.tokens_read
+
+
+@pytest.mark.parametrize("strategy", ALL)
+@pytest.mark.parametrize("final", [False, True], ids=["on the way", "at the end"])
+def test_stopped_while_writing(engine, strategy, final):
+    if strategy == "truncate" and not final:
+        pytest.skip("has no drafts on the way")
+    events = run(engine, strategy, stop=lambda e: isinstance(e, Draft) and e.final == final)
+    stopped = next(n for n, e in enumerate(events) if isinstance(e, Draft) and e.final == final)
+    assert events[stopped + 1 :] == [events[-1]] and isinstance(events[-1], Finished)
+    assert events[-1].receipt.stopped and events[-1].memory.position > 0
+    assert events[-1].receipt.pages_read == of(Draft, events)[-1].page
+
+
+@pytest.mark.parametrize("strategy", FROM_MEMORY)
+def test_a_draft_cut_short_does_not_replace_a_whole_one(engine, strategy):
+    drafts = of(Draft, events := run(engine, strategy, stop=lambda e: isinstance(e, Draft) and e.page > 1))
+    assert events[-1].summary == [d for d in drafts if d.page <= 1][-1].text != drafts[-1].text
+
+
+def test_stopped_between_the_parts_keeps_the_part_before(engine):
+    events = run(engine, "map-reduce", stop=lambda e: isinstance(e, Draft) and e.page == 4)
+    assert [page.number for page in events[-1].memory.document.pages] == [3, 4]
+    assert events[-1].memory.complete and events[-1].receipt.pages_read == 4
+
+
+def test_what_was_stopped_can_be_read_on_and_asked(engine):
+    memory = run(engine, "one-shot", stop=lambda e: isinstance(e, Reading) and e.stats.pages == 2)[-1].memory
+    assert list(engine.generate(["Who?"], memory, 4)) and memory.pages_read == 2
+    list(engine.ingest(memory))
+    assert memory.complete
+
+
+# -- failures ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ALL)
+def test_a_document_without_text_is_refused_in_one_sentence(engine, strategy):
+    with pytest.raises(DocumentError) as refusal:
+        run(engine, strategy, document("", " 12 ", ""))
+    assert re.fullmatch(r"book\.pdf has no text [^.]*\.", str(refusal.value))
+
+
+@pytest.mark.parametrize("strategy", ALL)
+@pytest.mark.parametrize("work", ["_read_segment", "_conversation"])
+def test_a_failure_of_the_engine_is_not_swallowed(engine, strategy, work, monkeypatch):
+    def broken(*args, **options):
+        raise MemoryError(work)
+
+    monkeypatch.setattr(engine, work, broken)
+    with pytest.raises(MemoryError, match=work):
+        run(engine, strategy)
+
+
+# -- parts ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lengths", [
+    [10, 10, 10, 10], [0, 50, 0, 0, 20, 20], [60], [0, 0], [25, 0, 60, 5, 30, 0], [41, 41], [40, 1],
+])  # fmt: skip
+def test_parts_keep_every_page_in_order_and_their_size(lengths):
+    doc = document(*("x" * length for length in lengths))
+    found = list(parts(doc, len, 40))
+    assert [page for part in found for page in part.pages] == list(doc.pages)
+    for part in found:
+        with_text = [page for page in part.pages if page.text]
+        assert len(part.text.replace("\n", "")) <= 40 or len(with_text) == 1
+        assert with_text or len(found) == 1
+    for part, following in zip(found, found[1:]):
+        first = next(page for page in following.pages if page.text)
+        assert sum(len(page.text) for page in part.pages) + len(first.text) > 40
+
+
+# -- receipts ------------------------------------------------------------------------
+
+
+def receipt(**changes) -> Receipt:
+    fields = {
+        "document": "book.pdf", "pages": 352, "pages_read": 352, "pages_without_text": (), "tokens": 163204,
+        "tokens_read": 163204, "seconds": 723.0, "model": "Small", "strategy": "one-shot", "stopped": False,
+        "state_bytes": 1, "peak_bytes": 1,
+    }  # fmt: skip
+    return Receipt(**fields | changes)
+
+
+@pytest.mark.parametrize("changes, sentence", [
+    ({}, "Read all 352 pages (163,204 tokens) in 12 min 3 s with Small."),
+    ({"pages": 1, "pages_read": 1, "tokens": 1, "tokens_read": 1, "seconds": 2},
+     "Read 1 page (1 token) in 2 s with Small."),
+    ({"pages_read": 14, "tokens_read": 6000},
+     "Read only pages 1 to 14 of 352 (6,000 of 163,204 tokens) in 12 min 3 s with Small."),
+    ({"pages_read": 14, "tokens_read": 6000, "stopped": True},
+     "Stopped at page 14 of 352 (6,000 of 163,204 tokens) in 12 min 3 s with Small."),
+    ({"pages_without_text": (3, 17, 18, 19)},
+     "Read all 352 pages (163,204 tokens) in 12 min 3 s with Small. Pages without text, not read: 3, 17–19."),
+])  # fmt: skip
+def test_a_receipt_in_words(changes, sentence):
+    assert receipt(**changes).sentence() == sentence

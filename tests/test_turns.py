@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+from tiny import byte_tokenizer
+
+from mlx_edgeinf.turns import Turns
+
+SMOLLM2 = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}"
+    "{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+LLAMA3 = (
+    "{% for message in messages %}{% if loop.index0 == 0 %}{{ bos_token }}{% endif %}"
+    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ '[INST] ' + message['content'] + ' [/INST]' }}{% else %}{{ ' ' + message['content'] + eos_token }}"
+    "{% endif %}{% endfor %}"
+)
+# Thinks aloud unless told not to; earlier answers are shown without their thoughts.
+THINKING = (
+    "{% for message in messages %}{{ '<' + message['role'] + '>' + message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant>' }}"
+    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think></think>' }}{% endif %}{% endif %}"
+)
+
+
+def templated(template: str):
+    tokenizer = byte_tokenizer()
+    tokenizer._tokenizer.bos_token = "<begin>"
+    tokenizer._tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.mark.parametrize("template", [SMOLLM2, LLAMA3, MISTRAL], ids=["smollm2", "llama3", "mistral"])
+@pytest.mark.parametrize("texts", [["Why?"], ["Why?", "Because.", "Since when?"]], ids=["one", "two"])
+def test_the_pieces_make_up_what_the_template_renders(template, texts):
+    tokenizer = templated(template)
+    turns = Turns.of(tokenizer)
+    roles = ("user", "assistant", "user")
+    messages = [{"role": role, "content": text} for role, text in zip(roles, texts)]
+    whole = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    between = [turns.answer, turns.question, turns.answer]
+    assert turns.opening + "".join(text + piece for text, piece in zip(texts, between)) == whole
+
+
+def test_no_text_of_the_cut_is_left_in_the_pieces():
+    turns = Turns.of(templated(SMOLLM2))
+    assert turns.opening.endswith("<|im_end|>\n<|im_start|>user\n")
+    assert turns.answer == "<|im_end|>\n<|im_start|>assistant\n"
+    assert turns.question == "<|im_end|>\n<|im_start|>user\n"
+
+
+def test_models_that_think_aloud_are_told_to_answer_at_once():
+    assert Turns.of(templated(THINKING)).answer == "<assistant><think></think>"
+
+
+def test_plain_labels_without_a_template():
+    turns = Turns.of(byte_tokenizer())
+    assert turns == Turns("", "\n\nAnswer: ", "\n\nQuestion: ")
