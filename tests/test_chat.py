@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from threading import Event
+
+import numpy as np
+import pytest
+from tiny import book
+
+from mlx_edgeinf.chat import Turn, ask
+from mlx_edgeinf.turns import Turns
+
+HISTORY = (Turn("Who?", "A sailor."), Turn("Where?", "At sea."))
+
+
+@pytest.fixture(scope="module")
+def memory(engine):
+    memory = engine.open(book(4))
+    list(engine.ingest(memory))
+    return memory
+
+
+@pytest.fixture
+def prompts(engine, monkeypatch) -> list[str]:
+    """What is read after the document."""
+    read, conversation = [], engine._conversation
+
+    def watched(*args, **options):
+        read.append(conversation(*args, **options))
+        return read[-1]
+
+    monkeypatch.setattr(engine, "_conversation", watched)
+    return read
+
+
+def answer(engine, memory, question: str = "Why?", history=(), **options) -> list[str]:
+    return list(ask(engine, memory, question, history, max_tokens=8, **options))
+
+
+def test_the_conversation_so_far_is_part_of_the_prompt(engine, memory, prompts):
+    answer(engine, memory, history=HISTORY)
+    assert prompts == [
+        "Who?\n\nAnswer: A sailor.\n\nQuestion: Where?\n\nAnswer: At sea.\n\nQuestion: Why?\n\nAnswer: "
+    ]
+
+
+def test_the_opening_is_read_before_the_document_and_only_there(engine, memory, prompts, monkeypatch):
+    monkeypatch.setattr(engine, "_turns", Turns("<open>", "<answer>", "<question>"))
+    assert engine.open(book(1)).tokens[:6] == engine._encode("<open>")
+    answer(engine, memory)
+    list(engine.generate(["Why?"], max_tokens=1))
+    assert prompts == ["Why?<answer>", "<open>Why?<answer>"]
+
+
+def test_the_history_changes_the_answer(engine, memory):
+    assert answer(engine, memory, history=HISTORY)[-1] != answer(engine, memory)[-1]
+
+
+def test_conversations_never_see_each_other(engine, memory):
+    before = [np.array(layer.local.keys) for layer in memory.cache]
+    alone = answer(engine, memory)
+    answer(engine, memory, "Quite another question?", HISTORY)
+    assert answer(engine, memory) == alone and memory.complete
+    assert all(np.array_equal(keys, layer.local.keys) for keys, layer in zip(before, memory.cache))
+
+
+def test_questions_asked_at_the_same_time_are_answered_as_if_alone(engine, memory):
+    alone = [answer(engine, memory, question) for question in ("Why?", "When?")]
+    pair = zip(*(ask(engine, memory, question, max_tokens=8) for question in ("Why?", "When?")))
+    assert [list(texts) for texts in zip(*pair)] == alone
+
+
+def test_answers_carry_no_space_around_them(engine, memory, monkeypatch):
+    monkeypatch.setattr(engine, "generate", lambda *args: iter([" ", " A", " A sailor.\n"]))
+    assert answer(engine, memory) == ["", "A", "A sailor."]
+
+
+def test_a_question_can_be_stopped(engine, memory):
+    cancel = Event()
+    words = ask(engine, memory, "Why?", cancel=cancel, max_tokens=50)
+    next(words)
+    cancel.set()
+    assert list(words) == []
+
+
+def test_what_was_only_partly_read_can_be_asked(engine):
+    memory = engine.open(book(4))
+    for stats in engine.ingest(memory):
+        if stats.pages == 2:
+            break
+    assert answer(engine, memory)[-1] and memory.pages_read == 2
