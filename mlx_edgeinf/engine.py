@@ -9,6 +9,7 @@ a token at a time.
 
 from __future__ import annotations
 
+import copy
 import re
 import time
 from bisect import bisect_right
@@ -124,6 +125,10 @@ class Engine:
         self._turns = Turns.of(self._tokenizer)
         # Document tokens that the base path takes, beside questions and answers.
         self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS
+        # For texts of people and documents: what looks like a template's token stays text, so
+        # that no document can end its turn and speak for the user.
+        self._plain = copy.deepcopy(self._tokenizer.backend_tokenizer)
+        self._plain.encode_special_tokens = True
 
     def close(self) -> None:
         """End the thread, after the step it is at."""
@@ -147,7 +152,7 @@ class Engine:
         return self._stepwise(self._ingest(memory, cancel))
 
     def _open(self, document: Document) -> DocumentMemory:
-        tokens, page_ends = self._encode(self._turns.opening), []
+        tokens, page_ends = self._template(self._turns.opening), []
         for page in document.pages:
             tokens += self._encode(page.text + "\n\n") if page.text else []
             page_ends.append(len(tokens))
@@ -209,7 +214,7 @@ class Engine:
     def _generate(
         self, texts: list[str], memory: DocumentMemory | None, max_tokens: int, cancel: Event | None
     ) -> Iterator[str]:
-        prompt = self._encode(self._conversation(texts, opened=memory is not None))
+        prompt = self._conversation(texts, opened=memory is not None)
         responses = stream_generate(
             self._model, self._tokenizer, prompt, max_tokens,
             prompt_cache=[layer.fork() for layer in memory.cache] if memory else None,
@@ -224,19 +229,22 @@ class Engine:
             answer += response.text
             yield whole_sentences(answer) if response.finish_reason == "length" else answer
 
-    def _conversation(self, texts: list[str], opened: bool) -> str:
+    def _conversation(self, texts: list[str], opened: bool) -> list[int]:
         turns = self._turns
-        text = "" if opened else turns.opening
-        for number, piece in enumerate(texts):
-            text += piece + (turns.question if number % 2 else turns.answer)
-        return text
+        tokens = [] if opened else self._template(turns.opening)
+        for number, text in enumerate(texts):
+            tokens += self._encode(text) + self._template(turns.question if number % 2 else turns.answer)
+        return tokens
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
         return len(self._encode(text))
 
     def _encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False)
+        return self._plain.encode(text, add_special_tokens=False).ids
+
+    def _template(self, piece: str) -> list[int]:
+        return self._tokenizer.encode(piece, add_special_tokens=False)
 
     # -- the thread ---------------------------------------------------------------
 

@@ -56,7 +56,7 @@ class Receipt:
             covered = f"Read {'all ' if self.pages > 1 else ''}{pages} ({counted(self.tokens, 'token')})"
         text = f"{covered} in {duration(self.seconds)} with {self.model}."
         if self.pages_without_text:
-            text += f" Pages without text, not read: {page_ranges(self.pages_without_text)}."
+            text += f" Pages without text: {page_ranges(self.pages_without_text)}."
         return text
 
 

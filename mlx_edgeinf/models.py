@@ -111,7 +111,7 @@ def to_float32(model: nn.Module) -> None:
 
 def _plain(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
     weight = mx.dequantize(
-        module.weight, module.scales, module.biases, module.group_size, module.bits
+        module.weight, module.scales, module.get("biases"), module.group_size, module.bits, module.mode
     )
     plain = kind(1, 1)
     plain.weight = weight.astype(mx.float32)

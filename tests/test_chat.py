@@ -25,8 +25,9 @@ def prompts(engine, monkeypatch) -> list[str]:
     read, conversation = [], engine._conversation
 
     def watched(*args, **options):
-        read.append(conversation(*args, **options))
-        return read[-1]
+        tokens = conversation(*args, **options)
+        read.append(engine._tokenizer.decode(tokens))
+        return tokens
 
     monkeypatch.setattr(engine, "_conversation", watched)
     return read
@@ -45,7 +46,7 @@ def test_the_conversation_so_far_is_part_of_the_prompt(engine, memory, prompts):
 
 def test_the_opening_is_read_before_the_document_and_only_there(engine, memory, prompts, monkeypatch):
     monkeypatch.setattr(engine, "_turns", Turns("<open>", "<answer>", "<question>"))
-    assert engine.open(book(1)).tokens[:6] == engine._encode("<open>")
+    assert engine.open(book(1)).tokens[:6] == engine._template("<open>")
     answer(engine, memory)
     list(engine.generate(["Why?"], max_tokens=1))
     assert prompts == ["Why?<answer>", "<open>Why?<answer>"]

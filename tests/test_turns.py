@@ -1,34 +1,39 @@
 from __future__ import annotations
 
 import pytest
+from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tiny import byte_tokenizer
 
 from mlx_edgeinf.turns import Turns
 
 SMOLLM2 = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}"
-    "{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    "<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>' + '\n'}}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 LLAMA3 = (
     "{% for message in messages %}{% if loop.index0 == 0 %}{{ bos_token }}{% endif %}"
-    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim"
+    " + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
 # Thinks aloud unless told not to; earlier answers are shown without their thoughts.
 THINKING = (
     "{% for message in messages %}{{ '<' + message['role'] + '>' + message['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<assistant>' }}"
-    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think></think>' }}{% endif %}{% endif %}"
+    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think></think>' }}{% endif %}"
+    "{% endif %}"
 )
 
 
-def templated(template: str):
-    tokenizer = byte_tokenizer()
-    tokenizer._tokenizer.bos_token = "<begin>"
-    tokenizer._tokenizer.chat_template = template
-    return tokenizer
+def templated(template: str) -> TokenizerWrapper:
+    fast = byte_tokenizer()._tokenizer
+    fast.bos_token, fast.chat_template = "<begin>", template
+    if template == THINKING:
+        fast.add_tokens(["<think>", "</think>"])  # By these mlx-lm knows a model that thinks.
+    return TokenizerWrapper(fast)
 
 
 @pytest.mark.parametrize("template", [SMOLLM2, LLAMA3], ids=["smollm2", "llama3"])
