@@ -208,7 +208,8 @@ def _resume(
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Command-line options, named as in mlx-lm's LoRA script."""
-    parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.finetune", description=__doc__.split("\n")[0])
+    description = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.finetune", description=description)
     parser.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
     parser.add_argument("--data", nargs="+", required=True, help="Folders of .txt, .md, .jsonl documents.")
     parser.add_argument("--train", action="store_true", required=True, help="Do training.")

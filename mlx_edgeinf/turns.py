@@ -31,7 +31,7 @@ class Turns:
     def of(cls, tokenizer: TokenizerWrapper) -> Turns:
         """Cut the tokenizer's chat template; plain labels where it has none."""
         if tokenizer.chat_template is None:
-            return cls("", "\n\nAnswer: ", "\n\nQuestion: ")
+            return cls(tokenizer.bos_token or "", "\n\nAnswer: ", "\n\nQuestion: ")
         first, reply, second = _MARKS
         messages = [
             {"role": "user", "content": first},
