@@ -219,6 +219,13 @@ def test_a_bomb_hits_the_memory_limit_of_its_own_process(file, monkeypatch):
     assert "No page of" in refused(file("bomb.pdf", handmade.bomb()))
 
 
+def test_a_large_parent_does_not_count_against_the_child(file, monkeypatch):
+    monkeypatch.setattr(pdf_process, "MEMORY", 300 << 20)
+    held = bytearray(500 << 20)
+    held[::4096] = b"x" * len(held[::4096])
+    assert read_document(file("small.pdf", handmade.pdf(["A page of text that is long enough."]))).pages
+
+
 def test_an_exception_from_on_page_ends_the_child(file, monkeypatch):
     children = []
 

@@ -26,7 +26,6 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 
 WATCH_SECONDS = 0.2
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 HYPHEN = "\x02"
 LINE_ENDS = {"\r", "\n", HYPHEN}
 QUARTER_TURN = math.pi / 2
@@ -54,14 +53,19 @@ def limit_memory(limit: int) -> None:
 
 def watch(limit: int, parent: int) -> None:
     """End this process when it has grown beyond `limit` bytes or its parent is gone."""
-    while os.getppid() == parent and peak_memory() < limit:
+    while os.getppid() == parent and memory_held() < limit:
         time.sleep(WATCH_SECONDS)
     os._exit(1)
 
 
-def peak_memory() -> int:
-    """The most memory this process has held, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
+def memory_held() -> int:
+    """The memory this process holds, in bytes; at its peak where only that is told."""
+    if sys.platform == "linux":
+        # Not rusage: its peak survives fork and exec, so a parent with a large model would
+        # make every child look too large from its start.
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def answers(path: str, password: str | None, first: int) -> Iterator[dict[str, Any]]:
