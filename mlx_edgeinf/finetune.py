@@ -34,8 +34,8 @@ from .adapter import (
     save_arrays,
 )
 from .attention import UnsupportedModel
-from .models import equip, load_base, parameter_budget, untrained_config
-from .starter import NAME, StarterModelError
+from .models import base_name, equip, load_base, parameter_budget, untrained_config
+from .starter import StarterModelError
 from .training.bptt import TrainingDiverged, excerpt_gradients, make_optimizer, update, validation_loss
 from .training.card import write_card
 from .training.corpus import CorpusError, excerpts, read_corpus, split
@@ -146,7 +146,7 @@ def _step(
 def _begin(args: argparse.Namespace, documents: int, start: Path | None) -> Progress:
     """The record of a new run; names of folders only, so that no path of this machine is kept."""
     names = [Path(folder).name for folder in args.data]
-    model = f"--model {_name(args.model)} " if args.model else ""
+    model = f"--model {base_name(args.model)} " if args.model else ""
     command = (
         f"{model}--data {' '.join(names)} --train "
         f"--iters {args.iters} --learning-rate {args.learning_rate} "
@@ -163,14 +163,7 @@ def _begin(args: argparse.Namespace, documents: int, start: Path | None) -> Prog
 
 def _config(args: argparse.Namespace, model: nn.Module) -> AdapterConfig:
     sizes = {k: getattr(args, k) for k in ("kind", "features", "sinks", "window", "segment")}
-    return untrained_config(model, _name(args.model), **sizes)
-
-
-def _name(model: str | None) -> str:
-    """The base model for people: a folder's name without where it lies on this machine."""
-    if model is None:
-        return NAME
-    return Path(model).resolve().name if Path(model).is_dir() else model
+    return untrained_config(model, base_name(args.model), **sizes)
 
 
 def _save(

@@ -17,7 +17,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from .adapter import AdapterConfig, fingerprint, load_weights, read_config
 from .attention import UnsupportedModel, base_path_limit, retrofit
-from .starter import starter_model
+from .starter import NAME, starter_model
 
 # Longer inputs than the base model's context are this project's purpose, not worth a warning.
 UNLIMITED = {"model_max_length": sys.maxsize}
@@ -47,7 +47,7 @@ def load(
     """
     model, tokenizer = load_base(path_or_hf_repo)
     folder = Path(adapter_path) if adapter_path else shipped_gates(model)
-    config = read_config(folder) if folder else untrained_config(model, str(path_or_hf_repo))
+    config = read_config(folder) if folder else untrained_config(model, base_name(path_or_hf_repo))
     equip(model, config, folder, exact_limit)
     return model, tokenizer
 
@@ -85,6 +85,14 @@ def shipped_gates(model: nn.Module) -> Path | None:
     own = fingerprint(model)
     configs = (path for home in SHIPPED_GATES for path in sorted(home.glob("*/adapter_config.json")))
     return next((path.parent for path in configs if read_config(path.parent).fingerprint == own), None)
+
+
+def base_name(path_or_hf_repo: str | None) -> str:
+    """The base model for people: a folder's name without where it lies on this machine."""
+    if path_or_hf_repo is None:
+        return NAME
+    path = Path(path_or_hf_repo)
+    return path.resolve().name if path.is_dir() else path_or_hf_repo
 
 
 def untrained_config(model: nn.Module, name: str, **sizes) -> AdapterConfig:
