@@ -24,6 +24,7 @@ from .measure.results import FOLDER, Results, ResultsError, command, described, 
 from .measure.sides import PAIRS, SHORT, Ours, Stock, measure, short_path, with_weights_of
 from .models import load, load_base
 from .starter import StarterModelError
+from .terminal import run
 
 # Of the table: key, unit, digits.
 COLUMNS = (
@@ -136,18 +137,18 @@ def ratio_lines(results: Results) -> list[str]:
     return lines
 
 
+FAILURES = (AdapterError, ResultsError, StarterModelError, TextTooShort, UnsupportedModel, OSError)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 on success, 1 with one sentence on stderr if it cannot."""
-    try:
-        results = benchmark(parse(argv))
-    except (AdapterError, ResultsError, StarterModelError, TextTooShort, UnsupportedModel, OSError) as error:
-        print(f"mlx_edgeinf.benchmark: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. Sides that were measured are saved; run again to go on.", file=sys.stderr)
-        return 130
-    print("", summary(results), sep="\n")
-    return 0
+    args = parse(argv)
+
+    def work() -> None:
+        print("", summary(benchmark(args)), sep="\n")
+
+    stopped = "Stopped. Sides that were measured are saved; run again to go on."
+    return run("benchmark", work, FAILURES, stopped)
 
 
 def summary(results: Results) -> str:

@@ -29,6 +29,7 @@ from .measure.readings import Reader, shut_when_empty, tally
 from .measure.results import FOLDER, Results, ResultsError, command, described, surroundings
 from .models import equip, load_base, shipped_gates
 from .starter import StarterModelError
+from .terminal import run
 from .training.corpus import CorpusError, read_corpus
 
 # In the order they are read; `ours` also yields the row `memory shuffled`.
@@ -121,18 +122,17 @@ def _digest(tokens: list[int]) -> str:
     return hashlib.sha256(np.array(tokens, dtype=np.int64).tobytes()).hexdigest()[:16]
 
 
+FAILURES = (AdapterError, CorpusError, ResultsError, StarterModelError, UnsupportedModel, OSError)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 on success, 1 with one sentence on stderr if it cannot."""
-    try:
-        results = evaluate(parse(argv))
-    except (AdapterError, CorpusError, ResultsError, StarterModelError, UnsupportedModel, OSError) as error:
-        print(f"mlx_edgeinf.evaluate: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. What was measured is saved; run again to go on.", file=sys.stderr)
-        return 130
-    print("", summary(results), sep="\n")
-    return 0
+    args = parse(argv)
+
+    def work() -> None:
+        print("", summary(evaluate(args)), sep="\n")
+
+    return run("evaluate", work, FAILURES, "Stopped. What was measured is saved; run again to go on.")
 
 
 def summary(results: Results) -> str:

@@ -36,6 +36,7 @@ from .adapter import (
 from .attention import UnsupportedModel
 from .models import base_name, equip, load_base, parameter_budget, untrained_config
 from .starter import StarterModelError
+from .terminal import run
 from .training.bptt import TrainingDiverged, excerpt_gradients, make_optimizer, update, validation_loss
 from .training.card import write_card
 from .training.corpus import CorpusError, excerpts, read_corpus, split
@@ -70,15 +71,8 @@ class Progress:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 on success, 1 with one sentence on stderr if it cannot."""
     args = parse(argv)
-    try:
-        train(args)
-    except FAILURES as error:
-        print(f"mlx_edgeinf.finetune: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"Stopped. What was saved is in {args.adapter_path}; run again to resume.", file=sys.stderr)
-        return 130
-    return 0
+    stopped = f"Stopped. What was saved is in {args.adapter_path}; run again to resume."
+    return run("finetune", lambda: train(args), FAILURES, stopped)
 
 
 def train(args: argparse.Namespace) -> None:

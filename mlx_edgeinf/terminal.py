@@ -1,0 +1,27 @@
+"""How every command ends: well, with one sentence about what went wrong, or stopped by Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+def run(name: str, work: Callable[[], None], failures: tuple[type[Exception], ...], stopped: str) -> int:
+    """Do a command's work and return its exit code.
+
+    Args:
+        name: of the command's module, said before the sentence.
+        failures: errors whose message is that sentence; any other is a fault and is raised.
+        stopped: what to say after Ctrl-C.
+
+    Returns 0, 1 after a failure, 130 after Ctrl-C.
+    """
+    try:
+        work()
+    except failures as error:
+        print(f"mlx_edgeinf.{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return 130
+    return 0
