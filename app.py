@@ -22,6 +22,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--adapter", help="folder of gates trained for the model (default: those shipped for it)"
     )
+    parser.add_argument(
+        "--memory-mb", type=float, help="megabytes that what is kept of a document may take, whatever its length"
+    )
     parser.add_argument("--port", type=int, help="port on 127.0.0.1 (default: the first free one)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     return parser.parse_args()
@@ -35,7 +38,7 @@ def main() -> None:
         # Only now: MLX and mlx-lm take seconds to import, and the page is to open at once.
         from mlx_edgeinf.engine import Engine
 
-        return Engine(options.model, options.adapter, note)
+        return Engine(options.model, options.adapter, options.memory_mb, note)
 
     page = build(Preparation(load))
     try:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -21,12 +23,16 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from .cache import Layout
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 
 
 class AdapterError(ValueError):
     """An adapter that cannot be used; the message says why and what to do."""
+
+
+class SaveError(OSError):
+    """A file that could not be written; the message says which, why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class AdapterConfig:
     base_model: str
     fingerprint: str
     kind: str = "centroids"
-    features: int = 256
+    features: int = 500
     sinks: int = 4
     window: int = 512
     segment: int = 512
@@ -109,14 +115,14 @@ def load_weights(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
     """Load an adapter's gates into a model retrofitted for `config`.
 
     Raises:
-        AdapterError: the gates were trained for another base model, or do not fit.
+        AdapterError: the gates were trained for another base model, do not fit, or are damaged.
     """
     if config.fingerprint != fingerprint(model):
         raise AdapterError(
             f"The gates in {folder} were trained for {config.base_model}, not for this model. "
             "Choose that model, or train gates for this one with `python -m mlx_edgeinf.finetune`."
         )
-    weights = mx.load(str(folder / WEIGHTS))
+    weights = load_arrays(folder / WEIGHTS)
     expected = gate_parameters(model)
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
         raise AdapterError(f"The gates in {folder} do not match their own configuration file.")
@@ -124,24 +130,63 @@ def load_weights(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
     mx.eval(model.parameters())
 
 
+def load_arrays(path: Path) -> dict[str, mx.array]:
+    """Read a safetensors file of a training run.
+
+    Raises:
+        AdapterError: it is missing or damaged.
+    """
+    try:
+        return mx.load(str(path))
+    except (RuntimeError, UnicodeDecodeError) as error:
+        raise AdapterError(
+            f"{path} is missing or damaged. Train these gates again, into another folder, with "
+            "`python -m mlx_edgeinf.finetune`."
+        ) from error
+
+
 def save_arrays(
     path: Path, arrays: dict[str, mx.array], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file, replaced atomically."""
-    # mx.save_safetensors insists on the suffix.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.safetensors")
-    mx.save_safetensors(str(temporary), arrays, metadata)
-    _settle(temporary, path)
+    """Write a safetensors file, replaced atomically.
+
+    Raises:
+        SaveError: as `replacing`.
+    """
+    with replacing(path) as file:
+        mx.save_safetensors(file, arrays, metadata)
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file, replaced atomically."""
+    """Write a text file, replaced atomically.
+
+    Raises:
+        SaveError: as `replacing`.
+    """
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `path` once it is whole and on disk; else it is removed.
+
+    Raises:
+        SaveError: the disk is full, or it cannot be written to.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    _settle(temporary, path)
-
-
-def _settle(temporary: Path, path: Path) -> None:
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise SaveError(
+            f"{path} could not be written ({error.strerror or error}): free space there, or choose another "
+            "folder, and run again. What was there before is unchanged."
+        ) from error
+    finally:
+        # Gone after a success; and what failed first is what to tell.
+        with suppress(OSError):
+            temporary.unlink()

@@ -71,6 +71,7 @@ class MemoryAttention(nn.Module):
         position = cache.offset
         keys, values = cache.update_and_fetch(self.rope(keys, offset=position), values)
         local = attend(self.rope(queries, offset=position), keys, values, self.scale)
+        cache.note(local.received)
         if not cache.memory:
             return local.output
         return self.memory_gate(queries, cache.memory, local)

@@ -10,7 +10,8 @@ no distance ever exceeds the exact part, and nothing grows.
 
 A cache starts on the *base path*: until `exact_limit` tokens it is an ordinary
 KV cache and the base model runs untouched. What outgrows the limit migrates by
-the same fold, once.
+the same fold, once; which of its tokens queries asked for the base model does
+not tell, so they are folded as equals.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mlx_lm.models.cache import KVCache
 
 from .memory import Memory, State
 from .rotation import Rotation
+from .sources import lengthened
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class EdgeCache:
         memory: the layer's memory kind; None forgets what leaves the window
             (sinks + window alone: StreamingLLM).
         rotation: the layer's rotary embedding.
-        exact_limit: tokens up to which the base path runs; never less than the layout holds.
+        exact_limit: tokens up to which the base path runs.
     """
 
     def __init__(
@@ -60,8 +62,9 @@ class EdgeCache:
         self.layout = layout
         self.local = KVCache()
         self.memory: State = {}
+        self.received: mx.array | None = None
         self.folded = 0
-        self.capacity = max(exact_limit, layout.capacity)
+        self.exact_limit = exact_limit
         self._kind = memory
         self._rotation = rotation
 
@@ -79,7 +82,12 @@ class EdgeCache:
 
     def on_base_path(self, length: int) -> bool:
         """True while `length` more tokens leave the base model's own attention untouched."""
-        return self.folded == 0 and self.offset + length <= self.capacity
+        return self.folded == 0 and self.offset + length <= self.exact_limit
+
+    @property
+    def capacity(self) -> int:
+        """Exact tokens held at most before the next fold."""
+        return self.layout.capacity if self.folded else max(self.exact_limit, self.layout.capacity)
 
     def room(self) -> int:
         """Tokens that fit before the next fold."""
@@ -91,14 +99,27 @@ class EdgeCache:
         keys, values = local.keys_and_values()
         start, stop = layout.sinks, local.offset - layout.window
         for at in range(start, stop, layout.segment):
-            end = min(at + layout.segment, stop)
-            self._fold(keys[:, :, at:end], values[:, :, at:end], at)
+            part = slice(at, min(at + layout.segment, stop))
+            self._fold(keys[:, :, part], values[:, :, part], at)
         shifted = self._rotation.shift(keys[:, :, stop:], start - stop)
         local.keys = mx.concatenate([keys[:, :, :start], shifted], axis=2)
         local.values = mx.concatenate([values[:, :, :start], values[:, :, stop:]], axis=2)
         local.offset = layout.sinks + layout.window
+        self.received = None
         self.folded += stop - start
-        self.capacity = layout.capacity
+
+    def note(self, received: mx.array) -> None:
+        """Add up the attention (B, G, N) that those tokens received which the next fold will take.
+
+        Counted from fold to fold, so that all of them had the same queries to ask for them.
+        """
+        if self.capacity > self.layout.capacity:
+            return
+        next_fold = self.layout.sinks + self.layout.segment
+        received = received[:, :, self.layout.sinks : next_fold]
+        if self.received is not None:
+            received = received + lengthened(self.received, received.shape[2])
+        self.received = received
 
     def _fold(self, keys: mx.array, values: mx.array, position: int) -> None:
         if self._kind is None:
@@ -106,7 +127,8 @@ class EdgeCache:
         if not self.memory:
             self.memory = self._kind.empty(keys.shape[0])
         bare = self._rotation.remove(keys, position)
-        self.memory = self._kind.write(self.memory, bare, values)
+        received = mx.ones(keys.shape[:3]) if self.received is None else self.received
+        self.memory = self._kind.write(self.memory, bare, values, received)
 
     # -- mlx-lm's cache protocol ----------------------------------------------
 
@@ -121,12 +143,12 @@ class EdgeCache:
     def state(self) -> list:
         """Everything that changes while reading, as one tree."""
         return [self.local.keys, self.local.values, self.local.offset,
-                self.folded, self.capacity, self.memory]  # fmt: skip
+                self.received, self.folded, self.exact_limit, self.memory]  # fmt: skip
 
     @state.setter
     def state(self, tree: list) -> None:
         (self.local.keys, self.local.values, self.local.offset,
-         self.folded, self.capacity, self.memory) = tree  # fmt: skip
+         self.received, self.folded, self.exact_limit, self.memory) = tree  # fmt: skip
 
     @property
     def nbytes(self) -> int:
@@ -144,7 +166,10 @@ class EdgeCache:
         return self.folded == 0
 
     def trim(self, n: int) -> int:
-        return self.local.trim(n)
+        trimmed = self.local.trim(n)
+        if self.received is not None:
+            self.received = self.received[:, :, : max(self.offset - self.layout.sinks, 0)]
+        return trimmed
 
     # -- forking ----------------------------------------------------------------
 
@@ -160,6 +185,21 @@ class EdgeCache:
 
     def __deepcopy__(self, _: dict) -> EdgeCache:
         return self.fork()
+
+
+class ExactCache(EdgeCache):
+    """Keeps everything, and reads it through `attend`: full attention, fast on the CPU too."""
+
+    @classmethod
+    def like(cls, cache: EdgeCache, length: int) -> ExactCache:
+        """For `length` tokens, in place of another cache of its layer."""
+        return cls(cache.layout, None, cache._rotation, length)
+
+    def on_base_path(self, length: int) -> bool:
+        return False
+
+    def note(self, received: mx.array) -> None:
+        """Nothing will be folded."""
 
 
 def state_bytes(cache: list[EdgeCache]) -> int:

@@ -104,16 +104,18 @@ class Engine:
     Args:
         model: hub id or local folder; None is the starter model.
         adapter: folder of trained gates; None takes those shipped for the model.
+        memory_mb: see `models.load`.
         on_progress: told what is being prepared and how far, 0 to 1.
 
     Raises:
-        StarterModelError, UnsupportedModel, AdapterError: see `models.load`.
+        StarterModelError, UnsupportedModel, AdapterError, BudgetTooSmall: see `models.load`.
     """
 
     def __init__(
         self,
         model: str | None = None,
         adapter: str | None = None,
+        memory_mb: float | None = None,
         on_progress: Callable[[str, float], None] | None = None,
     ):
         self._thread = MLXThread()
@@ -121,7 +123,7 @@ class Engine:
         path = model or str(starter_model(on_progress))
         if on_progress:
             on_progress(f"Loading {self.name}", 1.0)
-        self._model, self._tokenizer = self._run(lambda: load(path, adapter))
+        self._model, self._tokenizer = self._run(lambda: load(path, adapter, memory_mb=memory_mb))
         self._turns = Turns.of(self._tokenizer)
         # Document tokens that the base path takes, beside questions and answers.
         self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS

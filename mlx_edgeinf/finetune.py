@@ -1,71 +1,40 @@
 """python -m mlx_edgeinf.finetune: train the memory gates of a model, and nothing else.
 
-Flag names are those of mlx-lm's LoRA script. Batches are single excerpts of
-long documents, read segment by segment (see `training`).
+Flag names are those of mlx-lm's LoRA script. Each process reads one excerpt of a long
+document an iteration, segment by segment (see `training`); several share the work:
 
     python -m mlx_edgeinf.finetune --model MODEL --data FOLDER --train
+    mlx.launch -n 2 -m mlx_edgeinf.finetune --model MODEL --data FOLDER --train
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
-from mlx.utils import tree_flatten, tree_unflatten
 
-from .adapter import (
-    WEIGHTS,
-    AdapterConfig,
-    AdapterError,
-    load_weights,
-    read_config,
-    replace_text,
-    save_adapter,
-    save_arrays,
-)
+from .adapter import WEIGHTS, AdapterConfig, AdapterError, read_config
 from .attention import UnsupportedModel
+from .memory import KINDS
 from .models import base_name, equip, load_base, parameter_budget, untrained_config
 from .starter import StarterModelError
 from .terminal import run
 from .training.bptt import TrainingDiverged, excerpt_gradients, make_optimizer, update, validation_loss
-from .training.card import write_card
-from .training.corpus import CorpusError, excerpts, read_corpus, split
+from .training.checkpoint import Progress, resume, runs_before, save
+from .training.corpus import Corpus, CorpusError, read_corpus, split
+from .training.excerpts import Excerpt, Lessons, excerpts
+from .training.loss import Objective
+from .training.rendering import Renderer, teaching
 
-OPTIMIZER, PROGRESS, CARD = "optimizer.safetensors", "training.json", "README.md"
 # What a person can put right; each carries its sentence.
 FAILURES = (AdapterError, CorpusError, StarterModelError, UnsupportedModel, TrainingDiverged, OSError)
-
-
-@dataclass
-class Progress:
-    """What a training run has done so far; saved beside the adapter, so that a run resumes.
-
-    command, data, documents, length: what it was asked to do. seconds: spent
-    training. losses, validation: (iteration, nats per token). earlier: the runs
-    that made the gates this one started from.
-    """
-
-    command: str
-    data: str
-    documents: int
-    length: int
-    iteration: int = 0
-    seconds: float = 0.0
-    tokens: int = 0
-    peak_bytes: int = 0
-    losses: list[tuple[int, float]] = field(default_factory=list)
-    validation: list[tuple[int, float]] = field(default_factory=list)
-    earlier: list[dict] = field(default_factory=list)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -77,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(args: argparse.Namespace) -> None:
     """Train from scratch or from the checkpoint in the adapter folder, up to `args.iters`."""
+    world = mx.distributed.init()
     training, held_out = split(read_corpus([Path(folder) for folder in args.data]))
     model, tokenizer = load_base(args.model)
     folder = Path(args.adapter_path)
@@ -87,72 +57,100 @@ def train(args: argparse.Namespace) -> None:
             f"Excerpts of {args.max_seq_length} tokens end before anything is folded into memory. "
             f"Choose a --max-seq-length well above {config.layout.capacity}."
         )
+    renderer = Renderer(tokenizer, args.max_seq_length, config.layout.capacity)
+    (training, left_out), (held_out, _) = teaching(training, renderer), teaching(held_out, renderer)
+    mx.random.seed(args.seed)
     equip(model, config, start, exact_limit=0)
-    print(f"Trainable parameters: {parameter_budget(model):.3%} of the model", flush=True)
-
     optimizer = make_optimizer(args.learning_rate, args.iters)
     optimizer.init(model.trainable_parameters())
-    progress = _resume(model, optimizer, folder, config) or _begin(args, len(training), start)
-    examples = list(islice(excerpts(held_out, tokenizer, args.max_seq_length, 0), args.val_batches))
-    stream = excerpts(training, tokenizer, args.max_seq_length, args.seed)
-    remaining = islice(stream, progress.iteration, args.iters)
+    progress = resume(model, optimizer, folder, config) or _begin(args, len(training), world.size(), start)
+
+    def own(documents: Corpus, seed: int) -> Iterator[Excerpt]:
+        """Of a stream that all processes share, every one's part."""
+        return islice(excerpts(documents, renderer, seed), world.rank(), None, world.size())
+
+    examples = list(islice(own(held_out, 0), args.val_batches // world.size()))
+    lessons = Lessons(model, own(training, args.seed), args.num_excerpts, with_teacher=args.distill > 0)
+    chief = world.rank() == 0
 
     def validate() -> None:
         loss = validation_loss(model, examples)
         progress.validation.append((progress.iteration, loss))
-        print(f"Iter {progress.iteration}: Val loss {loss:.4f}", flush=True)
+        if chief:
+            print(f"Iter {progress.iteration}: Val loss {loss:.4f}", flush=True)
 
-    if args.val_batches and progress.iteration == 0:
+    if chief:
+        print(f"Trainable parameters: {parameter_budget(model):.3%} of the model", flush=True)
+        if left_out:
+            print(f"Left out: {left_out} answers that no memory helps, or too long for --max-seq-length.")
+    if examples and progress.iteration == 0:
         validate()
-    for tokens in remaining:
-        _step(model, optimizer, tokens, progress, args)
+    saved = progress.iteration
+    while progress.iteration < args.iters:
+        try:
+            report = _step(model, optimizer, lessons[progress.iteration], progress, args)
+        except TrainingDiverged as error:
+            kept = f"{folder} keeps iteration {saved}" if saved else "Nothing was saved yet"
+            lower = f"run again with a --learning-rate below {args.learning_rate}"
+            raise TrainingDiverged(f"{error} {kept}: {lower}.") from error
+        if chief and progress.iteration % args.steps_per_report == 0:
+            print(report, flush=True)
         due = progress.iteration == args.iters
-        if args.val_batches and (due or progress.iteration % args.steps_per_eval == 0):
+        if examples and (due or progress.iteration % args.steps_per_eval == 0):
             validate()
-        if due or progress.iteration % args.save_every == 0:
-            _save(model, optimizer, progress, config, folder)
+        if chief and (due or progress.iteration % args.save_every == 0):
+            save(model, optimizer, progress, config, folder)
+            saved = progress.iteration
 
 
 def _step(
-    model: nn.Module, optimizer: optim.Optimizer, tokens: list[int], progress: Progress,
+    model: nn.Module, optimizer: optim.Optimizer, excerpt: Excerpt, progress: Progress,
     args: argparse.Namespace,
-) -> None:  # fmt: skip
-    """One excerpt, one update, one line of progress."""
+) -> str:  # fmt: skip
+    """One excerpt in each process, one update, one line of progress."""
     started = time.perf_counter()
-    loss, gradients = excerpt_gradients(model, tokens, args.grad_checkpoint)
+    loss, gradients = excerpt_gradients(model, excerpt, Objective(args.distill), args.grad_checkpoint)
     norm = update(model, optimizer, loss, gradients)
     seconds = time.perf_counter() - started
+    tokens = len(excerpt.tokens) * mx.distributed.init().size()
     progress.iteration += 1
     progress.seconds += seconds
-    progress.tokens += len(tokens)
+    progress.tokens += tokens
     progress.peak_bytes = max(progress.peak_bytes, mx.get_peak_memory())
     progress.losses.append((progress.iteration, loss))
-    if progress.iteration % args.steps_per_report == 0:
-        left = (args.iters - progress.iteration) * progress.seconds / progress.iteration
-        print(
-            f"Iter {progress.iteration}: Train loss {loss:.4f}, gradient norm {norm:.3f}, "
-            f"{len(tokens) / seconds:.0f} tokens/s, peak memory {progress.peak_bytes / 1e9:.2f} GB, "
-            f"{left / 60:.0f} min left",
-            flush=True,
-        )
+    left = (args.iters - progress.iteration) * progress.seconds / progress.iteration
+    return (
+        f"Iter {progress.iteration}: Train loss {loss:.4f}, gradient norm {norm:.3f}, "
+        f"{tokens / seconds:.0f} tokens/s, peak memory {progress.peak_bytes / 1e9:.2f} GB, "
+        f"{left / 60:.0f} min left"
+    )
 
 
-def _begin(args: argparse.Namespace, documents: int, start: Path | None) -> Progress:
+def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path | None) -> Progress:
     """The record of a new run; names of folders only, so that no path of this machine is kept."""
     names = [Path(folder).name for folder in args.data]
-    model = f"--model {base_name(args.model)} " if args.model else ""
-    command = (
-        f"{model}--data {' '.join(names)} --train "
-        f"--iters {args.iters} --learning-rate {args.learning_rate} "
-        f"--max-seq-length {args.max_seq_length} --seed {args.seed}"
+    options = {
+        "--model": base_name(args.model) if args.model else None,
+        "--data": " ".join(names),
+        "--train": "",
+        "--iters": args.iters,
+        "--learning-rate": args.learning_rate,
+        "--max-seq-length": args.max_seq_length,
+        "--num-excerpts": args.num_excerpts,
+        "--distill": args.distill or None,
+        "--features": None if start else args.features,
+        "--seed": args.seed,
+        "--resume-adapter-file": f"{start.name}/{WEIGHTS}" if start else None,
+    }
+    given = " ".join(f"{name} {value}".strip() for name, value in options.items() if value is not None)
+    launcher = "python" if processes == 1 else f"mlx.launch -n {processes}"
+    return Progress(
+        command=f"{launcher} -m mlx_edgeinf.finetune {given}",
+        data=", ".join(names),
+        documents=documents,
+        length=args.max_seq_length,
+        earlier=runs_before(start),
     )
-    if start:
-        command += f" --resume-adapter-file {start.name}/{WEIGHTS}"
-    earlier = []
-    if start and (start / PROGRESS).is_file():
-        before = json.loads((start / PROGRESS).read_text(encoding="utf-8"))
-        earlier = [*before.pop("earlier"), before]
-    return Progress(command, ", ".join(names), documents, args.max_seq_length, earlier=earlier)
 
 
 def _config(args: argparse.Namespace, model: nn.Module) -> AdapterConfig:
@@ -160,48 +158,15 @@ def _config(args: argparse.Namespace, model: nn.Module) -> AdapterConfig:
     return untrained_config(model, base_name(args.model), **sizes)
 
 
-def _save(
-    model: nn.Module, optimizer: optim.Optimizer, progress: Progress, config: AdapterConfig, folder: Path
-) -> None:
-    save_adapter(model, config, folder)
-    save_arrays(folder / OPTIMIZER, dict(tree_flatten(optimizer.state)))
-    record = asdict(progress)
-    replace_text(folder / PROGRESS, json.dumps(record) + "\n")
-    device = "Metal" if mx.metal.is_available() else f"{os.cpu_count()} CPU cores"
-    machine = f"{platform.system()} {platform.machine()}, {device}"
-    runs = [*record["earlier"], record]
-    replace_text(folder / CARD, write_card(config, parameter_budget(model), runs, machine))
-
-
-def _resume(
-    model: nn.Module, optimizer: optim.Optimizer, folder: Path, config: AdapterConfig
-) -> Progress | None:
-    """Continue from the checkpoint in the folder, if there is one for the same configuration.
-
-    Raises:
-        AdapterError: the folder holds gates of another configuration, which would be overwritten.
-    """
-    if not (folder / PROGRESS).is_file():
-        return None
-    if read_config(folder) != config:
-        raise AdapterError(
-            f"{folder} holds gates of another configuration. Choose another --adapter-path."
-        )
-    fields = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-    load_weights(model, config, folder)
-    optimizer.state = tree_unflatten(list(mx.load(str(folder / OPTIMIZER)).items()))
-    return Progress(**fields)
-
-
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Command-line options, named as in mlx-lm's LoRA script."""
     description = __doc__.split("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.finetune", description=description)
     parser.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
-    parser.add_argument("--data", nargs="+", required=True, help="Folders of .txt, .md, .jsonl documents.")
+    parser.add_argument("--data", nargs="+", required=True, help="Folders of .txt, .md, .jsonl, .json.")
     parser.add_argument("--train", action="store_true", required=True, help="Do training.")
     parser.add_argument("--iters", type=int, default=50, help="Iterations to train for, one excerpt each.")
-    parser.add_argument("--learning-rate", type=float, default=0.03, help="Peak learning rate.")
+    parser.add_argument("--learning-rate", type=float, default=0.01, help="Peak learning rate.")
     parser.add_argument("--max-seq-length", type=int, default=4096, help="Tokens of an excerpt.")
     parser.add_argument("--val-batches", type=int, default=6, help="Validation excerpts; 0 for none.")
     parser.add_argument("--steps-per-report", type=int, default=1, help="Iterations between reports.")
@@ -209,10 +174,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--save-every", type=int, default=5, help="Iterations between checkpoints.")
     parser.add_argument("--adapter-path", default="adapters", help="Folder for the trained gates.")
     parser.add_argument("--resume-adapter-file", help="Start from these trained gates.")
+    parser.add_argument("--distill", type=float, default=0.0, help="Share of full attention in the loss.")
+    parser.add_argument("--num-excerpts", type=int, help="Excerpts to take turns; endless if not given.")
     parser.add_argument("--grad-checkpoint", action="store_true", help="Recompute layers to save memory.")
     parser.add_argument("--seed", type=int, default=0, help="The PRNG seed.")
-    parser.add_argument("--kind", choices=("centroids", "exponential", "linear"), default="centroids")
-    parser.add_argument("--features", type=int, default=256, help="Size of the memory per kv head.")
+    parser.add_argument("--kind", choices=tuple(KINDS), default="centroids")
+    parser.add_argument("--features", type=int, default=500, help="Size of the memory per kv head.")
     parser.add_argument("--sinks", type=int, default=4, help="First tokens kept exactly.")
     parser.add_argument("--window", type=int, default=512, help="Last tokens kept exactly.")
     parser.add_argument("--segment", type=int, default=512, help="Tokens read at a time.")

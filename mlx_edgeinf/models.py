@@ -6,7 +6,9 @@ mlx-lm's own functions, because the cache follows mlx-lm's protocol.
 
 from __future__ import annotations
 
+import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -16,7 +18,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from .adapter import AdapterConfig, fingerprint, load_weights, read_config
-from .attention import UnsupportedModel, base_path_limit, retrofit
+from .attention import UnsupportedModel, base_path_limit, kv_bytes_per_token, retrofit
+from .memory import KINDS
 from .starter import NAME, starter_model
 
 # Longer inputs than the base model's context are this project's purpose, not worth a warning.
@@ -30,6 +33,7 @@ def load(
     path_or_hf_repo: str | None = None,
     adapter_path: str | None = None,
     exact_limit: int | None = None,
+    memory_mb: float | None = None,
 ) -> tuple[nn.Module, TokenizerWrapper]:
     """Load a base model and give it a memory.
 
@@ -39,8 +43,11 @@ def load(
             base model, or else the untrained mass-ratio gate.
         exact_limit: tokens up to which the base path runs, bit for bit mlx-lm's.
             None is the base model's trained context, as far as a gigabyte of KV cache goes.
+        memory_mb: megabytes (10^6 bytes) that the state of a long text may take, exact part
+            and memory of all layers together. None takes what the gates were trained with.
 
     Raises:
+        BudgetTooSmall: the exact part alone takes more.
         AdapterError: the gates belong to another base model.
         UnsupportedModel: mlx-lm cannot load it, or its attention cannot carry a memory gate.
         StarterModelError: the starter model could not be fetched.
@@ -48,6 +55,8 @@ def load(
     model, tokenizer = load_base(path_or_hf_repo)
     folder = Path(adapter_path) if adapter_path else shipped_gates(model)
     config = read_config(folder) if folder else untrained_config(model, base_name(path_or_hf_repo))
+    if memory_mb is not None:
+        config = replace(config, features=features_within(model, config, memory_mb * 1e6))
     equip(model, config, folder, exact_limit)
     return model, tokenizer
 
@@ -78,6 +87,29 @@ def equip(
     retrofit(model, config.layout, config.kind, config.features, limit)
     if weights:
         load_weights(model, config, weights)
+
+
+class BudgetTooSmall(ValueError):
+    """A budget in bytes that does not even hold sinks, window and segment."""
+
+
+def features_within(model: nn.Module, config: AdapterConfig, budget: float) -> int:
+    """m of the largest memory of its kind whose state, exact part included, fits in `budget` bytes.
+
+    Raises:
+        BudgetTooSmall: not a single feature fits.
+    """
+    attention, layers = model.layers[0].self_attn, len(model.layers)
+    kv_heads, size = attention.n_kv_heads, attention.k_proj.weight.shape[0] // attention.n_kv_heads
+    exact = config.layout.capacity * kv_bytes_per_token(model)
+    # In float32 whatever the model's own precision: what the next fold weighs by, and the features.
+    noted = 4 * layers * kv_heads * config.segment
+    feature = 4 * layers * kv_heads * KINDS[config.kind].feature_size(size)
+    features = int((budget - exact - noted) // feature)
+    if features < 1:
+        least = math.ceil((exact + noted + feature) / 1e6)
+        raise BudgetTooSmall(f"{budget / 1e6:g} MB cannot hold a memory of this model: allow {least} MB or more.")
+    return features
 
 
 def shipped_gates(model: nn.Module) -> Path | None:

@@ -11,7 +11,7 @@ import mlx.nn as nn
 from .adapter import digest, fingerprint, gate_parameters, save_arrays
 from .cache import EdgeCache
 
-FORMAT = "1"
+FORMAT = "2"
 
 
 class SaveFileError(ValueError):
@@ -24,8 +24,10 @@ def save_memory(path: Path, model: nn.Module, cache: list[EdgeCache]) -> None:
     for number, layer in enumerate(cache):
         keys, values = layer.local.keys_and_values()
         parts = {"keys": keys, "values": values, **layer.memory}
+        if layer.received is not None:
+            parts["received"] = layer.received
         arrays.update({f"{number}.{name}": array for name, array in parts.items()})
-        counts.append([layer.folded, layer.capacity])
+        counts.append([layer.folded, layer.exact_limit])
     save_arrays(path, arrays, {"counts": json.dumps(counts), **_identity(model)})
 
 
@@ -47,11 +49,11 @@ def load_memory(path: Path, model: nn.Module) -> list[EdgeCache]:
             "open it with the model it was made with, or read the document again."
         )
     cache = model.make_cache()
-    for number, (layer, (folded, capacity)) in enumerate(zip(cache, json.loads(metadata["counts"]))):
+    for number, (layer, (folded, exact_limit)) in enumerate(zip(cache, json.loads(metadata["counts"]))):
         prefix = f"{number}."
         parts = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
         keys, values = parts.pop("keys"), parts.pop("values")
-        layer.state = [keys, values, keys.shape[2], folded, capacity, parts]
+        layer.state = [keys, values, keys.shape[2], parts.pop("received", None), folded, exact_limit, parts]
     mx.eval([layer.state for layer in cache])
     return cache
 
@@ -63,4 +65,5 @@ def _identity(model: nn.Module) -> dict[str, str]:
         "base model": fingerprint(model),
         "gates": digest(gate_parameters(model).values()),
         "layout": str(model.make_cache()[0].layout),
+        "size of memory": str(model.layers[0].self_attn.memory_gate.memory.features),
     }

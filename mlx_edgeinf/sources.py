@@ -28,10 +28,12 @@ class Source(NamedTuple):
 
     output: (B, H, L, d) attention output over this part alone.
     log_mass: (B, H, L) float32, log of the sum of its exponentiated scores.
+    received: (B, G, N) attention that each of its N entries got from all queries together.
     """
 
     output: mx.array
     log_mass: mx.array
+    received: mx.array
 
 
 def attend(queries: mx.array, keys: mx.array, values: mx.array, scale: float) -> Source:
@@ -52,8 +54,12 @@ def attend(queries: mx.array, keys: mx.array, values: mx.array, scale: float) ->
         )
     if len(blocks) == 1:
         return blocks[0]
-    outputs, masses = zip(*blocks)
-    return Source(mx.concatenate(outputs, axis=2), mx.concatenate(masses, axis=2))
+    outputs, masses, received = zip(*blocks)
+    return Source(
+        mx.concatenate(outputs, axis=2),
+        mx.concatenate(masses, axis=2),
+        sum(lengthened(part, total) for part in received),
+    )
 
 
 def _attend_block(queries: mx.array, keys: mx.array, values: mx.array, scale: float) -> Source:
@@ -79,18 +85,18 @@ def weigh(scores: mx.array, values: mx.array, shape: tuple[int, ...]) -> Source:
     weights = exp(scores - top)
     total = mx.sum(weights, axis=-1, keepdims=True)
     output = (weights.astype(values.dtype) @ values) / total.astype(values.dtype)
-    return Source(output.reshape(shape), (top + mx.log(total)).reshape(shape[:3]))
+    received = (1 / total).swapaxes(-1, -2) @ weights
+    return Source(
+        output.reshape(shape), (top + mx.log(total)).reshape(shape[:3]), mx.stop_gradient(received[:, :, 0])
+    )
+
+
+def lengthened(received: mx.array, total: int) -> mx.array:
+    """(B, G, N) -> (B, G, total): later entries received nothing."""
+    return mx.pad(received, [(0, 0), (0, 0), (0, total - received.shape[-1])])
 
 
 def grouped(queries: mx.array, kv_heads: int) -> mx.array:
     """(B, H, L, d) -> (B, G, r * L, d): the queries that share a kv head, side by side."""
     B, H, L, d = queries.shape
     return queries.reshape(B, kv_heads, (H // kv_heads) * L, d)
-
-
-def mix(sources: list[Source]) -> Source:
-    """The union of several sources: A = sum_i softmax_i(log_mass_i) A_i."""
-    masses = mx.stack([source.log_mass for source in sources])
-    weights = mx.softmax(masses, axis=0)[..., None]
-    output = sum(w.astype(s.output.dtype) * s.output for w, s in zip(weights, sources))
-    return Source(output, mx.logsumexp(masses, axis=0))

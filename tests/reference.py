@@ -5,17 +5,28 @@ Slow and plain, and it shares no line with the package: what both agree on is ri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 
-def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float) -> tuple[np.ndarray, float]:
-    """Attention output (d,) of a query (d,) over keys and values (N, d), and its log mass."""
+def attend(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Output (d,) of a query (d,) over keys and values (N, d), its log mass, and each key's weight (N,)."""
     weights = np.exp(scale * (k @ q))
-    return weights @ v / weights.sum(), np.log(weights.sum())
+    total = weights.sum()
+    return weights @ v / total, np.log(total), weights / total
+
+
+def mix(sources: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs (..., d) weighted by the masses whose logarithms (...) come with them; their log sum."""
+    masses = np.exp([np.array(log_mass, dtype=float) for _, log_mass in sources])
+    outputs = [np.array(output, dtype=float) for output, _ in sources]
+    shares = masses / masses.sum(axis=0)
+    return (shares[..., None] * outputs).sum(axis=0), np.log(masses.sum(axis=0))
 
 
 def rotate(x: np.ndarray, angles: np.ndarray) -> np.ndarray:
@@ -26,7 +37,7 @@ def rotate(x: np.ndarray, angles: np.ndarray) -> np.ndarray:
 
 
 class Memory(Protocol):
-    def write(self, k: np.ndarray, v: np.ndarray) -> None: ...
+    def write(self, k: np.ndarray, v: np.ndarray, received: np.ndarray) -> None: ...
 
     def read(self, q: np.ndarray) -> tuple[np.ndarray, float]: ...
 
@@ -40,7 +51,7 @@ class FeatureMemory:
     M: np.ndarray | float = 0.0
     z: np.ndarray | float = 0.0
 
-    def write(self, k: np.ndarray, v: np.ndarray) -> None:
+    def write(self, k: np.ndarray, v: np.ndarray, received: np.ndarray) -> None:
         for key, value in zip(k, v):
             self.M = self.M + np.outer(self.phi_k(key), value)
             self.z = self.z + self.phi_k(key)
@@ -60,7 +71,10 @@ def exponentials(x: np.ndarray) -> np.ndarray:
 
 @dataclass
 class CentroidMemory:
-    """Clusters of keys by Lloyd's algorithm in the metric that the expected rotation leaves over."""
+    """Clusters of keys by Lloyd's algorithm in the metric that the expected rotation leaves over.
+
+    The memory of one query head: a token weighs more, the more attention its key received.
+    """
 
     features: int
     omega: np.ndarray
@@ -68,36 +82,39 @@ class CentroidMemory:
     nearest: float
     farthest: float
     log_scale: np.ndarray
-    lloyd_steps: int = 3
+    angle: np.ndarray
+    lloyd_steps: int = 2
     centres: np.ndarray = field(init=False)
+    means: np.ndarray = field(init=False)
     counts: np.ndarray = field(init=False)
-    sums: np.ndarray = field(init=False)
+    weights: np.ndarray = field(init=False)
 
     def __post_init__(self):
-        d = 2 * len(self.omega)
-        self.centres, self.sums = np.zeros((2, self.features, d))
-        self.counts = np.zeros(self.features)
+        self.centres, self.means = np.zeros((2, self.features, 2 * len(self.omega)))
+        self.counts, self.weights = np.zeros((2, self.features))
 
-    def write(self, k: np.ndarray, v: np.ndarray) -> None:
-        spread = min(self.counts.sum(), self.farthest) + len(k)
-        metric = np.tile(self.attenuation(spread), 2)
-        points = np.concatenate([self.centres[self.counts > 0], k])
-        counts = np.concatenate([self.counts[self.counts > 0], np.ones(len(k))])
-        sums = np.concatenate([self.sums[self.counts > 0], v])
+    def write(self, k: np.ndarray, v: np.ndarray, received: np.ndarray) -> None:
+        metric = np.tile(self.attenuation(min(self.counts.sum(), self.farthest) + len(k)), 2)
+        asked = received / received.mean() if received.any() else received
+        held = self.counts > 0
+        points = np.concatenate([self.centres[held], k])
+        values = np.concatenate([self.means[held], v])
+        counts = np.concatenate([self.counts[held], np.ones(len(k))])
+        weights = np.concatenate([self.weights[held], asked**2 + 0.01])
         centres = self.centres.copy()
-        for c in np.flatnonzero(self.counts == 0):
+        for c in np.flatnonzero(~held):
             centres[c] = k[c * len(k) // self.features]
         for _ in range(self.lloyd_steps):
             members = self.members(points, centres, metric)
             for c in range(self.features):
                 if np.any(members == c):
-                    centres[c] = np.average(points[members == c], axis=0, weights=counts[members == c])
+                    centres[c] = np.average(points[members == c], axis=0, weights=weights[members == c])
         members = self.members(points, centres, metric)
         for c in range(self.features):
             mine = members == c
-            self.counts[c] = counts[mine].sum()
-            self.sums[c] = sums[mine].sum(axis=0)
-            self.centres[c] = np.average(points[mine], axis=0, weights=counts[mine]) if mine.any() else 0
+            self.counts[c], self.weights[c] = counts[mine].sum(), weights[mine].sum()
+            for kept, new in ((self.centres, points), (self.means, values)):
+                kept[c] = np.average(new[mine], axis=0, weights=weights[mine]) if mine.any() else 0
 
     def members(self, points: np.ndarray, centres: np.ndarray, metric: np.ndarray) -> np.ndarray:
         distances = (((points[:, None] - centres) * metric) ** 2).sum(axis=-1)
@@ -107,24 +124,25 @@ class CentroidMemory:
         spread = min(self.counts.sum(), self.farthest)
         turned = rotate(self.centres, -(self.nearest + spread / 2) * self.omega)
         expected = turned * np.tile(self.attenuation(spread) * np.exp(self.log_scale), 2)
-        phi = np.exp(self.scale * (expected @ q))
-        return phi @ self.sums / (phi @ self.counts), np.log(phi @ self.counts)
+        masses = self.counts * np.exp(self.scale * (expected @ rotate(q, self.angle)))
+        return masses @ self.means / masses.sum(), np.log(masses.sum())
 
     def attenuation(self, spread: float) -> np.ndarray:
         return np.sinc(self.omega * spread / 2 / np.pi)
 
 
-def memory_of(memory, g: int) -> Memory:
-    """An empty memory with the parameters that one of the package's has for kv head g."""
-    p = {name: np.array(value[g], dtype=float) for name, value in memory.parameters().items()}
+def memory_of(memory, h: int) -> Memory:
+    """An empty memory with the parameters that one of the package's has for query head h."""
+    heads = memory._heads
     if type(memory).__name__ == "LinearMemory":
         return FeatureMemory(elu_plus_one, elu_plus_one)
+    own = h if type(memory).__name__ == "CentroidMemory" else h * heads.keys // heads.queries
+    p = {name: np.array(value[own], dtype=float) for name, value in memory.parameters().items()}
     if type(memory).__name__ == "ExponentialMemory":
         return FeatureMemory(
             lambda k: exponentials(k @ p["key_projection"] + p["key_bias"][0]),
             lambda q: exponentials(q @ p["query_projection"] + p["query_bias"][0]),
         )
-    heads = memory._heads
     omega = np.array(heads.rotation.omega, dtype=float)
     return CentroidMemory(memory.features, omega, heads.scale, heads.nearest, heads.farthest, **p)
 
@@ -145,23 +163,27 @@ class Gate:
 
 def read_token_by_token(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, layout, omega: np.ndarray, scale: float,
-    memory: Memory | None = None, gate: Gate | None = None,
+    memories: Sequence[Memory] = (), gates: Sequence[Gate] = (),
 ) -> np.ndarray:  # fmt: skip
-    """What one head answers (L, d) to queries without position (L, d), and where tokens stand meanwhile.
+    """What the r query heads of one kv head answer (r, L, d) to queries without position (r, L, d).
 
-    Sinks, window and segment stand at positions 0, 1, 2, ... however long the past.
+    Sinks, window and segment stand at positions 0, 1, 2, ... however long the past. What is folded
+    takes along the attention that all r heads gave it since the last fold.
     """
-    outputs, exact = [], []
-    for t in range(len(q)):
+    outputs, exact, received = np.zeros(q.shape), [], np.zeros(len(k))
+    for t in range(len(k)):
         if len(exact) == layout.capacity:
             folded = exact[layout.sinks : -layout.window]
             exact = exact[: layout.sinks] + exact[-layout.window :]
-            if memory:
-                memory.write(k[folded], v[folded])
+            for memory in memories:
+                memory.write(k[folded], v[folded], received[folded])
+            received[:] = 0
         exact.append(t)
-        positions = np.arange(len(exact))[:, None]
-        keys = rotate(k[exact], positions * omega)
-        local = attend(rotate(q[t], (len(exact) - 1) * omega), keys, v[exact], scale)
-        remembers = memory and t >= layout.capacity
-        outputs.append(gate.mix(q[t], memory.read(q[t]), local) if remembers else local[0])
-    return np.array(outputs)
+        keys = rotate(k[exact], np.arange(len(exact))[:, None] * omega)
+        for h, query in enumerate(q[:, t]):
+            output, mass, weights = attend(rotate(query, (len(exact) - 1) * omega), keys, v[exact], scale)
+            received[exact] += weights
+            if memories and t >= layout.capacity:
+                output = gates[h].mix(query, memories[h].read(query), (output, mass))
+            outputs[h, t] = output
+    return outputs

@@ -31,7 +31,7 @@ from mlx_edgeinf.attention import (
     kv_bytes_per_token,
     retrofit,
 )
-from mlx_edgeinf.cache import Layout
+from mlx_edgeinf.cache import EdgeCache, ExactCache, Layout
 from mlx_edgeinf.memory import KINDS
 
 LENGTH = 60
@@ -83,6 +83,15 @@ def test_until_something_is_folded_the_memory_path_answers_like_the_base_model(m
     logits = read(model, TOKENS, model.make_cache(), [LENGTH])
     assert close(logits[:, : LAYOUT.capacity], stock(make(), [LENGTH])[:, : LAYOUT.capacity])
     assert not close(logits, stock(make(), [LENGTH]), tolerance=0.1)
+
+
+@ANY_MODEL
+@ANY_PIECES
+def test_exact_caches_read_like_the_base_model_however_long_the_input(make, pieces):
+    model = with_memory(make())
+    caches = [ExactCache.like(cache, LENGTH) for cache in model.make_cache()]
+    assert close(read(model, TOKENS, caches, pieces), stock(make(), pieces), 1e-3)
+    assert all(cache.offset == LENGTH and not cache.memory for cache in caches)
 
 
 # -- the memory path -----------------------------------------------------------------
@@ -140,13 +149,14 @@ def test_a_layer_agrees_with_the_token_by_token_reference(kind):
         for p in (layer.q_proj, layer.k_proj, layer.v_proj)
     )
     omega = 10000.0 ** (-np.arange(0, 8, 2) / 8)
-    for h, g in enumerate((0, 0, 1, 1)):
-        memory = reference.memory_of(gate.memory, g) if kind else None
-        opening = reference.Gate(gate.mass[h].item(), gate.bias[h].item(), np.array(gate.query[h]))
+    memories = [reference.memory_of(gate.memory, h) for h in range(4)] if kind else []
+    gates = [reference.Gate(*parts) for parts in zip(*map(np.array, (gate.mass, gate.bias, gate.query)))]
+    for g in range(2):
+        own = slice(2 * g, 2 * g + 2)
         expected = reference.read_token_by_token(
-            q[:, h], k[:, g], v[:, g], LAYOUT, omega, 8**-0.5, memory, opening
+            q[:, own].swapaxes(0, 1), k[:, g], v[:, g], LAYOUT, omega, 8**-0.5, memories[own], gates[own]
         )
-        assert np.allclose(output[:, 8 * h : 8 * h + 8], expected, atol=1e-3)
+        assert np.allclose(output.reshape(LENGTH, 4, 8)[:, own].swapaxes(0, 1), expected, atol=1e-3)
 
 
 def test_memory_is_expected_at_the_distances_where_its_tokens_stand():
@@ -162,16 +172,38 @@ def test_memory_is_expected_at_the_distances_where_its_tokens_stand():
 # -- migration -----------------------------------------------------------------------
 
 
+def migrated_and_from_the_start(kind: str, exact_limit: int) -> tuple[EdgeCache, EdgeCache]:
+    """Caches of the first layer. Of deeper ones the base path's inputs have seen everything exactly."""
+    model = with_memory(llama_model(), kind)
+    caches = model.make_cache(exact_limit), model.make_cache()
+    for cache in caches:
+        read(model, TOKENS, cache, PIECES["odd sizes"])
+    return caches[0][0], caches[1][0]
+
+
+def assert_same_memory(one: EdgeCache, other: EdgeCache) -> None:
+    assert one.memory.keys() == other.memory.keys()
+    for name, array in one.memory.items():
+        assert close(other.memory[name], array, 1e-3), name
+
+
 @pytest.mark.parametrize("exact_limit", [26, 34, 50])
-def test_a_first_layer_that_migrates_has_the_memory_of_one_that_never_was_exact(exact_limit):
-    """Deeper layers may differ: on the base path their inputs have seen everything exactly."""
-    model = with_memory(llama_model())
-    migrated, from_the_start = model.make_cache(exact_limit), model.make_cache()
-    read(model, TOKENS, migrated, PIECES["odd sizes"])
-    read(model, TOKENS, from_the_start, PIECES["odd sizes"])
-    assert migrated[0].folded == from_the_start[0].folded == 48
-    for name, array in from_the_start[0].memory.items():
-        assert close(migrated[0].memory[name], array, 1e-3), name
+def test_what_migrates_is_folded_like_what_never_was_exact(exact_limit):
+    """Fixed features take every key alike, whatever attention it received."""
+    migrated, from_the_start = migrated_and_from_the_start("exponential", exact_limit)
+    assert migrated.folded == from_the_start.folded == 48
+    assert_same_memory(migrated, from_the_start)
+
+
+@pytest.mark.parametrize("exact_limit", [26, 34, 50])
+def test_centroids_of_what_migrates_are_those_of_equals(exact_limit, monkeypatch):
+    """The base path tells nobody which keys it asked for, so they weigh the same."""
+    migrated, from_the_start = migrated_and_from_the_start("centroids", exact_limit)
+    assert migrated.folded == from_the_start.folded == 48
+    assert mx.all(migrated.memory["z"].sum(axis=-1) == 48).item()
+    assert not close(migrated.memory["M"], from_the_start.memory["M"], 0.1)
+    monkeypatch.setattr(EdgeCache, "note", lambda cache, received: None)
+    assert_same_memory(*migrated_and_from_the_start("centroids", exact_limit))
 
 
 def test_up_to_the_limit_a_migrating_input_is_read_exactly():

@@ -1,21 +1,14 @@
 from __future__ import annotations
 
 import json
-from itertools import islice
 
 import pytest
-from tiny import byte_tokenizer
 
-from mlx_edgeinf.training.corpus import CorpusError, excerpts, read_corpus, split
+from mlx_edgeinf.training.corpus import CorpusError, read_corpus, split
 
 
 def line(text: str) -> str:
     return json.dumps({"text": text}) + "\n"
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return byte_tokenizer()
 
 
 # -- reading -------------------------------------------------------------------------
@@ -69,8 +62,9 @@ def test_a_bad_line_is_named_with_its_file_and_number(tmp_path, bad):
 @pytest.mark.parametrize("name", ["empty", "missing"])
 def test_a_folder_without_documents_is_named(tmp_path, name):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CorpusError, match=f"No .txt, .md or .jsonl documents found in {tmp_path / name}"):
-        read_corpus([tmp_path / name])
+    folder = tmp_path / name
+    with pytest.raises(CorpusError, match=f"No .txt, .md, .jsonl or .json documents found in {folder}"):
+        read_corpus([folder])
 
 
 # -- training and validation ---------------------------------------------------------
@@ -92,44 +86,3 @@ def test_without_that_every_tenth_document_is_held_out():
     train, valid = split(documents)
     assert list(valid) == ["09.txt", "19.txt"]
     assert train.keys() == documents.keys() - valid.keys()
-
-
-# -- excerpts ------------------------------------------------------------------------
-
-BOOKS = {name: "".join(f"{name}{number:06} " for number in range(200)) for name in "abc"}
-
-
-def take(documents: dict[str, str], tokenizer, count: int = 60, seed: int = 0) -> list[list[int]]:
-    return list(islice(excerpts(documents, tokenizer, 40, seed), count))
-
-
-def test_excerpts_have_their_length_and_are_of_the_documents(tokenizer):
-    for tokens in take(BOOKS, tokenizer):
-        assert len(tokens) == 40
-        assert any(tokenizer.decode(tokens) in book for book in BOOKS.values())
-
-
-def test_the_seed_decides_the_excerpts(tokenizer):
-    assert take(BOOKS, tokenizer, seed=1) == take(dict(reversed(BOOKS.items())), tokenizer, seed=1)
-    assert take(BOOKS, tokenizer, seed=1) != take(BOOKS, tokenizer, seed=2)
-
-
-def test_each_document_is_as_likely_whatever_its_length(tokenizer):
-    documents = BOOKS | {"a": BOOKS["a"] * 20}
-    names = [tokenizer.decode(tokens) for tokens in take(documents, tokenizer, 300)]
-    assert all(60 < sum(name in text for text in names) < 140 for name in "abc")
-
-
-def test_an_excerpt_may_begin_anywhere(tokenizer):
-    starts = {BOOKS["a"].index(tokenizer.decode(t)) for t in take({"a": BOOKS["a"]}, tokenizer, 100)}
-    assert len(starts) > 80 and min(starts) < 200 < 1000 < max(starts)
-
-
-def test_documents_that_are_too_short_are_passed_over(tokenizer):
-    documents = BOOKS | {"d": "d" * 200}
-    assert not any("d" in tokenizer.decode(tokens) for tokens in take(documents, tokenizer))
-
-
-def test_without_a_long_enough_document_the_length_is_named(tokenizer):
-    with pytest.raises(CorpusError, match="long enough for excerpts of 40 tokens"):
-        take({"d": "d" * 200}, tokenizer)

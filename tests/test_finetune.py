@@ -2,15 +2,26 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import subprocess
+import sys
+from itertools import islice
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten, tree_map
 
 from mlx_edgeinf import finetune
 from mlx_edgeinf.adapter import read_config
-from mlx_edgeinf.models import load
+from mlx_edgeinf.models import equip, load, load_base
+from mlx_edgeinf.training.bptt import excerpt_gradients, make_optimizer, update
+from mlx_edgeinf.training.checkpoint import runs_before
+from mlx_edgeinf.training.corpus import read_corpus, split
+from mlx_edgeinf.training.excerpts import excerpts
+from mlx_edgeinf.training.loss import Objective
+from mlx_edgeinf.training.rendering import Renderer
 
 FILES = {"adapters.safetensors", "adapter_config.json", "optimizer.safetensors", "training.json", "README.md"}
 
@@ -26,16 +37,19 @@ def corpus(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def run(model_folder, corpus, tmp_path):
-    """Run the command with options; later ones win."""
-    def command(*options: str) -> int:
-        return finetune.main([
-            "--train", "--model", str(model_folder), "--data", str(corpus), "--adapter-path", str(tmp_path),
-            "--sinks", "2", "--window", "8", "--segment", "8", "--features", "4", "--max-seq-length", "40",
-            "--val-batches", "2", "--iters", "3", "--save-every", "1", *options,
-        ])  # fmt: skip
+def usual(model_folder, corpus, tmp_path) -> list[str]:
+    """Options of a small run."""
+    return [
+        "--train", "--model", str(model_folder), "--data", str(corpus), "--adapter-path", str(tmp_path),
+        "--sinks", "2", "--window", "8", "--segment", "8", "--features", "4", "--max-seq-length", "40",
+        "--val-batches", "2", "--iters", "3", "--save-every", "1",
+    ]  # fmt: skip
 
-    return command
+
+@pytest.fixture
+def run(usual):
+    """Run the command with options; later ones win."""
+    return lambda *options: finetune.main([*usual, *options])
 
 
 def progress(folder: Path) -> dict:
@@ -96,23 +110,28 @@ def test_the_seed_decides_the_run(run, tmp_path):
     assert a == b != c
 
 
-def test_a_stopped_run_resumes_to_where_an_unbroken_one_ends(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "options", [[], ["--distill", "1", "--num-excerpts", "2"]], ids=["next token", "distilled, in turn"]
+)
+def test_a_stopped_run_resumes_to_where_an_unbroken_one_ends(run, tmp_path, monkeypatch, options):
     """Excerpts, gates and Adam's moments go on; so the weights end up the same."""
-    assert run("--adapter-path", str(tmp_path / "unbroken"), "--iters", "4") == 0
+    options = ["--iters", "4", *options]
+    assert run("--adapter-path", str(tmp_path / "unbroken"), *options) == 0
     step, steps = finetune._step, []
 
     def interrupted(*args):
         steps.append(args)
         if len(steps) == 3:
             raise KeyboardInterrupt
-        step(*args)
+        return step(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(finetune, "_step", interrupted)
-        assert run("--adapter-path", str(tmp_path / "broken"), "--iters", "4") == 130
+        assert run("--adapter-path", str(tmp_path / "broken"), *options) == 130
     assert progress(tmp_path / "broken")["iteration"] == 2
-    assert run("--adapter-path", str(tmp_path / "broken"), "--iters", "4") == 0
+    assert run("--adapter-path", str(tmp_path / "broken"), *options) == 0
     assert progress(tmp_path / "broken")["iteration"] == 4
+    assert progress(tmp_path / "broken")["losses"] == pytest.approx(progress(tmp_path / "unbroken")["losses"])
     for name, weight in weights(tmp_path / "unbroken").items():
         assert np.allclose(weights(tmp_path / "broken")[name], weight, atol=1e-5), name
 
@@ -134,6 +153,29 @@ def test_a_new_run_can_start_from_trained_gates(run, tmp_path):
         assert np.array_equal(weights(tmp_path / "second")[name], weight), name
 
 
+def test_gates_remember_the_runs_that_made_them(run, tmp_path):
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    run("--adapter-path", str(folders[0]), "--distill", "1", "--num-excerpts", "2")
+    for before, folder in zip(folders, folders[1:]):
+        run("--adapter-path", str(folder), "--resume-adapter-file", str(before / "adapters.safetensors"))
+    commands = [progress(folder)["command"] for folder in folders]
+    assert [earlier["command"] for earlier in runs_before(folders[2])] == commands
+    assert "--num-excerpts 2 --distill 1.0 --features 4" in commands[0]
+    assert commands[2].endswith("--resume-adapter-file second/adapters.safetensors")
+    card = (folders[2] / "README.md").read_text()
+    assert [line.strip() for line in card.splitlines() if line.startswith("    python")] == commands
+
+
+def test_gates_of_unknown_origin_have_no_runs_before_them(tmp_path):
+    assert runs_before(None) == runs_before(tmp_path) == []
+
+
+def test_excerpts_read_in_turn_come_again_and_distilled_losses_fall(run, tmp_path):
+    assert run("--distill", "1", "--num-excerpts", "2", "--iters", "12") == 0
+    losses = np.array([loss for _, loss in progress(tmp_path)["losses"]]).reshape(6, 2)
+    assert np.all(losses[-1] < losses[0])
+
+
 def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(run, tmp_path, monkeypatch, capsys):
     gradients, steps = finetune.excerpt_gradients, []
 
@@ -147,6 +189,47 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(run, tmp_path, monke
     assert "nan" in one_sentence(capsys)
     assert progress(tmp_path)["iteration"] == 2
     assert all(np.all(np.isfinite(weight)) for weight in weights(tmp_path).values())
+
+
+# -- in several processes ------------------------------------------------------------
+
+
+def launched(options: list[str]) -> str:
+    """What two processes print, started with the command that the card of their gates names."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launcher = [str(Path(sys.executable).with_name("mlx.launch")), "-n", "2", "--starting-port", port]
+    command = [*launcher, sys.executable, "-m", "mlx_edgeinf.finetune", *options]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+    assert not done.stderr
+    return done.stdout
+
+
+def test_two_processes_learn_from_the_average_of_an_excerpt_each(usual, run, model_folder, corpus, tmp_path):
+    """And one of them speaks and saves."""
+    printed = launched([*usual, "--iters", "1"])
+    assert printed.count("Trainable parameters") == printed.count("Iter 1: Train loss") == 1
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    done, card = progress(tmp_path), (tmp_path / "README.md").read_text()
+    assert done["tokens"] == 80
+    assert "mlx.launch -n 2 python -m mlx_edgeinf.finetune --model" in card
+
+    run("--iters", "1", "--adapter-path", str(tmp_path / "alone"))
+    alone = progress(tmp_path / "alone")
+    assert done["losses"] == [pytest.approx(alone["losses"][0])]
+    assert done["validation"][0] == pytest.approx(alone["validation"][0])
+
+    model, tokenizer = load_base(str(model_folder))
+    equip(model, read_config(tmp_path), exact_limit=0)
+    optimizer = make_optimizer(0.03, iters=1)
+    optimizer.init(model.trainable_parameters())
+    stream = excerpts(split(read_corpus([corpus]))[0], Renderer(tokenizer, 40, 18), seed=0)
+    gradients = [excerpt_gradients(model, excerpt, Objective())[1] for excerpt in islice(stream, 2)]
+    update(model, optimizer, 0.0, tree_map(lambda one, other: (one + other) / 2, *gradients))
+    saved = mx.load(str(tmp_path / "optimizer.safetensors"))
+    for path, moment in tree_flatten(optimizer.state):
+        assert mx.allclose(saved[path], moment, rtol=1e-3, atol=1e-7), path
 
 
 # -- what cannot be done, in one sentence --------------------------------------------

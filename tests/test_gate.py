@@ -13,7 +13,7 @@ from mlx_edgeinf.gate import MemoryGate
 from mlx_edgeinf.memory import KINDS, Heads
 from mlx_edgeinf.models import parameter_budget
 from mlx_edgeinf.rotation import Rotation
-from mlx_edgeinf.sources import Source, attend, mix
+from mlx_edgeinf.sources import Source, attend
 
 B, H, G, D, L = 2, 4, 2, 8, 5
 HEADS = Heads(H, G, D, D**-0.5, Rotation(mx.zeros(D // 2), False), nearest=12.0, farthest=100)
@@ -34,21 +34,22 @@ def local(queries) -> Source:
 
 
 def filled(gate: MemoryGate) -> dict:
-    return gate.memory.write(gate.memory.empty(B), normal(3, B, G, 12, D), normal(4, B, G, 12, D))
+    keys, values, received = normal(3, B, G, 12, D), normal(4, B, G, 12, D), mx.exp(normal(8, B, G, 12))
+    return gate.memory.write(gate.memory.empty(B), keys, values, received)
 
 
 def test_the_untrained_gate_of_calibrated_memory_is_the_mass_ratio(queries, local):
     gate = MemoryGate(HEADS, "centroids", 6)
     state = filled(gate)
-    mixed = mix([local, gate.memory.read(state, queries)])
-    assert mx.allclose(gate(queries, state, local), mixed.output, atol=1e-5)
+    mixed, _ = reference.mix([local[:2], gate.memory.read(state, queries)[:2]])
+    assert np.allclose(gate(queries, state, local), mixed, atol=1e-5)
 
 
 def test_one_centre_per_token_without_positions_completes_exact_attention(queries):
     """Twelve tokens in memory and nine beside it answer like twenty-one."""
     keys, values = normal(1, B, G, 21, D), normal(2, B, G, 21, D)
     gate = MemoryGate(HEADS, "centroids", 12)
-    state = gate.memory.write(gate.memory.empty(B), keys[:, :, :12], values[:, :, :12])
+    state = gate.memory.write(gate.memory.empty(B), keys[:, :, :12], values[:, :, :12], mx.ones((B, G, 12)))
     output = gate(queries, state, attend(queries, keys[:, :, 12:], values[:, :, 12:], HEADS.scale))
     assert mx.allclose(output, attend(queries, keys, values, HEADS.scale).output, atol=1e-5)
 
@@ -89,5 +90,5 @@ def test_the_base_model_is_frozen_and_the_gates_are_not(make):
 
 def test_the_budget_is_the_gates_share_of_the_base_model():
     base = sum(p.size for _, p in tree_flatten(llama_model().parameters()))
-    per_layer = H + H + H * D + G * D // 2
-    assert parameter_budget(with_memory(llama_model())) == pytest.approx(2 * per_layer / base)
+    gate, rotation = H + H + H * D, 2 * H * D // 2
+    assert parameter_budget(with_memory(llama_model())) == pytest.approx(2 * (gate + rotation) / base)

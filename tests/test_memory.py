@@ -31,11 +31,14 @@ def trained(kind: str, features: int = M, **shape) -> Memory:
     return memory
 
 
-def written(memory: Memory, keys: mx.array, values: mx.array, folds: int = 3) -> dict:
-    """The state after the keys and values were folded in so many parts of one length."""
+def written(
+    memory: Memory, keys: mx.array, values: mx.array, received: mx.array | None = None, folds: int = 3
+) -> dict:
+    """The state after keys and values were folded in so many parts of one length; equals if not told."""
+    received = mx.ones(keys.shape[:3]) if received is None else received
     state = memory.empty(keys.shape[0])
-    for k, v in zip(mx.split(keys, folds, axis=2), mx.split(values, folds, axis=2)):
-        state = memory.write(state, k, v)
+    for part in zip(*(mx.split(whole, folds, axis=2) for whole in (keys, values, received))):
+        state = memory.write(state, *part)
     return state
 
 
@@ -55,46 +58,60 @@ def values() -> mx.array:
 
 
 @pytest.fixture
+def received() -> mx.array:
+    """Some keys get a hundred times as much as others."""
+    return mx.exp(normal(4, B, G, 3 * T))
+
+
+@pytest.fixture
 def queries() -> mx.array:
     return normal(3, B, H, 4, D)
 
 
 def assert_agrees(
-    memory: Memory, keys: mx.array, values: mx.array, queries: mx.array, **settings
+    memory: Memory, keys: mx.array, values: mx.array, received: mx.array, queries: mx.array, **settings
 ) -> None:
     """Write in three folds and read, here and in float64."""
-    output, log_mass = memory.read(written(memory, keys, values), queries)
+    output, log_mass, _ = memory.read(written(memory, keys, values, received), queries)
     for b, h in np.ndindex(B, H):
         g = h * G // H
-        same = reference.memory_of(memory, g)
+        same = reference.memory_of(memory, h)
         vars(same).update(settings)
-        for part in np.split(np.arange(keys.shape[2]), 3):
-            same.write(np.array(keys[b, g], dtype=float)[part], np.array(values[b, g], dtype=float)[part])
+        whole = (np.array(x[b, g], dtype=float) for x in (keys, values, received))
+        for part in zip(*(np.split(x, 3) for x in whole)):
+            same.write(*part)
         for i in range(queries.shape[2]):
             expected = same.read(np.array(queries[b, h, i], dtype=float))
             assert np.allclose(output[b, h, i], expected[0], atol=1e-4)
             assert np.allclose(log_mass[b, h, i].item(), expected[1], atol=1e-4)
 
 
-def test_write_and_read_agree_with_float64(memory, keys, values, queries):
-    assert_agrees(memory, keys, values, queries)
+def test_write_and_read_agree_with_float64(memory, keys, values, received, queries):
+    assert_agrees(memory, keys, values, received, queries)
 
 
-def test_one_run_of_lloyd_agrees_with_float64(keys, values, queries, monkeypatch):
+def test_keys_nobody_asked_for_agree_with_float64(memory, keys, values, received, queries):
+    """In the first fold everyone was asked for, in the second half of them, in the third no one."""
+    asked = mx.concatenate([mx.ones(T), mx.arange(T) % 2, mx.zeros(T)])
+    assert_agrees(memory, keys, values, received * asked, queries)
+
+
+def test_one_run_of_lloyd_agrees_with_float64(keys, values, received, queries, monkeypatch):
     monkeypatch.setattr(CentroidMemory, "lloyd_steps", 1)
-    assert_agrees(trained("centroids"), keys, values, queries, lloyd_steps=1)
+    assert_agrees(trained("centroids"), keys, values, received, queries, lloyd_steps=1)
 
 
-def test_lloyd_runs_three_times(queries):
-    """Among so many keys three runs and two end apart."""
-    keys, values = normal(8, B, G, 180, D), normal(9, B, G, 180, D)
-    assert_agrees(trained("centroids", 9), keys, values, queries)
+@pytest.mark.parametrize("other", [1, 3])
+def test_lloyd_runs_twice(queries, other):
+    """Among so many keys another number of runs ends elsewhere."""
+    keys, values, received = normal(8, B, G, 180, D), normal(9, B, G, 180, D), mx.exp(normal(10, B, G, 180))
+    assert_agrees(trained("centroids", 9), keys, values, received, queries)
     with pytest.raises(AssertionError):
-        assert_agrees(trained("centroids", 9), keys, values, queries, lloyd_steps=2)
+        assert_agrees(trained("centroids", 9), keys, values, received, queries, lloyd_steps=other)
 
 
-def test_more_centres_than_tokens_agree_with_float64(keys, values, queries):
-    assert_agrees(trained("centroids", 15), keys, values, queries)
+def test_more_centres_than_tokens_agree_with_float64(keys, values, received, queries):
+    assert_agrees(trained("centroids", 15), keys, values, received, queries)
 
 
 def test_writing_never_changes_the_size_or_precision_of_the_state(memory, keys, values):
@@ -104,13 +121,13 @@ def test_writing_never_changes_the_size_or_precision_of_the_state(memory, keys, 
 
 
 def test_an_empty_memory_answers_nothing_with_no_mass(memory, queries):
-    output, log_mass = memory.read(memory.empty(B), queries)
+    output, log_mass, _ = memory.read(memory.empty(B), queries)
     assert mx.array_equal(output, mx.zeros(queries.shape))
     assert mx.all(log_mass < -1e8).item()
 
 
 def test_answers_come_in_the_precision_of_the_query_and_masses_in_float32(memory, keys, values, queries):
-    output, log_mass = memory.read(written(memory, keys, values), queries.astype(mx.bfloat16))
+    output, log_mass, _ = memory.read(written(memory, keys, values), queries.astype(mx.bfloat16))
     assert (output.dtype, log_mass.dtype) == (mx.bfloat16, mx.float32)
 
 
@@ -138,14 +155,14 @@ def test_extreme_keys_and_queries_leave_everything_finite(kind, values):
     state = written(memory, keys, values)
 
     def total(queries):
-        output, log_mass = memory.read(state, queries)
+        output, log_mass, _ = memory.read(state, queries)
         return output.sum() + log_mass.sum()
 
     value, gradient = mx.value_and_grad(total)(queries)
     assert np.isfinite(value.item()) and np.all(np.isfinite(np.array(gradient)))
 
 
-def test_centroids_count_every_key_and_lose_no_value(keys, values):
+def test_centroids_of_equals_count_every_key_and_lose_no_value(keys, values):
     state = written(trained("centroids"), keys, values)
     assert mx.allclose(state["z"].sum(axis=-1), mx.full((B, G), 3 * T))
     assert mx.allclose(state["M"].sum(axis=2), values.sum(axis=2), atol=1e-4)
@@ -153,8 +170,47 @@ def test_centroids_count_every_key_and_lose_no_value(keys, values):
     assert mx.allclose(centre_of_all, keys.mean(axis=2), atol=1e-5)
 
 
+def test_centroids_weigh_keys_by_the_attention_they_received_but_count_them_all(keys, values, received):
+    state = written(trained("centroids"), keys, values, received)
+    per_fold = received.reshape(B, G, 3, T)
+    weights = (mx.square(per_fold / per_fold.mean(axis=-1, keepdims=True)) + 0.01).reshape(received.shape)
+    assert mx.allclose(state["z"].sum(axis=-1), mx.full((B, G), 3 * T))
+    assert mx.allclose(state["weight"].sum(axis=-1), weights.sum(axis=-1), rtol=1e-4)
+    means = state["M"] / mx.maximum(state["z"], 1)[..., None]
+    for kept, all_of_them in ((state["centres"], keys), (means, values)):
+        total = (kept * state["weight"][..., None]).sum(axis=2)
+        assert mx.allclose(total, (all_of_them * weights[..., None]).sum(axis=2), atol=1e-3)
+
+
+def test_only_proportions_of_the_attention_received_matter(keys, values, received):
+    state, same = (written(trained("centroids"), keys, values, r) for r in (received, 7 * received))
+    assert all(mx.allclose(same[name], array, rtol=1e-4, atol=1e-5) for name, array in state.items())
+
+
+def test_keys_of_which_none_was_asked_for_are_equals(keys, values):
+    state = written(trained("centroids"), keys, values)
+    unasked = written(trained("centroids"), keys, values, mx.zeros(keys.shape[:3]))
+    for name in ("M", "z", "centres"):
+        assert mx.allclose(unasked[name], state[name], atol=1e-5), name
+    assert mx.allclose(unasked["weight"], 0.01 * unasked["z"])
+
+
+@pytest.mark.parametrize("asked_for, sharp", [(True, True), (False, False)], ids=["asked for", "equals"])
+def test_a_key_that_was_asked_for_stays_sharp_while_others_blur(keys, values, asked_for, sharp):
+    """The sixth token of thirty-six in four centres: its key is a centre, and finds its value."""
+    memory = KINDS["centroids"](heads(omega=0 * OMEGA), 4)
+    all_for_the_sixth = mx.broadcast_to((mx.arange(3 * T) == 5).astype(mx.float32), keys.shape[:3])
+    state = written(memory, keys, values, all_for_the_sixth if asked_for else None)
+    apart = mx.linalg.norm(state["centres"][:, :, None] - keys[:, :, :, None], axis=-1).min(axis=-1)
+    assert mx.all((apart[:, :, 5] < 0.05) == sharp).item()
+    assert mx.all(apart.mean(axis=-1) > 1).item()
+    pointed = 60 * mx.repeat(keys[:, :, 5:6], H // G, axis=1)
+    found = memory.read(state, pointed).output - mx.repeat(values[:, :, 5:6], H // G, axis=1)
+    assert mx.all((mx.linalg.norm(found, axis=-1) < 0.05) == sharp).item()
+
+
 def test_centroids_answer_within_the_range_of_the_values(keys, values, queries):
-    output, _ = trained("centroids").read(written(trained("centroids"), keys, values), 9 * queries)
+    output = trained("centroids").read(written(trained("centroids"), keys, values), 9 * queries).output
     least, most = (mx.repeat(f(values, axis=2, keepdims=True), 2, axis=1) for f in (mx.min, mx.max))
     assert mx.all((output > least - 1e-5) & (output < most + 1e-5)).item()
 
@@ -162,7 +218,7 @@ def test_centroids_answer_within_the_range_of_the_values(keys, values, queries):
 def test_one_centre_per_token_without_positions_is_exact_attention(keys, values, queries):
     """With nothing lost in clusters or rotation, memory answers like its tokens, mass included."""
     memory = KINDS["centroids"](heads(omega=0 * OMEGA), 3 * T)
-    output, log_mass = memory.read(written(memory, keys, values), queries)
+    output, log_mass, _ = memory.read(written(memory, keys, values), queries)
     for i in range(queries.shape[2]):
         one = slice(i, i + 1)
         exact = attend(queries[:, :, one], keys, values, D**-0.5)
@@ -182,7 +238,7 @@ def test_a_centre_is_read_at_its_average_over_all_distances(farthest):
     memory = KINDS["centroids"](heads(farthest=farthest), 1)
     key, query = normal(1, 1, 1, 1, D), normal(2, 1, 1, 1, D)
     copies = mx.broadcast_to(key, (1, G, 40, D))
-    state = memory.write(memory.empty(1), copies, copies)
+    state = written(memory, copies, copies, folds=1)
     log_mass = memory.read(state, mx.broadcast_to(query, (1, H, 1, D))).log_mass
     score = expected_score(np.array(query).ravel(), np.array(key).ravel(), 12.0, min(40.0, farthest))
     assert np.allclose(log_mass, np.log(40) + score, atol=1e-3)
@@ -197,6 +253,6 @@ def test_clustering_ignores_what_rotation_averages_away():
     keys = mx.concatenate([noise, slow, noise, slow]).T[None, None]
     values = mx.broadcast_to(group[:, None], (400, D))[None, None]
     keys, values = (mx.broadcast_to(x, (1, G, 400, D)) for x in (keys, values))
-    means = memory.write(memory.empty(1), keys, values)
-    purity = mx.abs(means["M"][..., 0]) / means["z"]
+    state = written(memory, keys, values, folds=1)
+    purity = mx.abs(state["M"][..., 0]) / state["z"]
     assert mx.allclose(purity, mx.ones(purity.shape))

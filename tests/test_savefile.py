@@ -12,14 +12,26 @@ def after_reading(length: int, **options):
     return model, cache
 
 
-@pytest.mark.parametrize("length", [LAYOUT.capacity - 3, LAYOUT.capacity + 5 * LAYOUT.segment + 3])
-def test_a_saved_memory_continues_as_the_one_that_was_read(tmp_path, length):
-    model, cache = after_reading(length)
+@pytest.mark.parametrize("exact_limit", [0, 30], ids=["memory path", "base path at first"])
+@pytest.mark.parametrize("length", [1, LAYOUT.capacity - 3, LAYOUT.capacity + 5 * LAYOUT.segment + 3])
+def test_a_saved_memory_continues_as_the_one_that_was_read(tmp_path, length, exact_limit):
+    """Even where the next fold takes tokens that were asked for before."""
+    model, cache = after_reading(length, exact_limit=exact_limit)
     save_memory(tmp_path / "memory.safetensors", model, cache)
     opened = load_memory(tmp_path / "memory.safetensors", model)
     assert [layer.tokens for layer in opened] == [length] * len(opened)
-    more = sequence(2 * LAYOUT.segment)[None]
+    more = sequence(4 * LAYOUT.segment)[None]
     assert mx.array_equal(model(more, cache=opened), model(more, cache=cache))
+
+
+def test_the_limit_of_the_base_path_is_saved(tmp_path):
+    """One that was opened with another limit would fold at another time."""
+    model, cache = after_reading(LAYOUT.segment)
+    for layer in cache:
+        layer.exact_limit = 30
+    save_memory(tmp_path / "memory.safetensors", model, cache)
+    opened = load_memory(tmp_path / "memory.safetensors", model)
+    assert all(layer.capacity == 30 for layer in opened)
 
 
 def test_a_memory_of_another_model_is_refused(tmp_path):

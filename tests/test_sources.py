@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import reference
 
-from mlx_edgeinf.sources import QUERY_BLOCK, Source, attend, grouped, mix, weigh
+from mlx_edgeinf.sources import QUERY_BLOCK, attend, grouped, lengthened, weigh
 
 B, H, G, D, SCALE = 2, 4, 2, 8, 8**-0.5
 
@@ -14,28 +14,39 @@ def normal(seed: int, *shape: int) -> mx.array:
     return mx.random.normal(shape, key=mx.random.key(seed))
 
 
-def exact(q: mx.array, k: mx.array, v: mx.array) -> tuple[np.ndarray, np.ndarray]:
-    """Causal attention of the last L tokens, in float64."""
+def exact(q: mx.array, k: mx.array, v: mx.array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Causal attention of the last L tokens, its masses, and what each key received, in float64."""
     q, k, v = (np.array(x, dtype=np.float64) for x in (q, k, v))
     past = k.shape[2] - q.shape[2]
-    outputs, masses = np.zeros(q.shape), np.zeros(q.shape[:3])
+    outputs, masses, received = np.zeros(q.shape), np.zeros(q.shape[:3]), np.zeros(k.shape[:3])
     for b, h, i in np.ndindex(*masses.shape):
         g, seen = h * G // H, past + i + 1
-        outputs[b, h, i], masses[b, h, i] = reference.attend(
+        outputs[b, h, i], masses[b, h, i], weights = reference.attend(
             q[b, h, i], k[b, g, :seen], v[b, g, :seen], SCALE
         )
-    return outputs, masses
+        received[b, g, :seen] += weights
+    return outputs, masses, received
 
 
 @pytest.mark.parametrize(
     "length, total", [(1, 1), (1, 20), (5, 5), (5, 20), (QUERY_BLOCK, 140), (2 * QUERY_BLOCK + 3, 300)]
 )
-def test_attention_and_its_mass_are_exact_and_causal(length, total):
+def test_attention_its_mass_and_what_keys_receive_are_exact_and_causal(length, total):
     q, k, v = normal(0, B, H, length, D), normal(1, B, G, total, D), normal(2, B, G, total, D)
-    output, log_mass = attend(q, k, v, SCALE)
+    output, log_mass, received = attend(q, k, v, SCALE)
     expected = exact(q, k, v)
     assert np.allclose(output, expected[0], atol=2e-5)
     assert np.allclose(log_mass, expected[1], atol=2e-5)
+    assert np.allclose(received, expected[2], rtol=1e-4, atol=2e-5)
+    # Each of the queries that share a kv head gives away one.
+    assert np.allclose(received.sum(axis=-1), length * H / G, rtol=1e-4)
+
+
+def test_later_keys_have_received_nothing_yet():
+    received = normal(0, B, G, 3)
+    longer = lengthened(received, 5)
+    assert mx.array_equal(longer[:, :, :3], received) and longer.shape == (B, G, 5)
+    assert not mx.any(longer[:, :, 3:]).item()
 
 
 def test_large_scores_do_not_overflow():
@@ -50,23 +61,10 @@ def test_exact_sources_mixed_are_exact_attention_over_their_union():
     scores = [grouped(q * SCALE, G) @ k[:, :, part].swapaxes(-1, -2) for part in sets]
     sources = [weigh(s, v[:, :, part], q.shape) for s, part in zip(scores, sets)]
     local = attend(q, k[:, :, 30:], v[:, :, 30:], SCALE)
-    output, log_mass = mix([*sources, local])
+    output, log_mass = reference.mix([source[:2] for source in (*sources, local)])
     expected = exact(q, k, v)
     assert np.allclose(output, expected[0], atol=2e-5)
     assert np.allclose(log_mass, expected[1], atol=2e-5)
-
-
-def test_mixing_one_source_changes_nothing():
-    source = attend(normal(0, B, H, 3, D), normal(1, B, G, 9, D), normal(2, B, G, 9, D), SCALE)
-    mixed = mix([source])
-    assert mx.array_equal(mixed.output, source.output)
-    assert mx.allclose(mixed.log_mass, source.log_mass)
-
-
-def test_a_source_without_mass_has_no_say():
-    source = attend(normal(0, B, H, 3, D), normal(1, B, G, 9, D), normal(2, B, G, 9, D), SCALE)
-    nothing = Source(1e6 * mx.ones(source.output.shape), mx.full(source.log_mass.shape, -mx.inf))
-    assert mx.allclose(mix([nothing, source]).output, source.output, atol=1e-6)
 
 
 def test_gradients_are_those_of_plain_attention():
@@ -74,7 +72,7 @@ def test_gradients_are_those_of_plain_attention():
     weight = normal(3, 1, H, 5, D)
 
     def ours(q, k, v):
-        output, log_mass = attend(q, k, v, SCALE)
+        output, log_mass, _ = attend(q, k, v, SCALE)
         return (weight * output).sum() + log_mass.sum()
 
     def plain(q, k, v):
@@ -87,7 +85,13 @@ def test_gradients_are_those_of_plain_attention():
         assert mx.allclose(a, b, atol=1e-4)
 
 
-def test_half_precision_keeps_its_mass_in_float32():
+def test_what_keys_received_is_a_constant_to_gradients():
+    q, k, v = normal(0, 1, H, 5, D), normal(1, 1, G, 9, D), normal(2, 1, G, 9, D)
+    gradients = mx.grad(lambda *qkv: mx.square(attend(*qkv, SCALE).received).sum(), (0, 1, 2))(q, k, v)
+    assert not any(mx.any(gradient).item() for gradient in gradients)
+
+
+def test_half_precision_keeps_masses_and_what_keys_received_in_float32():
     half = [normal(s, 1, h, 5, D).astype(mx.bfloat16) for s, h in enumerate((H, G, G))]
-    output, log_mass = attend(*half, SCALE)
-    assert (output.dtype, log_mass.dtype) == (mx.bfloat16, mx.float32)
+    dtypes = tuple(part.dtype for part in attend(*half, SCALE))
+    assert dtypes == (mx.bfloat16, mx.float32, mx.float32)

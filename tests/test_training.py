@@ -5,22 +5,25 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
-from tiny import LAYOUT, MODELS, close, llama_model, qwen3_model, sequence, with_memory
+from tiny import LAYOUT, MODELS, close, llama_model, sequence, with_memory
 
 from mlx_edgeinf.adapter import gate_parameters
 from mlx_edgeinf.memory import KINDS
 from mlx_edgeinf.training.bptt import (
     TrainingDiverged,
-    checkpointed_losses,
+    checkpointed,
     excerpt_gradients,
     make_optimizer,
+    plain,
     segments,
     update,
     validation_loss,
 )
-from mlx_edgeinf.training.loss import cross_entropy, token_losses
+from mlx_edgeinf.training.excerpts import Excerpt, taught
+from mlx_edgeinf.training.loss import Objective, token_losses
 
-EXCERPT = sequence(LAYOUT.capacity + 4 * LAYOUT.segment + 1).tolist()
+TOKENS = sequence(LAYOUT.capacity + 4 * LAYOUT.segment + 1).tolist()
+EXCERPT = Excerpt(TOKENS)
 ANY_KIND = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -28,28 +31,19 @@ def gates(model: nn.Module) -> dict[str, np.ndarray]:
     return {path: np.array(value) for path, value in gate_parameters(model).items()}
 
 
+def cosine(one: mx.array, other: mx.array) -> float:
+    return ((one * other).sum() / (mx.linalg.norm(one) * mx.linalg.norm(other))).item()
+
+
 def flat(gradients: dict) -> dict[str, mx.array]:
     return dict(tree_flatten(gradients))
 
 
-def test_cross_entropy_is_mlx_s_own():
-    logits, targets = 5 * mx.random.normal((7, 50), key=mx.random.key(0)), mx.arange(7)
-    assert mx.allclose(cross_entropy(logits, targets), nn.losses.cross_entropy(logits, targets), atol=1e-4)
-
-
-@pytest.mark.parametrize("make", [llama_model, qwen3_model], ids=["tied head", "own head"])
-def test_losses_are_those_of_the_models_logits(make):
-    model, tokens = make(), mx.array(EXCERPT)
-    logits = model(tokens[None, :-1])[0]
-    losses = token_losses(model, tokens[:-1], tokens[1:], cache=[None, None])
-    assert close(losses, nn.losses.cross_entropy(logits, tokens[1:]))
-
-
 @pytest.mark.parametrize("length", [2, 18, 19, 20, 30, 51])
 def test_segments_are_the_excerpt_and_its_successors_cut_where_the_cache_folds(length):
-    inputs, targets = zip(*segments(EXCERPT[:length], LAYOUT))
-    assert mx.concatenate(inputs).tolist() == EXCERPT[: length - 1]
-    assert mx.concatenate(targets).tolist() == EXCERPT[1:length]
+    inputs, targets = zip(*segments(TOKENS[:length], LAYOUT))
+    assert mx.concatenate(inputs).tolist() == TOKENS[: length - 1]
+    assert mx.concatenate(targets).tolist() == TOKENS[1:length]
     assert inputs[0].size == min(LAYOUT.capacity, length - 1)
     assert all(piece.size == LAYOUT.segment for piece in inputs[1:-1])
 
@@ -60,7 +54,7 @@ def half_read():
     def prepare(kind: str):
         model = with_memory(llama_model(), kind)
         cache = model.make_cache()
-        first, second, third = list(segments(EXCERPT, LAYOUT))[:3]
+        first, second, third = list(segments(TOKENS, LAYOUT))[:3]
         for inputs, _ in (first, second):
             model.model(inputs[None], cache=cache)
         mx.eval([layer.state for layer in cache])
@@ -69,8 +63,8 @@ def half_read():
     return prepare
 
 
-def segment_loss(model: nn.Module, cache: list, segment: tuple, losses=token_losses) -> mx.array:
-    return losses(model, *segment, [layer.fork() for layer in cache]).mean()
+def segment_loss(model: nn.Module, cache: list, segment: tuple) -> mx.array:
+    return token_losses(model, *segment, [layer.fork() for layer in cache]).mean()
 
 
 @ANY_KIND
@@ -101,7 +95,7 @@ def test_gradients_of_every_gate_parameter_are_the_slopes_of_the_loss(kind, half
 @pytest.mark.parametrize("make", MODELS)
 def test_gradients_are_for_gates_alone(make):
     model = with_memory(make())
-    _, gradients = excerpt_gradients(model, EXCERPT)
+    _, gradients = excerpt_gradients(model, EXCERPT, Objective())
     assert flat(gradients).keys() == gate_parameters(model).keys()
     assert all(mx.any(gradient != 0).item() for gradient in flat(gradients).values())
 
@@ -109,11 +103,11 @@ def test_gradients_are_for_gates_alone(make):
 def test_gradients_are_those_of_the_mean_loss():
     """Of an excerpt with a single segment that reads memory."""
     model = with_memory(llama_model())
-    excerpt, cache = EXCERPT[: LAYOUT.capacity + LAYOUT.segment + 1], model.make_cache()
-    (tokens, _), reads_memory = segments(excerpt, LAYOUT)
+    excerpt, cache = Excerpt(TOKENS[: LAYOUT.capacity + LAYOUT.segment + 1]), model.make_cache()
+    (tokens, _), reads_memory = segments(excerpt.tokens, LAYOUT)
     model.model(tokens[None], cache=cache)
     loss, expected = nn.value_and_grad(model, segment_loss)(model, cache, reads_memory)
-    mean, gradients = excerpt_gradients(model, excerpt)
+    mean, gradients = excerpt_gradients(model, excerpt, Objective())
     assert mean == pytest.approx(loss.item(), rel=1e-5)
     for path, gradient in flat(expected).items():
         assert close(flat(gradients)[path], gradient), path
@@ -122,17 +116,17 @@ def test_gradients_are_those_of_the_mean_loss():
 @ANY_KIND
 def test_checkpointing_changes_neither_loss_nor_gradients(kind):
     model = with_memory(llama_model(), kind)
-    plain, checkpointed = (excerpt_gradients(model, EXCERPT, checkpoint) for checkpoint in (False, True))
-    assert plain[0] == pytest.approx(checkpointed[0], rel=1e-5)
-    for path, gradient in flat(plain[1]).items():
-        assert close(flat(checkpointed[1])[path], gradient), path
+    kept, recomputed = (excerpt_gradients(model, EXCERPT, Objective(), again) for again in (False, True))
+    assert kept[0] == pytest.approx(recomputed[0], rel=1e-5)
+    for path, gradient in flat(kept[1]).items():
+        assert close(flat(recomputed[1])[path], gradient), path
 
 
 def test_checkpointing_leaves_the_cache_as_plain_reading_does(half_read):
-    model, cache, segment = half_read("centroids")
+    model, cache, (inputs, _) = half_read("centroids")
     twin = [layer.fork() for layer in cache]
-    nn.value_and_grad(model, lambda *batch: token_losses(model, *batch).sum())(*segment, cache)
-    nn.value_and_grad(model, lambda *batch: checkpointed_losses(model, *batch).sum())(*segment, twin)
+    for read, state in ((plain, cache), (checkpointed, twin)):
+        nn.value_and_grad(model, lambda cache: read(model, inputs, cache).sum())(state)
     for one, other in zip(tree_flatten([c.state for c in cache]), tree_flatten([c.state for c in twin])):
         assert one[0] == other[0] and close(mx.array(one[1]), mx.array(other[1])), one[0]
 
@@ -140,18 +134,51 @@ def test_checkpointing_leaves_the_cache_as_plain_reading_does(half_read):
 def test_the_loss_is_the_mean_over_what_reads_memory():
     """Before the first fold there is no gate to train."""
     model = with_memory(llama_model())
-    tokens = mx.array(EXCERPT)
+    tokens = mx.array(TOKENS)
     losses = token_losses(model, tokens[:-1], tokens[1:], model.make_cache())
     expected = losses[LAYOUT.capacity :].mean().item()
-    assert excerpt_gradients(model, EXCERPT)[0] == pytest.approx(expected, rel=1e-4)
+    assert excerpt_gradients(model, EXCERPT, Objective())[0] == pytest.approx(expected, rel=1e-4)
     assert validation_loss(model, [EXCERPT]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_distillation_holds_each_token_against_its_own_teacher():
+    model = with_memory(llama_model())
+    excerpt, tokens = taught(model, EXCERPT), mx.array(TOKENS)
+    hidden = model.model(tokens[None, :-1], cache=model.make_cache())[0, LAYOUT.capacity :]
+    expected = Objective(0.7)(model, hidden, tokens[LAYOUT.capacity + 1 :], excerpt.teacher).mean().item()
+    assert excerpt_gradients(model, excerpt, Objective(0.7))[0] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind, least_cosine", [("centroids", 0.5), ("exponential", 0.5)])
+def test_gradients_cut_between_segments_against_those_of_the_whole_excerpt(kind, least_cosine):
+    """Truncated backpropagation (UIO-LLMs, arXiv 2406.18173) against backpropagation through all of time.
+
+    The state of the last layer is made by the layers below and by its own key features. What only
+    reads it has the same gradient either way; of all else the cut takes a part, and leaves the direction.
+    """
+    model, tokens = with_memory(llama_model(), kind), mx.array(TOKENS)
+
+    def whole(model: nn.Module) -> mx.array:
+        return token_losses(model, tokens[:-1], tokens[1:], model.make_cache())[LAYOUT.capacity :].mean()
+
+    loss, full = nn.value_and_grad(model, whole)(model)
+    mean, cut = excerpt_gradients(model, EXCERPT, Objective())
+    assert mean == pytest.approx(loss.item(), rel=1e-4)
+    full, cut = flat(full), flat(cut)
+    reading = {path for path in full if path.startswith("model.layers.1.") and ".key_" not in path}
+    for path in reading:
+        assert close(cut[path], full[path], 1e-3), path
+    for path in full.keys() - reading:
+        assert not close(cut[path], full[path], 1e-3), path
+        print(path, cosine(cut[path], full[path]))
+        assert cosine(cut[path], full[path]) > least_cosine, path
 
 
 def test_validation_weighs_every_token_the_same():
     model = with_memory(llama_model())
-    short, long = EXCERPT[:30], EXCERPT
-    counts = [len(tokens) - 1 - LAYOUT.capacity for tokens in (short, long)]
-    apart = [validation_loss(model, [tokens]) for tokens in (short, long)]
+    short, long = Excerpt(TOKENS[:30]), EXCERPT
+    counts = [len(excerpt.tokens) - 1 - LAYOUT.capacity for excerpt in (short, long)]
+    apart = [validation_loss(model, [excerpt]) for excerpt in (short, long)]
     assert validation_loss(model, [short, long]) == pytest.approx(np.average(apart, weights=counts))
 
 
@@ -160,10 +187,10 @@ def test_gradients_take_no_more_memory_for_longer_excerpts(checkpoint):
     model = with_memory(llama_model())
 
     def peak(count: int) -> int:
-        tokens = sequence(LAYOUT.capacity + count * LAYOUT.segment + 1).tolist()
+        excerpt = Excerpt(sequence(LAYOUT.capacity + count * LAYOUT.segment + 1).tolist())
         mx.reset_peak_memory()
         before = mx.get_active_memory()
-        mx.eval(excerpt_gradients(model, tokens, checkpoint)[1])
+        mx.eval(excerpt_gradients(model, excerpt, Objective(), checkpoint)[1])
         return mx.get_peak_memory() - before
 
     peak(2)
@@ -174,14 +201,16 @@ def test_gradients_take_no_more_memory_for_longer_excerpts(checkpoint):
 # -- the optimizer -------------------------------------------------------------------
 
 
-def test_a_few_updates_lower_the_loss_and_leave_the_base_model_alone():
+@pytest.mark.parametrize("objective", [Objective(), Objective(distill=1.0)], ids=str)
+def test_a_few_updates_lower_the_loss_and_leave_the_base_model_alone(objective):
     model = with_memory(llama_model())
+    excerpt = taught(model, EXCERPT)
     base = {p: np.array(v) for p, v in tree_flatten(model.parameters()) if p not in gate_parameters(model)}
     optimizer = make_optimizer(0.03, iters=8)
     optimizer.init(model.trainable_parameters())
     losses = []
     for _ in range(8):
-        loss, gradients = excerpt_gradients(model, EXCERPT)
+        loss, gradients = excerpt_gradients(model, excerpt, objective)
         losses.append(loss)
         update(model, optimizer, loss, gradients)
     assert losses[-1] < losses[0] - 0.05

@@ -13,9 +13,13 @@ import numpy as np
 
 from .results import Results
 
-FULL, WINDOW, LONGER = "full attention", "sinks + window", "window longer by the same bytes"
-OURS, SHUFFLED, ZEROED, UNTRAINED = "ours", "memory shuffled", "memory zeroed", "untrained gate"
-ROWS = (FULL, OURS, UNTRAINED, LONGER, SHUFFLED, ZEROED, WINDOW)
+FULL, WINDOW = "full attention", "sinks + window"
+LONGER, H2O, SNAPKV = "longer window, same bytes", "H2O, same bytes", "SnapKV, same bytes"
+OURS, HALF, UNTRAINED = "ours", "ours, half the memory", "gate untrained"
+ALIKE, SHUFFLED, ZEROED = "every token alike", "memory shuffled", "memory zeroed"
+ROWS = (FULL, OURS, HALF, SNAPKV, H2O, LONGER, UNTRAINED, ALIKE, SHUFFLED, ZEROED, WINDOW)
+# What these rows say depends on the trained gates.
+GATED = (OURS, HALF, ALIKE, SHUFFLED)
 
 RESAMPLES, SEED = 2000, 0
 
@@ -28,8 +32,10 @@ def mean_nll(results: Results, row: str, stretch: slice) -> np.ndarray:
 
 
 def finished(results: Results) -> bool:
-    """Whether every row has read every document."""
-    return all(results.has(name, row) for name in results.setup["documents"] for row in ROWS)
+    """Whether every row has read every document, with one set of gates."""
+    names = results.setup["documents"]
+    gates = {results.group(name).get(row, {}).get("gates") for name in names for row in GATED}
+    return len(gates) == 1 and all(results.has(name, row) for name in names for row in ROWS)
 
 
 def closed(results: Results, row: str, stretch: slice) -> tuple[np.ndarray, np.ndarray]:
@@ -49,22 +55,22 @@ def interval(gains: np.ndarray, gaps: np.ndarray) -> tuple[float, float]:
 
 
 def table(results: Results) -> str:
-    """Markdown: share closed by each row in each stretch, with its interval."""
+    """Markdown: share closed by each row in each stretch, and what ours closes more, with intervals."""
     stretches = _stretches(results.setup["edges"])
     lines = [
-        f"| gap closed | NLL at {list(stretches)[-1]} | " + " | ".join(stretches) + " |",
-        "|---|---" + "|---" * len(stretches) + "|",
+        f"| gap closed | NLL at {list(stretches)[-1]} | " + " | ".join(stretches) + " | ours minus it |",
+        "|---|---" + "|---" * len(stretches) + "|---|",
     ]
     for row in ROWS:
         nll = mean_nll(results, row, slice(None)).mean()
         cells = [_share(row, *closed(results, row, stretch)) for stretch in stretches.values()]
-        lines.append(f"| {row} | {nll:.4f} | " + " | ".join(cells) + " |")
+        lines.append(f"| {row} | {nll:.4f} | " + " | ".join([*cells, _lead(results, row)]) + " |")
     return "\n".join(lines)
 
 
 def documents_table(results: Results) -> str:
     """Markdown: share closed in each document over all positions, beside its gap in nats."""
-    shown = [row for row in ROWS if row not in (FULL, WINDOW)]
+    shown = [row for row in ROWS if row not in (FULL, ZEROED, WINDOW)]
     shares = [np.divide(*closed(results, row, slice(None))) for row in shown]
     _, gaps = closed(results, FULL, slice(None))
     lines = ["| document | gap, nats | " + " | ".join(shown) + " |", "|---|---" + "|---" * len(shown) + "|"]
@@ -81,9 +87,18 @@ def _stretches(edges: list[int]) -> dict[str, slice]:
     return {**named, f"{edges[0]}-{edges[-1] - 1}": slice(None)}
 
 
+def _lead(results: Results, row: str) -> str:
+    """What ours closes more than a row, over all positions of the same documents."""
+    if row == OURS:
+        return ""
+    gains, gaps = closed(results, OURS, slice(None))
+    return _interval_text(gains - closed(results, row, slice(None))[0], gaps)
+
+
 def _share(row: str, gains: np.ndarray, gaps: np.ndarray) -> str:
-    share = f"{gains.sum() / gaps.sum():.2f}"
-    if row in (FULL, WINDOW):
-        return share
+    return f"{gains.sum() / gaps.sum():.2f}" if row in (FULL, WINDOW) else _interval_text(gains, gaps)
+
+
+def _interval_text(gains: np.ndarray, gaps: np.ndarray) -> str:
     low, high = interval(gains, gaps)
-    return f"{share} ({low:.2f} to {high:.2f})"
+    return f"{gains.sum() / gaps.sum():.2f} ({low:.2f} to {high:.2f})"

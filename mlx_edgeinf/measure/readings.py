@@ -19,11 +19,12 @@ import numpy as np
 from mlx.utils import tree_unflatten
 
 from ..adapter import gate_parameters
-from ..cache import EdgeCache
+from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
 from ..training.bptt import segments
 from ..training.loss import cross_entropy, head
-from .gap import FULL, LONGER, OURS, SHUFFLED, UNTRAINED, ZEROED
+from .eviction import H2OCache, RetainingLayout, SnapKVCache
+from .gap import ALIKE, FULL, H2O, HALF, LONGER, OURS, SHUFFLED, SNAPKV, UNTRAINED, ZEROED
 
 
 class Piece(NamedTuple):
@@ -33,11 +34,11 @@ class Piece(NamedTuple):
     seconds: float
 
 
-class ExactCache(EdgeCache):
-    """Keeps everything, and reads it through `attend`: MLX's softmax is slow on the CPU."""
+class AlikeCache(EdgeCache):
+    """Folds every token with the same weight, whatever attention it received."""
 
-    def on_base_path(self, length: int) -> bool:
-        return False
+    def note(self, received: mx.array) -> None:
+        pass
 
 
 @dataclass
@@ -67,7 +68,14 @@ class Reader:
         if row == UNTRAINED:
             with gates(self.model, self.untrained):
                 return {(name, row): list(self.read(tokens, self.model.make_cache()))}
+        if row == HALF:
+            with features(self.model, half(memory_gates(self.model)[0], self.layout)):
+                return {(name, row): list(self.read(tokens, self.model.make_cache()))}
         return {(name, row): list(self.read(tokens, self.caches(row, len(tokens))))}
+
+    @property
+    def layout(self) -> Layout:
+        return self.model.make_cache()[0].layout
 
     def read(self, tokens: list[int], cache: list[EdgeCache]) -> Iterator[Piece]:
         """Read segment by segment; the vocabulary is only weighed where losses count."""
@@ -82,12 +90,19 @@ class Reader:
             position += targets.size
 
     def caches(self, row: str, length: int) -> list[EdgeCache]:
-        """Caches of a row that has no memory of what it reads."""
-        layout, memories = self.model.make_cache()[0].layout, memory_gates(self.model)
+        """Caches of a row whose gates are the trained ones, or shut."""
+        layout, memories = self.layout, memory_gates(self.model)
         if row == FULL:
-            return [ExactCache(layout, None, gate.rotation, length) for gate in memories]
+            return [ExactCache.like(cache, length) for cache in self.model.make_cache()]
+        if row == ALIKE:
+            return [AlikeCache(layout, gate.memory, gate.rotation) for gate in memories]
+        worth = tokens_worth(memories[0], layout)
+        if row in (H2O, SNAPKV):
+            retaining = RetainingLayout(layout.sinks, layout.window, layout.segment, worth)
+            kind = H2OCache if row == H2O else SnapKVCache
+            return [kind(retaining, gate.rotation) for gate in memories]
         if row == LONGER:
-            layout = replace(layout, window=layout.window + tokens_worth(memories[0]))
+            layout = replace(layout, window=layout.window + worth)
         caches = [EdgeCache(layout, None, gate.rotation) for gate in memories]
         if row == ZEROED:
             for cache, gate in zip(caches, memories):
@@ -114,11 +129,39 @@ def memory_gates(model: nn.Module) -> list[MemoryGate]:
     return [layer.self_attn.memory_gate for layer in model.layers]
 
 
-def tokens_worth(gate: MemoryGate) -> int:
-    """Tokens whose exact keys and values take as many numbers as the gate's memory."""
-    state = gate.memory.empty(1)
-    _, kv_heads, _, size = state["M"].shape
-    return math.ceil(sum(part.size for part in state.values()) / (kv_heads * 2 * size))
+def tokens_worth(gate: MemoryGate, layout: Layout) -> int:
+    """Tokens whose exact keys and values take as many numbers as the gate's memory.
+
+    With it counts what the cache notes for the next fold, one number a token of a segment.
+    """
+    size, feature = _sizes(gate)
+    return math.ceil((feature * gate.memory.features + layout.segment) / (2 * size))
+
+
+def half(gate: MemoryGate, layout: Layout) -> int:
+    """Features of a memory that is worth half as many tokens."""
+    size, feature = _sizes(gate)
+    return (tokens_worth(gate, layout) * size - layout.segment) // feature
+
+
+def _sizes(gate: MemoryGate) -> tuple[int, int]:
+    """Head size, and numbers that a feature takes in the state of one kv head."""
+    size = gate.query.shape[-1]
+    return size, gate.memory.feature_size(size)
+
+
+@contextmanager
+def features(model: nn.Module, number: int) -> Iterator[None]:
+    """Memories of another size in place of a model's own, for a while; gates fit any size."""
+    memories = [gate.memory for gate in memory_gates(model)]
+    before = memories[0].features
+    for memory in memories:
+        memory.features = number
+    try:
+        yield
+    finally:
+        for memory in memories:
+            memory.features = before
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import subprocess
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+from filelock import FileLock
 
 from ..adapter import replace_text
 
@@ -82,10 +84,23 @@ class Results:
         return name in self.group(group)
 
     def add(self, measured: dict[tuple[str, str], Any]) -> None:
-        """Keep entries by (group, name), all of them at once; the file is replaced atomically."""
-        for (group, name), entry in measured.items():
-            self.entries.setdefault(group, {})[name] = entry
+        """Keep entries by (group, name), all of them at once; the file is replaced atomically.
+
+        Several processes may measure into one file: each finds here what the others have added.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self.path}.lock"):
+            self.refresh()
+            for (group, name), entry in measured.items():
+                self.entries.setdefault(group, {})[name] = entry
+            self._write()
+
+    def refresh(self) -> None:
+        """Take over what other processes have added to the file."""
+        if self.path.exists():
+            self.entries = Results.read(self.path).entries
+
+    def _write(self) -> None:
         text = json.dumps({"setup": self.setup, "entries": self.entries}, indent=1)
         replace_text(self.path, text + "\n")
 
@@ -96,10 +111,13 @@ def surroundings() -> dict[str, Any]:
 
 
 def command(module: str, args: argparse.Namespace) -> str:
-    """The command line that measures, without folders that only exist on this machine."""
-    given = {key: value for key, value in vars(args).items() if value is not None and key != "output"}
-    options = [f"--{key.replace('_', '-')} {_shown(value)}" for key, value in given.items()]
-    return " ".join([f"python -m mlx_edgeinf.{module}", *options])
+    """The command line that measures, without folders that only exist on this machine.
+
+    args: options as parsed; a sub-command, if there is one, under the name `measurement`.
+    """
+    options = {key: value for key, value in vars(args).items() if key not in ("measurement", "output")}
+    words = [f"python -m mlx_edgeinf.{module}", getattr(args, "measurement", "")]
+    return " ".join(filter(None, [*words, *(_option(key, value) for key, value in options.items())]))
 
 
 def machine() -> str:
@@ -109,10 +127,18 @@ def machine() -> str:
     return f"{_processor()}, {os.cpu_count()} cores, {system}, MLX on {backend}"
 
 
+def _option(name: str, value: Any) -> str:
+    """An option as it is typed; nothing for one that was not given."""
+    if value is None or value is False:
+        return ""
+    flag = f"--{name.replace('_', '-')}"
+    values = [] if value is True else value if isinstance(value, list) else [value]
+    return " ".join([flag, *(shlex.quote(_shown(value)) for value in values)])
+
+
 def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    return value.name if isinstance(value, Path) else str(value)
+    path = Path(str(value))
+    return path.resolve().name if isinstance(value, Path) or path.is_dir() else str(value)
 
 
 def _processor() -> str:

@@ -42,7 +42,7 @@ def write_card(config: AdapterConfig, share: float, runs: list[dict], machine: s
         runs: of each training run in turn, the fields of `finetune.Progress`.
     """
     rows = [_row(number, run) for number, run in enumerate(runs, start=1)]
-    commands = "\n\n".join(f"    python -m mlx_edgeinf.finetune {run['command']}" for run in runs)
+    commands = "\n\n".join(f"    {run['command']}" for run in runs)
     fields = {name: getattr(config, name) for name in config.__dataclass_fields__}
     return TEMPLATE.format(
         **fields, share=share, rows="\n".join(rows), machine=machine, commands=commands

@@ -1,84 +1,79 @@
 """Long documents to train and measure on.
 
 A corpus is one or more folders: `.txt` and `.md` files anywhere under them are one document
-each, every line of a `.jsonl` file is one in its "text" field (mlx-lm's format).
-Files called train.* and valid.* (or folders train/, valid/) separate training
-from validation; without them every tenth document is kept for validation.
+each, and so is every line of a `.jsonl` file and every `.json` file, in any of the forms of
+`formats`. READMEs and licences are left out. Files called train.*, valid.* and test.* (or
+folders train/, valid/, test/) separate training from validation, and test documents are
+neither; without validation documents every tenth document is kept for that.
 """
 
 from __future__ import annotations
 
-import json
-import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from .formats import Exercise, FormatError, parse
+
 PLAIN = {".txt", ".md"}
+ABOUT = {"README", "LICENSE", "LICENCE"}
+
+Corpus = dict[str, str | Exercise]
 
 
 class CorpusError(ValueError):
     """Training data that cannot be used; the message names the file."""
 
 
-def read_corpus(folders: Sequence[Path]) -> dict[str, str]:
-    """Documents by name, of all folders.
+def read_corpus(folders: Sequence[Path]) -> Corpus:
+    """Documents by name, of all folders; with several, a folder's name leads its documents' names.
 
     Raises:
-        CorpusError: nothing to read there, or a line that is not what mlx-lm expects.
+        CorpusError: nothing to read there, or a record of a form that is not known.
     """
-    documents: dict[str, str] = {}
+    documents: Corpus = {}
     for folder in folders:
+        lead = Path(folder.resolve().name) if len(folders) > 1 else Path()
         for path in sorted(folder.rglob("*")):
-            name = str(path.relative_to(folder))
-            if name in documents:
-                raise CorpusError(f"Two documents are called {name}: rename one.")
-            if path.suffix in PLAIN and path.stem != "README":
-                documents[name] = path.read_text(encoding="utf-8", errors="replace")
-            elif path.suffix == ".jsonl":
-                documents.update(_read_lines(path, name))
+            for name, document in _read(path, str(lead / path.relative_to(folder))):
+                if name in documents:
+                    raise CorpusError(f"Two documents are called {name}: rename one.")
+                documents[name] = document
     if not documents:
-        raise CorpusError(f"No .txt, .md or .jsonl documents found in {', '.join(map(str, folders))}.")
+        raise CorpusError(
+            f"No .txt, .md, .jsonl or .json documents found in {', '.join(map(str, folders))}."
+        )
     return documents
 
 
-def split(documents: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Training and validation documents."""
-    held_out = {name for name in documents if Path(name).parts[0].split(".")[0] == "valid"}
+def split(documents: Corpus) -> tuple[Corpus, Corpus]:
+    """Training and validation documents; what is called test is neither."""
+    documents = {name: document for name, document in documents.items() if not _called("test", name)}
+    held_out = {name for name in documents if _called("valid", name)}
     held_out = held_out or set(sorted(documents)[9::10])
-    train = {name: text for name, text in documents.items() if name not in held_out}
+    train = {name: document for name, document in documents.items() if name not in held_out}
     return train, {name: documents[name] for name in sorted(held_out)}
 
 
-def excerpts(documents: dict[str, str], tokenizer, length: int, seed: int) -> Iterator[list[int]]:
-    """Endless random excerpts of `length` tokens; each document is as likely as any other.
-
-    Raises:
-        CorpusError: no document is that long.
-    """
-    rng = random.Random(seed)
-    long_enough = {name: text for name, text in documents.items() if len(text) > 6 * length}
-    if not long_enough:
-        raise CorpusError(f"No document is long enough for excerpts of {length} tokens.")
-    names = sorted(long_enough)
-    while True:
-        text = long_enough[rng.choice(names)]
-        # English runs at 3-5 characters a token: 6 leave a margin, checked below.
-        start = rng.randrange(len(text) - 6 * length + 1)
-        tokens = tokenizer.encode(text[start : start + 6 * length], add_special_tokens=False)
-        # The first token may be half a word.
-        if len(tokens) > length:
-            yield tokens[1 : length + 1]
+def _called(part: str, name: str) -> bool:
+    """Whether a document's file, or a folder it lies in, is the `part` of its corpus."""
+    return any(each.split(".")[0] == part for each in Path(name).parts)
 
 
-def _read_lines(path: Path, name: str) -> dict[str, str]:
-    documents = {}
-    # Not splitlines(), which also splits at separators that JSON allows inside a text.
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                documents[f"{name}:{number}"] = json.loads(line)["text"]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise CorpusError(
-                    f'Line {number} of {path} is not a JSON object with a "text" field.'
-                ) from error
-    return documents
+def _read(path: Path, name: str) -> Iterator[tuple[str, str | Exercise]]:
+    """The documents of one file, with their names."""
+    if path.suffix in PLAIN and path.stem.upper() not in ABOUT:
+        yield name, path.read_text(encoding="utf-8", errors="replace")
+    elif path.suffix == ".json":
+        yield name, _parse(path.read_text(encoding="utf-8-sig", errors="replace"), str(path))
+    elif path.suffix == ".jsonl":
+        # Not splitlines(), which also splits at separators that JSON allows inside a text.
+        with path.open(encoding="utf-8-sig", errors="replace") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield f"{name}:{number}", _parse(line, f"Line {number} of {path}")
+
+
+def _parse(line: str, place: str) -> str | Exercise:
+    try:
+        return parse(line)
+    except FormatError as error:
+        raise CorpusError(f"{place} {error}") from error

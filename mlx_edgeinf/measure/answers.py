@@ -1,0 +1,179 @@
+"""Questions about a document that was read in each of the ways that are compared.
+
+A document is read once into a row's caches, then each question is asked from a fork of them,
+within the app's chat turns: the document first, the question behind it. A right answer is
+scored by its mean log-probability in nats per token, averaged over the people who gave one.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from statistics import mean
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..attention import trained_context
+from ..cache import EdgeCache, state_bytes
+from ..generation import generate
+from ..training.loss import token_losses
+from ..turns import Turns
+from .gap import HALF, OURS, SHUFFLED, UNTRAINED
+from .metrics import Metric
+from .readings import Reader, features, gates, half, memory_gates
+from .results import Results
+from .scores import means, pairs
+from .subject import Subject
+from .tasks import Exam, Question
+from .work import Entries, measure_missing
+
+
+class Examiner:
+    """Lets a model read documents and asks it about them.
+
+    Args:
+        subject: the model.
+        exams: documents and questions by name.
+        metric: how a written answer is scored; None writes none.
+    """
+
+    def __init__(self, subject: Subject, exams: dict[str, Exam], metric: Metric | None):
+        self.exams, self.metric = exams, metric
+        self._model, self._tokenizer = subject.model, subject.tokenizer
+        self._turns = Turns.of(self._tokenizer)
+        # As in the engine: what looks like a template's token stays text.
+        self._plain = copy.deepcopy(self._tokenizer.backend_tokenizer)
+        self._plain.encode_special_tokens = True
+        self.documents = {name: self._document(exam) for name, exam in exams.items()}
+        self._reader = Reader(self._model, subject.untrained, self.documents, first=0)
+
+    def fits(self, name: str) -> bool:
+        """Whether document, question and answer together fit the base model's trained context."""
+        return self._length(name) <= trained_context(self._model)
+
+    def measure(self, name: str, row: str) -> Entries:
+        """Read a document in one way and ask everything about it."""
+        began = time.perf_counter()
+        with _caches(self._reader, row, self._length(name)) as cache:
+            largest = max(self._read(name, row, cache))
+            questions = [self._ask(question, cache) for question in self.exams[name].questions]
+        entry = {
+            "tokens": len(self.documents[name]),
+            "state_bytes": largest,
+            "seconds": round(time.perf_counter() - began, 1),
+            "questions": questions,
+        }
+        return {(name, row): entry}
+
+    def _read(self, name: str, row: str, cache: list[EdgeCache]) -> Iterator[int]:
+        """Read a document piece by piece; bytes of the state after each."""
+        lenders: list[EdgeCache] = []
+        if row == SHUFFLED:
+            lenders = self._model.make_cache()
+            lending = _pieces(self.documents[self._after(name)], lenders[0])
+        for piece in _pieces(self.documents[name], cache[0]):
+            if lenders and (lent := next(lending, None)) is not None:
+                _read_piece(self._model, lent, lenders)
+            for borrower, lender in zip(cache, lenders):
+                borrower.memory = lender.memory
+            _read_piece(self._model, piece, cache)
+            yield state_bytes(cache)
+
+    def _after(self, name: str) -> str:
+        """The next document, or the first after the last."""
+        names = list(self.documents)
+        return names[(names.index(name) + 1) % len(names)]
+
+    def _ask(self, question: Question, cache: list[EdgeCache]) -> dict:
+        *prompt, last = self._prompt(question)
+        asked = _forked(cache)
+        _read_piece(self._model, mx.array(prompt), asked)
+        scores = [self._log_probability(last, answer, asked) for answer in question.answers]
+        entry = {"depth": question.depth, "log_probability": mean(scores)}
+        if self.metric:
+            written = self._write(last, asked)
+            entry |= self.metric.score(written, question.answers) | {"written": written}
+        return entry
+
+    def _log_probability(self, last: int, answer: str, asked: list[EdgeCache]) -> float:
+        """Of an answer behind the last token of the prompt: nats per token, on average."""
+        tokens = self._encode(answer)
+        inputs = mx.array([last, *tokens[:-1]])
+        return -token_losses(self._model, inputs, mx.array(tokens), _forked(asked)).mean().item()
+
+    def _write(self, last: int, asked: list[EdgeCache]) -> str:
+        """The model's own answer, always the likeliest token."""
+        return generate(
+            self._model, self._tokenizer, [last], max_tokens=self.metric.max_tokens,
+            prompt_cache=_forked(asked), logits_processors=self.metric.processors,
+        ).strip()  # fmt: skip
+
+    # -- tokens -------------------------------------------------------------------
+
+    def _document(self, exam: Exam) -> list[int]:
+        opening = self._template(self._turns.opening)
+        return opening + [token for page in exam.pages for token in self._encode(page + "\n\n")]
+
+    def _prompt(self, question: Question) -> list[int]:
+        return self._encode(question.text) + self._template(self._turns.answer)
+
+    def _length(self, name: str) -> int:
+        """Tokens of a document with its longest question and answer."""
+        written = self.metric.max_tokens if self.metric else 0
+        asked = (
+            len(self._prompt(question)) + max(written, *map(len, map(self._encode, question.answers)))
+            for question in self.exams[name].questions
+        )
+        return len(self.documents[name]) + max(asked)
+
+    def _encode(self, text: str) -> list[int]:
+        return self._plain.encode(text, add_special_tokens=False).ids
+
+    def _template(self, piece: str) -> list[int]:
+        return self._tokenizer.encode(piece, add_special_tokens=False)
+
+
+def measure_answers(examiner: Examiner, results: Results, trained: str) -> None:
+    """Measure what the results of a task lack. trained: digest of the gates."""
+    wanted = pairs(results.setup)
+
+    def told(name: str, row: str) -> str:
+        entry, done = results.entries[name][row], sum(map(len, results.entries.values()))
+        said = [f"{label} {value:.3f}" for label, value in means(entry["questions"]).items()]
+        place = f"{results.setup['task']}: {done} of {len(wanted)}: {name}, {row}"
+        return f"{place}: {', '.join(said)}, {entry['seconds']:.0f} s"
+
+    measure_missing(results, wanted, trained, examiner.measure, told)
+
+
+@contextmanager
+def _caches(reader: Reader, row: str, length: int) -> Iterator[list[EdgeCache]]:
+    """Empty caches of any row, for `length` tokens, and its gates and sizes as long as they are used."""
+    model = reader.model
+    with ExitStack() as others:
+        if row == UNTRAINED:
+            others.enter_context(gates(model, reader.untrained))
+        if row == HALF:
+            others.enter_context(features(model, half(memory_gates(model)[0], reader.layout)))
+        yield model.make_cache() if row in (OURS, HALF, UNTRAINED) else reader.caches(row, length)
+
+
+def _pieces(tokens: Sequence[int], cache: EdgeCache) -> Iterator[mx.array]:
+    """Tokens in the pieces between which the cache folds."""
+    edges = [0, *range(cache.layout.capacity, len(tokens), cache.layout.segment), len(tokens)]
+    return (mx.array(tokens[start:stop]) for start, stop in pairwise(edges))
+
+
+def _read_piece(model: nn.Module, tokens: mx.array, cache: list[EdgeCache]) -> None:
+    model.model(tokens[None], cache=cache)
+    # Evaluated now: a lazy graph over many pieces would hold all of them.
+    mx.eval([layer.state for layer in cache])
+    mx.clear_cache()
+
+
+def _forked(cache: list[EdgeCache]) -> list[EdgeCache]:
+    return [layer.fork() for layer in cache]

@@ -1,0 +1,37 @@
+"""Held-out documents read from the same place by every row, their tokens' NLL compared (see `gap`)."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from .gap import ROWS, SHUFFLED, WINDOW, ZEROED
+from .readings import Reader, shut_when_empty, tally
+from .results import Results
+from .subject import Subject
+from .work import Entries, measure_missing
+
+# In the order they are read, ZEROED after WINDOW; `ours` also yields the row `memory shuffled`.
+PASSES = (WINDOW, *(row for row in ROWS if row not in (WINDOW, SHUFFLED)))
+
+
+def measure_losses(subject: Subject, documents: dict[str, list[int]], results: Results) -> None:
+    """Read documents, by name the tokens of each, in every way; losses are kept by stretch of positions."""
+    edges = results.setup["edges"]
+    reader = Reader(subject.model, subject.untrained, documents, edges[0])
+    counts = np.diff(edges).tolist()
+
+    def measure(name: str, row: str) -> Entries:
+        if row == ZEROED and shut_when_empty(reader.model) and results.has(name, WINDOW):
+            # The same numbers to the last bit: tests/test_readings.py reads both.
+            return {(name, row): dict(results.entries[name][WINDOW])}
+        return {key: tally(pieces, counts) for key, pieces in reader.measure(name, row).items()}
+
+    def told(name: str, row: str) -> str:
+        entry, done = results.entries[name][row], sum(map(len, results.entries.values()))
+        nll = sum(entry["nats"]) / sum(entry["tokens"])
+        total = len(documents) * len(ROWS)
+        return f"{done} of {total}: {name}, {row}: {nll:.4f} nats, {entry['seconds']:.0f} s"
+
+    measure_missing(results, product(documents, PASSES), subject.gates, measure, told)

@@ -1,0 +1,142 @@
+"""Tables of how well questions were answered, with intervals over documents.
+
+Entries come from `answers`: by document and row, the scores of each question. A document
+counts as the mean of its questions; rows are compared over the documents both have read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+
+from ..wording import count, counted, size
+from .gap import FULL, GATED, ROWS, WINDOW, interval
+from .metrics import NAMES
+from .results import Results, ResultsError, described
+
+FIFTHS = ("0-20 %", "20-40 %", "40-60 %", "60-80 %", "80-100 %")
+
+
+def pairs(setup: dict) -> list[tuple[str, str]]:
+    """What there is to measure, by document and row: full attention only of what fits."""
+    every = product(setup["documents"], setup["rows"])
+    return [(name, row) for name, row in every if row != FULL or name in setup["exact"]]
+
+
+def finished(results: Results) -> bool:
+    """Whether all there is to measure is, with one set of gates."""
+    entries = [(row, results.group(name).get(row)) for name, row in pairs(results.setup)]
+    gates = {entry["gates"] for row, entry in entries if entry and row in GATED}
+    return all(entry for _, entry in entries) and len(gates) <= 1
+
+
+def means(questions: list[dict]) -> dict[str, float]:
+    """Each score over some questions, under the name that people call it."""
+    return {label: mean(q[key] for q in questions) for key, label in NAMES.items() if key in questions[0]}
+
+
+def summary(folder: Path, tasks: Iterable[str]) -> str:
+    """Markdown: the tables of some tasks, and where they were measured.
+
+    Raises:
+        ResultsError: one of them was not measured, or not to its end.
+    """
+    measured = [Results.read(folder / f"{task}.json") for task in tasks]
+    for results in measured:
+        if not finished(results):
+            raise ResultsError(f"{results.path} is not finished: run its command again.")
+    return "\n\n".join([*map(table, measured), *_commands([results.setup for results in measured])])
+
+
+def table(results: Results) -> str:
+    """Markdown: what was asked, each row's scores, and where they depend on the depth of the answer."""
+    entries = [results.entries[name][WINDOW] for name in results.setup["documents"]]
+    lengths, asked = [entry["tokens"] for entry in entries], sum(len(e["questions"]) for e in entries)
+    heading = (
+        f"**{results.setup['task']}**: {counted(len(entries), 'document')} of {count(min(lengths))} to "
+        f"{count(max(lengths))} tokens, {counted(asked, 'question')}"
+    )
+    parts = [heading, _scores(results), _depths(results)]
+    return "\n\n".join(filter(None, parts))
+
+
+def _scores(results: Results) -> str:
+    labels = list(means(_entries(results, WINDOW)[0]["questions"]))
+    lines = [["", "documents", "state"] + [cell for label in labels for cell in (label, f"minus {WINDOW}")]]
+    for row in _rows(results):
+        entries, names = _entries(results, row), _read(results, row)
+        line = [row, count(len(entries)), size(max(entry["state_bytes"] for entry in entries))]
+        for label in labels:
+            scores, window = (_by_document(results, names, each, label) for each in (row, WINDOW))
+            line += [_with_interval(scores), "" if row == WINDOW else _with_interval(scores - window)]
+        lines.append(line)
+    return _markdown(lines)
+
+
+def _depths(results: Results) -> str:
+    """Scores by the fifth of the document in which the answer stands; nothing for a single one."""
+    asked = _by_fifth(_entries(results, WINDOW))
+    if len(asked) < 2:
+        return ""
+    labels = list(means(next(iter(asked.values()))))
+    lines = [[f"{' / '.join(labels)}, answer at"] + [f"{FIFTHS[at]} (n {len(asked[at])})" for at in asked]]
+    for row in _rows(results):
+        answered = _by_fifth(_entries(results, row))
+        lines.append([row, *(_at_depth(answered.get(at, []), len(asked[at])) for at in asked)])
+    return _markdown(lines)
+
+
+def _by_fifth(entries: list[dict]) -> dict[int, list[dict]]:
+    fifths: dict[int, list[dict]] = {}
+    for question in (question for entry in entries for question in entry["questions"]):
+        if question["depth"] is not None:
+            fifths.setdefault(min(int(5 * question["depth"]), 4), []).append(question)
+    return dict(sorted(fifths.items()))
+
+
+def _at_depth(questions: list[dict], expected: int) -> str:
+    """Scores of questions; their number only where it is not that of the other rows."""
+    if not questions:
+        return "-"
+    cell = " / ".join(f"{value:.2f}" for value in means(questions).values())
+    return cell if len(questions) == expected else f"{cell} (n {len(questions)})"
+
+
+def _by_document(results: Results, names: list[str], row: str, label: str) -> np.ndarray:
+    return np.array([means(results.entries[name][row]["questions"])[label] for name in names])
+
+
+def _rows(results: Results) -> list[str]:
+    """Rows that have read any document, in the order of all tables."""
+    return [row for row in ROWS if row in results.setup["rows"] and _read(results, row)]
+
+
+def _read(results: Results, row: str) -> list[str]:
+    return [name for name in results.setup["documents"] if results.has(name, row)]
+
+
+def _entries(results: Results, row: str) -> list[dict]:
+    return [results.entries[name][row] for name in _read(results, row)]
+
+
+def _with_interval(values: np.ndarray) -> str:
+    low, high = interval(values, np.ones_like(values))
+    return f"{values.mean():.3f} ({low:.3f} to {high:.3f})"
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    header, *rest = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([header, "|---" * len(lines[0]) + "|", *rest])
+
+
+def _commands(setups: list[dict]) -> list[str]:
+    """Where tasks were measured; what differs in the task alone is one command of several tasks."""
+    alike: dict[str, list[str]] = {}
+    for setup in setups:
+        command = setup["command"].removesuffix(setup["task"]) + "TASKS"
+        alike.setdefault(described(setup | {"command": command}), []).append(setup["task"])
+    return [sentence.replace("TASKS", " ".join(tasks)) for sentence, tasks in alike.items()]

@@ -1,0 +1,48 @@
+"""The model that is measured, with the gates that were trained for it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+from ..adapter import WEIGHTS, AdapterConfig, AdapterError, gate_parameters, load_weights, read_config
+from ..models import equip, load_base, shipped_gates
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A base model that always takes the memory path.
+
+    untrained: parameters of its gates before any training. gates: digest of the trained ones' file.
+    """
+
+    model: nn.Module
+    tokenizer: TokenizerWrapper
+    config: AdapterConfig
+    untrained: dict[str, mx.array]
+    gates: str
+
+    @classmethod
+    def load(cls, path_or_hf_repo: str | None, adapter_path: Path | None) -> Subject:
+        """A model and its gates; None is the starter model, and the gates shipped for the model.
+
+        Raises:
+            AdapterError: no gates ship for this model, or they do not fit it.
+            UnsupportedModel, StarterModelError: see `models.load`.
+        """
+        model, tokenizer = load_base(path_or_hf_repo)
+        folder = adapter_path or shipped_gates(model)
+        if folder is None:
+            raise AdapterError("No gates ship for this model: name trained ones with --adapter-path.")
+        config = read_config(folder)
+        mx.random.seed(0)
+        equip(model, config, exact_limit=0)
+        untrained = gate_parameters(model)
+        load_weights(model, config, folder)
+        gates = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
+        return cls(model, tokenizer, config, untrained, gates)

@@ -1,0 +1,44 @@
+"""What is still to be measured, shared between the processes that measure it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+import mlx.core as mx
+
+from .gap import GATED
+from .results import Results
+
+Entries = dict[tuple[str, str], dict]
+
+
+def measure_missing(
+    results: Results, pairs: Iterable[tuple[str, str]], gates: str,
+    measure: Callable[[str, str], Entries], told: Callable[[str, str], str],
+) -> None:  # fmt: skip
+    """Measure the pairs of document and row that the results lack; each process takes its share.
+
+    Returns when all processes are done, with what all of them have measured.
+
+    Args:
+        gates: digest of the trained gates; what others have said is measured again.
+        measure: entries by (document, row) of a pair; all of them are kept at once.
+        told: what to print of a pair that has just been measured.
+    """
+    world = mx.distributed.init()
+    for name, row in islice(pairs, world.rank(), None, world.size()):
+        if not _measured(results, name, row, gates):
+            entries = measure(name, row)
+            for (_, read), entry in entries.items():
+                entry.update({"gates": gates} if read in GATED else {})
+            results.add(entries)
+            print(told(name, row), flush=True)
+    # Everyone is heard here, so the last one has added what it measured.
+    mx.eval(mx.distributed.all_sum(mx.array(1)))
+    results.refresh()
+
+
+def _measured(results: Results, name: str, row: str, gates: str) -> bool:
+    done = results.group(name).get(row)
+    return done is not None and (row not in GATED or done["gates"] == gates)

@@ -1,0 +1,122 @@
+"""Excerpts of long documents, and what full attention makes of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..cache import ExactCache
+from .corpus import Corpus, CorpusError
+from .formats import Exercise
+from .rendering import Renderer
+
+# Characters that are enough for a token: English runs at 3 to 5.
+LETTERS = 6
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """What is read and learnt at a time.
+
+    tokens: T + 1 of them. teacher: the last hidden states (n, D) that full attention has where the
+    tokens that count are told from. learnt: the place of the first token that counts, as far as it
+    is told with a memory; an answer's, behind its document.
+
+    Hidden states stand for logits: the frozen head turns one into the other, and
+    a vocabulary of 49152 takes 85 times as much room as a width of 576.
+    """
+
+    tokens: list[int]
+    teacher: mx.array | None = None
+    learnt: int = 0
+
+    def counts_from(self, capacity: int) -> int:
+        """The place of the first token that counts, where a memory begins after `capacity` tokens."""
+        return max(self.learnt, capacity + 1)
+
+
+def excerpts(documents: Corpus, renderer: Renderer, seed: int) -> Iterator[Excerpt]:
+    """Endless random passages of texts and dialogues of exercises; each document is as likely as any other.
+
+    documents: with exercises as `teaching` left them.
+
+    Raises:
+        CorpusError: no text is long enough for an excerpt, and there is no exercise.
+    """
+    rng = random.Random(seed)
+    length = renderer.length
+    fitting = {name: text for name, text in documents.items() if not _too_short(text, length)}
+    if not fitting:
+        raise CorpusError(f"No document is long enough for excerpts of {length} tokens.")
+    names = sorted(fitting)
+    while True:
+        document = fitting[rng.choice(names)]
+        if isinstance(document, Exercise):
+            tokens, learnt = renderer.render(document.pages, rng.choice(document.dialogues))
+            yield Excerpt(tokens, learnt=learnt)
+        elif passage := _passage(document, renderer, rng):
+            yield Excerpt(passage)
+
+
+def _too_short(document: str | Exercise, length: int) -> bool:
+    return isinstance(document, str) and len(document) <= LETTERS * length
+
+
+def _passage(text: str, renderer: Renderer, rng: random.Random) -> list[int]:
+    """Tokens from anywhere in a text; none if it has fewer there than an excerpt's."""
+    start = rng.randrange(len(text) - LETTERS * renderer.length + 1)
+    piece = text[start : start + LETTERS * renderer.length]
+    tokens = renderer.tokenizer.encode(piece, add_special_tokens=False)
+    # The first token may be half a word.
+    return tokens[1 : renderer.length + 1] if len(tokens) > renderer.length else []
+
+
+class Lessons:
+    """What a process trains on, by iteration, the same again after a resumption.
+
+    Args:
+        stream: excerpts without end.
+        number: how many of them to read in turn; None for ever new ones.
+        with_teacher: let full attention read each of them, once.
+    """
+
+    def __init__(
+        self, model: nn.Module, stream: Iterator[Excerpt], number: int | None, with_teacher: bool
+    ):
+        self._model, self._stream, self._number = model, stream, number
+        self._with_teacher = with_teacher
+        self._excerpts: list[Excerpt] = []
+        self._taught: dict[int, Excerpt] = {}
+
+    def __getitem__(self, iteration: int) -> Excerpt:
+        index = iteration % self._number if self._number else iteration
+        while len(self._excerpts) <= index:
+            self._excerpts.append(next(self._stream))
+        if not self._with_teacher:
+            return self._excerpts[index]
+        if index in self._taught:
+            return self._taught[index]
+        excerpt = taught(self._model, self._excerpts[index])
+        if self._number:
+            self._taught[index] = excerpt
+        return excerpt
+
+
+def taught(model: nn.Module, excerpt: Excerpt) -> Excerpt:
+    """The excerpt with the last hidden states that full attention has where what counts is told from."""
+    layout, tokens = model.make_cache()[0].layout, excerpt.tokens
+    cache = [ExactCache.like(layer, len(tokens)) for layer in model.make_cache()]
+    first = excerpt.counts_from(layout.capacity) - 1
+    states, start = [], 0
+    while start < len(tokens) - 1:
+        stop = min(start + layout.segment, len(tokens) - 1)
+        hidden = model.model(mx.array(tokens[start:stop])[None], cache=cache)[0]
+        mx.eval(hidden)
+        if stop > first:
+            states.append(hidden[max(first - start, 0) :])
+        start = stop
+    return replace(excerpt, teacher=mx.concatenate(states).astype(mx.float16))

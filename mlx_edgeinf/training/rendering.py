@@ -1,0 +1,94 @@
+"""Exercises as the app puts them to the model: the document, then the question, then the answer.
+
+Segmented supervised fine-tuning (EdgeInfinite-Instruct): the document is read into memory as
+in inference, and only the answer is learnt.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+from ..turns import Turns
+from .corpus import Corpus
+from .formats import Exercise
+
+# Between the pages of a document, as in `engine.Engine`.
+PAGE_BREAK = "\n\n"
+
+
+class Renderer:
+    """Turns exercises into the tokens that `engine.Engine` would make of them.
+
+    Args:
+        length: of an excerpt in tokens; of an exercise, the most.
+        capacity: how many of them are read before there is a memory (`Layout.capacity`).
+    """
+
+    def __init__(self, tokenizer: TokenizerWrapper, length: int, capacity: int):
+        self.tokenizer, self.length = tokenizer, length
+        self._capacity = capacity
+        self._turns = Turns.of(tokenizer)
+        # As in the engine: what looks like a template's token stays text.
+        self._plain = copy.deepcopy(tokenizer.backend_tokenizer)
+        self._plain.encode_special_tokens = True
+        following = self._template(self._turns.question)[0]
+        self._end = following if following in tokenizer.eos_token_ids else tokenizer.eos_token_id
+
+    def render(self, pages: Sequence[str], dialogue: Sequence[str]) -> tuple[list[int], int]:
+        """Tokens of a dialogue about a document, and where among them its last answer begins.
+
+        A document that leaves no room for the dialogue loses its end.
+        """
+        opening, prompt, answer = self._parts(dialogue)
+        room = self.length - len(opening) - len(prompt) - len(answer)
+        before = [*opening, *self._document(pages, room), *prompt]
+        return before + answer, len(before)
+
+    def teaching(self, exercise: Exercise) -> tuple[tuple[str, ...], ...]:
+        """The dialogues with an answer that is told with a memory, at least in part, and that fit."""
+        document = len(self._document(exercise.pages, self._capacity + 2))
+        least, most = self._capacity + 2 - document, self.length - len(self._text(PAGE_BREAK))
+        return tuple(d for d in exercise.dialogues if least <= sum(map(len, self._parts(d))) <= most)
+
+    def _document(self, pages: Sequence[str], room: int) -> list[int]:
+        tokens: list[int] = []
+        for page in pages:
+            tokens += self._text(page + PAGE_BREAK)
+            if len(tokens) > room:
+                end = self._text(PAGE_BREAK)
+                return tokens[: room - len(end)] + end
+        return tokens
+
+    def _parts(self, dialogue: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
+        """What stands before the document, after it, and the last answer with the end of its turn."""
+        *before, answer = dialogue
+        prompt: list[int] = []
+        for number, text in enumerate(before):
+            prompt += self._text(text)
+            prompt += self._template(self._turns.question if number % 2 else self._turns.answer)
+        return self._template(self._turns.opening), prompt, [*self._text(answer), self._end]
+
+    def _text(self, text: str) -> list[int]:
+        return self._plain.encode(text, add_special_tokens=False).ids
+
+    def _template(self, piece: str) -> list[int]:
+        return self.tokenizer.encode(piece, add_special_tokens=False)
+
+
+def teaching(documents: Corpus, renderer: Renderer) -> tuple[Corpus, int]:
+    """The documents without the dialogues that teach the memory nothing; and how many those are."""
+    kept: Corpus = {}
+    left_out = 0
+    for name, document in documents.items():
+        if isinstance(document, Exercise):
+            dialogues = renderer.teaching(document)
+            left_out += len(document.dialogues) - len(dialogues)
+            if dialogues:
+                kept[name] = replace(document, dialogues=dialogues)
+        else:
+            kept[name] = document
+    return kept, left_out

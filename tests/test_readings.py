@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx_lm.models.cache import KVCache
+from tiny import LAYOUT, llama_model, with_memory
+
+from mlx_edgeinf.adapter import gate_parameters
+from mlx_edgeinf.cache import EdgeCache
+from mlx_edgeinf.measure import readings
+from mlx_edgeinf.measure.gap import (
+    ALIKE,
+    FULL,
+    H2O,
+    HALF,
+    LONGER,
+    OURS,
+    ROWS,
+    SHUFFLED,
+    SNAPKV,
+    UNTRAINED,
+    WINDOW,
+    ZEROED,
+)
+from mlx_edgeinf.measure.readings import (
+    Reader,
+    features,
+    gates,
+    half,
+    memory_gates,
+    shut_when_empty,
+    tally,
+    tokens_worth,
+)
+
+LENGTH, FIRST = 72, 2 * LAYOUT.window
+# In the tiny models' state: a head's key and value, and a feature of 2 centres, 2 weights.
+TOKEN, FEATURE = 2 * 8, 2 * 8 + 2
+
+
+def tokens(seed: int) -> list[int]:
+    return np.random.default_rng(seed).integers(0, 256, LENGTH).tolist()
+
+
+@pytest.fixture
+def reader() -> Reader:
+    model = with_memory(llama_model())
+    for gate in memory_gates(model):
+        gate.mass = mx.abs(gate.mass) + 0.1
+    untrained = gate_parameters(with_memory(llama_model()))
+    untrained = {path: 0.5 * value for path, value in untrained.items()}
+    return Reader(model, untrained, {"first": tokens(1), "second": tokens(2)}, FIRST)
+
+
+def losses(reader: Reader, name: str, row: str, of: tuple[str, str] | None = None) -> np.ndarray:
+    pieces = reader.measure(name, row)[of or (name, row)]
+    return np.concatenate([piece.losses for piece in pieces])
+
+
+def stock_losses(model: nn.Module, text: list[int]) -> np.ndarray:
+    """Of the tokens from FIRST on, by mlx-lm's own forward pass."""
+    logits = model(mx.array(text[:-1])[None], cache=[KVCache() for _ in model.layers])[0]
+    likelihoods = nn.log_softmax(logits)[mx.arange(len(text) - 1), mx.array(text[1:])]
+    return -np.array(likelihoods)[FIRST - 1 :]
+
+
+def test_full_attention_has_the_losses_of_stock_mlx_lm(reader):
+    stock = stock_losses(reader.model, reader.documents["first"])
+    np.testing.assert_allclose(losses(reader, "first", FULL), stock, rtol=1e-4, atol=1e-4)
+
+
+def test_full_attention_never_takes_the_base_path(reader, monkeypatch):
+    def base_path(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("mlx_lm.models.llama.scaled_dot_product_attention", base_path)
+    assert losses(reader, "first", FULL).size == LENGTH - FIRST
+
+
+def test_every_row_counts_the_same_tokens_and_no_two_read_alike(reader):
+    rows = [row for row in ROWS if row not in (SHUFFLED, ZEROED)]
+    read = [losses(reader, "first", row) for row in rows]
+    assert {each.size for each in read} == {LENGTH - FIRST}
+    differences = [np.abs(a - b).max() for at, a in enumerate(read) for b in read[:at]]
+    assert min(differences) > 1e-3
+
+
+def test_an_empty_memory_leaves_sinks_and_window_to_the_last_bit(reader):
+    assert shut_when_empty(reader.model)
+    assert np.array_equal(losses(reader, "first", ZEROED), losses(reader, "first", WINDOW))
+
+
+def test_a_head_that_distrusts_the_mass_is_not_shut_by_an_empty_memory(reader):
+    memory_gates(reader.model)[0].mass[1] = -0.5
+    assert not shut_when_empty(reader.model)
+    assert not np.allclose(losses(reader, "first", ZEROED), losses(reader, "first", WINDOW))
+
+
+def test_the_shuffled_memory_is_that_of_the_next_document(reader):
+    lent = losses(reader, "second", OURS, of=("first", SHUFFLED))
+    assert not np.allclose(lent, losses(reader, "first", OURS))
+    assert not np.allclose(lent, losses(reader, "first", WINDOW))
+
+
+def test_a_document_with_its_own_memory_lent_to_it_reads_as_ever(reader):
+    reader.documents["second"] = reader.documents["first"]
+    own = losses(reader, "second", OURS)
+    assert np.array_equal(losses(reader, "second", OURS, of=("first", SHUFFLED)), own)
+
+
+def test_lending_does_not_disturb_the_lender(reader):
+    alone = reader.read(reader.documents["first"], reader.model.make_cache())
+    assert np.array_equal(losses(reader, "first", OURS), np.concatenate([piece.losses for piece in alone]))
+
+
+def test_other_gates_are_in_place_for_a_while_only(reader):
+    trained = {path: np.array(value) for path, value in gate_parameters(reader.model).items()}
+    zeros = {path: mx.zeros(value.shape) for path, value in gate_parameters(reader.model).items()}
+    with gates(reader.model, zeros):
+        assert not any(value.any().item() for value in gate_parameters(reader.model).values())
+    after = gate_parameters(reader.model)
+    assert all(np.array_equal(after[path], value) for path, value in trained.items())
+
+
+# -- equal bytes ----------------------------------------------------------------------
+
+
+def test_a_memory_is_worth_the_tokens_that_take_its_bytes(reader):
+    """What a layer holds beside its exact part, in float32, to the last token."""
+    cache = reader.model.make_cache()
+    list(reader.read(reader.documents["first"], cache))
+    cache[0].make_room()
+    memory = sum(array.nbytes for array in cache[0].memory.values()) // (4 * 2)
+    worth = tokens_worth(memory_gates(reader.model)[0], LAYOUT)
+    # Beside the memory, the attention that each token of the next fold received.
+    assert 0 <= worth * TOKEN - (memory + LAYOUT.segment) < TOKEN
+    assert memory == 4 * FEATURE
+
+
+@pytest.mark.parametrize("row", [LONGER, H2O, SNAPKV])
+def test_rows_of_the_same_bytes_keep_so_many_more_tokens(reader, row):
+    worth = tokens_worth(memory_gates(reader.model)[0], LAYOUT)
+    assert {cache.layout.capacity for cache in reader.caches(row, LENGTH)} == {LAYOUT.capacity + worth}
+
+
+def test_half_the_memory_is_half_the_bytes_for_a_while_only(reader):
+    gate = memory_gates(reader.model)[0]
+    gate.memory.features = 40
+    whole, number = tokens_worth(gate, LAYOUT), half(gate, LAYOUT)
+    taken = number * FEATURE + LAYOUT.segment
+    assert whole * TOKEN / 2 - FEATURE < taken <= whole * TOKEN / 2
+    with features(reader.model, number):
+        assert {each.memory.features for each in memory_gates(reader.model)} == {number}
+    assert gate.memory.features == 40
+
+
+def test_tokens_fold_alike_whatever_attention_they_received(reader):
+    def weigh_as_many_as_they_are(cache: EdgeCache) -> bool:
+        weight, z = cache.memory["weight"], cache.memory["z"]
+        shares = [part / part.sum(axis=-1, keepdims=True) for part in (weight, z)]
+        return mx.allclose(*shares, rtol=1e-3).item()
+
+    alike, own = reader.caches(ALIKE, LENGTH), reader.model.make_cache()
+    for cache in (alike, own):
+        list(reader.read(reader.documents["first"], cache))
+    assert weigh_as_many_as_they_are(alike[0]) and not weigh_as_many_as_they_are(own[0])
+
+
+def test_half_the_memory_and_untrained_gates_leave_the_model_as_it_was(reader):
+    before = losses(reader, "first", OURS)
+    for row in (HALF, UNTRAINED):
+        losses(reader, "first", row)
+    assert np.array_equal(losses(reader, "first", OURS), before)
+
+
+def test_a_tally_sums_each_stretch():
+    pieces = [readings.Piece(np.array([1.0, 2.0, 3.0]), 0.5), readings.Piece(np.array([4.0]), 0.25)]
+    assert tally(pieces, [1, 3]) == {"nats": [1.0, 9.0], "tokens": [1, 3], "seconds": 0.8}

@@ -1,0 +1,371 @@
+from __future__ import annotations
+
+import errno
+import json
+from itertools import islice
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+from tiny import END, LAYOUT, MODELS, byte_tokenizer, close, document, llama_model, sequence, with_memory
+
+from mlx_edgeinf import adapter, finetune
+from mlx_edgeinf.training import bptt
+from mlx_edgeinf.training.bptt import excerpt_gradients, validation_loss
+from mlx_edgeinf.training.corpus import CorpusError
+from mlx_edgeinf.training.excerpts import Excerpt, Lessons, excerpts, taught
+from mlx_edgeinf.training.formats import Exercise
+from mlx_edgeinf.training.loss import Objective, token_losses
+from mlx_edgeinf.training.rendering import Renderer, teaching
+
+CHATML = (
+    "{% for message in messages %}{{ '[' + message['role'] + '] ' + message['content'] + '<end>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '[assistant] ' }}{% endif %}"
+)
+CAPACITY = LAYOUT.capacity
+PAGES = ("The ship left.\nNobody waved.", "It came back.")
+DIALOGUE = ("Who waved?", "Nobody.")
+
+
+def tokenizer(template: str | None = CHATML) -> TokenizerWrapper:
+    """One token a byte; a turn ends with the end of text."""
+    fast = byte_tokenizer()._tokenizer
+    fast.chat_template = template
+    return TokenizerWrapper(fast)
+
+
+def renderer(length: int = 1000, template: str | None = CHATML) -> Renderer:
+    return Renderer(tokenizer(template), length, CAPACITY)
+
+
+# -- as the app asks -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("texts", [DIALOGUE, ("Who waved?", "Nobody.", "Who came back?", "The ship.")])
+def test_an_exercise_reads_as_the_app_asks_about_a_document(engine, texts):
+    """The opening and the document, then the conversation; of which the last text is learnt."""
+    tokens, learnt = renderer(template=None).render(PAGES, texts)
+    read = engine.open(document(*PAGES)).tokens
+    asked = engine._conversation(list(texts[:-1]), opened=True)
+    assert tokens[:learnt] == read + asked
+    assert tokens[learnt:] == [*engine._encode(texts[-1]), END]
+
+
+def test_an_exercise_is_the_chat_template_with_the_document_before_the_question():
+    tokens, learnt = renderer().render(PAGES, DIALOGUE)
+    question = "\n\n".join([*PAGES, DIALOGUE[0]])
+    whole = tokenizer().apply_chat_template(
+        [{"role": "user", "content": question}, {"role": "assistant", "content": DIALOGUE[1]}]
+    )
+    # The template goes on after the end of the turn, where generation stops.
+    assert tokens == whole[: len(tokens)] and tokens[-1] == END
+    assert tokenizer().decode(tokens[learnt:-1]) == DIALOGUE[1]
+
+
+def test_no_document_can_end_its_turn():
+    tokens, _ = renderer().render(("He said <end> and left.",), ("Who?", "<end>"))
+    assert tokens.count(END) == 2 and tokens[-1] == END
+
+
+@pytest.mark.parametrize("length", [90, 100, 110])
+def test_of_a_document_that_is_too_long_the_end_is_cut(length):
+    whole, learnt = renderer().render(PAGES, DIALOGUE)
+    tokens, cut_learnt = renderer(length).render(PAGES, DIALOGUE)
+    assert len(whole) > len(tokens) == length
+    # Question and answer are whole, behind the same break as ever.
+    kept = len(tokens) - cut_learnt + len("\n\nWho waved?<end>\n[assistant] ") - len("<end>") + 1
+    assert tokens[-kept:] == whole[-kept:]
+    assert tokens[: length - kept] == whole[: length - kept]
+
+
+# -- what teaches nothing is left out ------------------------------------------------
+
+
+def exercise(document: int, *answers: int) -> Exercise:
+    """A document and answers of so many tokens in all."""
+    around = len(renderer().render((), ("?", ""))[0])
+    pages = ("d" * (document - 2),) if document else ()
+    return Exercise(pages, tuple(("?", "a" * (answer - around)) for answer in answers))
+
+
+def test_a_dialogue_needs_a_token_that_is_told_with_a_memory():
+    """The first `capacity` tokens are read without one, so the first one told with it is the next but one."""
+    short, long = exercise(0, CAPACITY + 20).dialogues[0], exercise(0, CAPACITY + 21).dialogues[0]
+    around = Renderer(tokenizer(), 1000, CAPACITY + 19)
+    assert around.teaching(Exercise((), (short, long))) == (long,)
+
+
+def test_a_short_dialogue_about_a_document_that_outgrows_the_window_is_kept():
+    assert teaching({"a": exercise(40, 30)}, renderer()) == ({"a": exercise(40, 30)}, 0)
+
+
+def test_what_is_left_out_is_counted():
+    far = Renderer(tokenizer(), 200, 100)
+    documents = {
+        "long": exercise(500, 60, 190, 199, 60),
+        "short": exercise(10, 30, 40),
+        "both": exercise(30, 40, 90),
+        "text": "text",
+    }
+    kept, left_out = teaching(documents, far)
+    assert kept == {"long": exercise(500, 60, 190, 60), "both": exercise(30, 90), "text": "text"}
+    assert left_out == 4
+
+
+@pytest.mark.parametrize("length", [30, 31, 45, 60])
+def test_what_is_kept_fits_the_length_and_has_something_to_learn(length):
+    tight = renderer(length)
+    everything = exercise(24, *range(26, 80))
+    kept = [tight.render(everything.pages, dialogue) for dialogue in tight.teaching(everything)]
+    assert kept
+    for tokens, learnt in kept:
+        assert max(learnt, CAPACITY + 1) < len(tokens) <= length
+
+
+# -- texts and exercises together ----------------------------------------------------
+
+
+def test_exercises_and_texts_are_drawn_alike_however_many_questions_there_are():
+    documents = {
+        "a": exercise(50, *range(40, 60)),
+        "b": exercise(60, 40),
+        "c": "".join(f"c{number:05} " for number in range(300)),
+        "d": "".join(f"d{number:05} " for number in range(3000)),
+    }
+    drawn = list(islice(excerpts(documents, renderer(100), 0), 400))
+    texts = [e for e in drawn if e.learnt == 0]
+    assert 160 < len(texts) < 240 and all(len(e.tokens) == 100 for e in texts)
+    of_a = [e for e in drawn if e.learnt and tokenizer().decode(e.tokens).count("d" * 48 + "\n\n?") == 1]
+    assert 60 < sum("d" * 58 not in tokenizer().decode(e.tokens) for e in of_a) < 140
+    assert len({len(e.tokens) for e in drawn if e.learnt}) == 20
+
+
+def test_exercises_alone_are_a_corpus():
+    drawn = list(islice(excerpts({"a": exercise(50, 40, 45)}, renderer(), 0), 10))
+    assert {len(e.tokens) for e in drawn} == {90, 95}
+    assert all(tokenizer().decode(e.tokens[e.learnt : -1]).strip("a") == "" for e in drawn)
+
+
+def test_the_seed_decides_the_exercises():
+    def take(seed: int) -> list[Excerpt]:
+        return list(islice(excerpts({"a": exercise(50, *range(40, 60))}, renderer(), seed), 20))
+
+    assert take(1) == take(1) != take(2)
+
+
+def test_nothing_to_train_on_is_an_error():
+    kept, left_out = teaching({"a": exercise(0, 24)}, Renderer(tokenizer(), 100, 50))
+    assert left_out == 1
+    with pytest.raises(CorpusError, match="100 tokens"):
+        next(excerpts(kept, Renderer(tokenizer(), 100, 50), 0))
+
+
+# -- the loss counts on the answer only ----------------------------------------------
+
+TOKENS = sequence(CAPACITY + 4 * LAYOUT.segment + 3).tolist()
+NEXT_TOKEN = Objective()
+# Before any memory, at the first token told with one, where segments meet and beside it, the last token.
+ANSWERS = [0, 7, CAPACITY + 1, CAPACITY + 2, CAPACITY + 5, CAPACITY + 8, CAPACITY + 9, CAPACITY + 10,
+           CAPACITY + 20, len(TOKENS) - 1]  # fmt: skip
+
+
+def told_with_memory(answer: int) -> int:
+    return max(answer, CAPACITY + 1)
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_the_loss_is_the_mean_over_the_answer(answer):
+    model, tokens = with_memory(llama_model()), mx.array(TOKENS)
+    losses = token_losses(model, tokens[:-1], tokens[1:], model.make_cache())
+    expected = losses[told_with_memory(answer) - 1 :].mean().item()
+    excerpt = Excerpt(TOKENS, learnt=answer)
+    assert excerpt_gradients(model, excerpt, NEXT_TOKEN)[0] == pytest.approx(expected, rel=1e-4)
+    assert validation_loss(model, [excerpt]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("answer", [CAPACITY + 1, CAPACITY + 20, CAPACITY + 26])
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_gradients_are_those_of_the_answers_loss(answer, checkpoint):
+    """Each segment's, through what it read itself."""
+    model, cache = with_memory(llama_model()), None
+    cache = model.make_cache()
+    read = CAPACITY
+    model.model(mx.array(TOKENS[:read])[None], cache=cache)
+    total = {}
+    while read < len(TOKENS) - 1:
+        stop = min(read + LAYOUT.segment, len(TOKENS) - 1)
+        inputs, targets = mx.array(TOKENS[read:stop]), mx.array(TOKENS[read + 1 : stop + 1])
+        counts = mx.arange(read + 1, stop + 1) >= answer
+        _, gradients = nn.value_and_grad(
+            model, lambda: (token_losses(model, inputs, targets, cache) * counts).sum()
+        )()
+        mx.eval(gradients, [layer.state for layer in cache])
+        for path, gradient in tree_flatten(gradients):
+            total[path] = total.get(path, 0) + gradient / (len(TOKENS) - answer)
+        read = stop
+    _, found = excerpt_gradients(model, Excerpt(TOKENS, learnt=answer), NEXT_TOKEN, checkpoint)
+    for path, gradient in tree_flatten(found):
+        assert close(gradient, total[path], 1e-3), path
+        assert mx.any(gradient != 0).item(), path
+
+
+@pytest.mark.parametrize("answer, segments", [(0, 5), (CAPACITY + 9, 4), (CAPACITY + 16, 4),
+                                              (CAPACITY + 17, 3), (len(TOKENS) - 1, 1)])  # fmt: skip
+def test_segments_of_the_document_alone_are_not_differentiated(monkeypatch, answer, segments):
+    model, reads = with_memory(llama_model()), []
+    plain = bptt.plain
+    monkeypatch.setattr(bptt, "plain", lambda *args: reads.append(args[1].size) or plain(*args))
+    excerpt_gradients(model, Excerpt(TOKENS, learnt=answer), NEXT_TOKEN)
+    assert len(reads) == segments
+
+
+def test_answers_weigh_by_their_tokens_beside_passages():
+    model = with_memory(llama_model())
+    answer, passage = Excerpt(TOKENS, learnt=len(TOKENS) - 4), Excerpt(TOKENS)
+    apart = [validation_loss(model, [excerpt]) for excerpt in (answer, passage)]
+    weights = [4, len(TOKENS) - 1 - CAPACITY]
+    together = validation_loss(model, [answer, passage])
+    assert together == pytest.approx(np.average(apart, weights=weights), rel=1e-5)
+
+
+# -- full attention as the teacher ---------------------------------------------------
+
+
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_teacher_speaks_of_the_answer_alone(make, answer):
+    full = make().model(mx.array(TOKENS)[None, :-1])[0, told_with_memory(answer) - 1 :]
+    excerpt = taught(with_memory(make()), Excerpt(TOKENS, learnt=answer))
+    assert (excerpt.tokens, excerpt.learnt) == (TOKENS, answer)
+    assert excerpt.teacher.shape == full.shape
+    assert close(excerpt.teacher, full, 2e-3)
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_teacher_that_says_the_same_costs_nothing(answer):
+    """What the memory path itself says, where it says it: off by one token, it would be another's."""
+    model = with_memory(llama_model())
+    hidden = model.model(mx.array(TOKENS)[None, :-1], cache=model.make_cache())[0]
+    excerpt = Excerpt(TOKENS, hidden[told_with_memory(answer) - 1 :], answer)
+    assert excerpt_gradients(model, excerpt, Objective(distill=1.0))[0] == pytest.approx(0, abs=1e-4)
+
+
+def test_lessons_teach_exercises_too():
+    model = with_memory(llama_model())
+    stream = iter([Excerpt(TOKENS, learnt=CAPACITY + 12), Excerpt(TOKENS)])
+    lessons = Lessons(model, stream, 2, with_teacher=True)
+    counts = [lessons[iteration].teacher.shape[0] for iteration in range(4)]
+    assert counts == [len(TOKENS) - CAPACITY - 12, len(TOKENS) - 1 - CAPACITY] * 2
+
+
+# -- the command ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def exercises(tmp_path) -> Path:
+    """Stories with questions; of those to train on, one is too short."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, sizes in (("train", [60, 80, 2]), ("valid", [70])):
+        stories = [" ".join(map(str, rng.integers(0, 50, size))) for size in sizes]
+        records = [{"document": story, "prompt": "?", "completion": story[:9]} for story in stories]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
+
+
+@pytest.fixture
+def run(model_folder, exercises, tmp_path):
+    """Run the command with options; later ones win."""
+    def command(*options: str) -> int:
+        return finetune.main([
+            "--train", "--model", str(model_folder), "--data", str(exercises),
+            "--adapter-path", str(tmp_path / "gates"), "--sinks", "2", "--window", "16", "--segment", "16",
+            "--features", "4", "--max-seq-length", "90", "--val-batches", "1", "--iters", "3",
+            "--save-every", "1", *options,
+        ])  # fmt: skip
+
+    return command
+
+
+def saved(tmp_path: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (tmp_path / "gates").iterdir()}
+
+
+def progress(tmp_path: Path) -> dict:
+    return json.loads(saved(tmp_path)["training.json"])
+
+
+def one_sentence(capsys) -> str:
+    error = capsys.readouterr().err
+    assert error.startswith("mlx_edgeinf.finetune: ") and error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize("options", [[], ["--distill", "1", "--num-excerpts", "2"]], ids=["told", "taught"])
+def test_a_run_learns_answers(run, tmp_path, capsys, options):
+    assert run(*options) == 0
+    done = progress(tmp_path)
+    assert done["documents"] == 2 and done["iteration"] == 3
+    assert all(0 < loss < 100 for _, loss in done["losses"] + done["validation"])
+    assert capsys.readouterr().out.count("Left out: 1 answers") == 1
+
+
+def test_a_loss_that_is_no_number_names_the_checkpoint_that_is_left(run, tmp_path, monkeypatch, capsys):
+    gradients, steps = finetune.excerpt_gradients, []
+
+    def breaking(*args):
+        steps.append(args)
+        loss, found = gradients(*args)
+        return (float("nan") if len(steps) == 4 else loss), found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "excerpt_gradients", breaking)
+        assert run("--iters", "5", "--save-every", "2") == 1
+    sentence = one_sentence(capsys)
+    assert "nan" in sentence and f"{tmp_path / 'gates'} keeps iteration 2" in sentence
+    assert "--learning-rate below 0.03" in sentence
+    # And that is what a run at a lower rate goes on from.
+    assert run("--iters", "5", "--learning-rate", "0.01") == 0
+    assert [number for number, _ in progress(tmp_path)["losses"]] == [1, 2, 3, 4, 5]
+
+
+def test_a_loss_that_is_no_number_from_the_start_says_that_nothing_was_saved(run, monkeypatch, capsys):
+    monkeypatch.setattr(finetune, "excerpt_gradients", lambda *args: (float("nan"), {}))
+    monkeypatch.setattr(bptt.optim, "clip_grad_norm", lambda gradients, _: (gradients, mx.array(1.0)))
+    assert run() == 1
+    assert "Nothing was saved yet: run again with a --learning-rate below 0.03" in one_sentence(capsys)
+
+
+@pytest.mark.parametrize("broken", ["adapters.safetensors", "optimizer.safetensors"])
+def test_a_full_disk_leaves_the_last_checkpoint_whole(run, tmp_path, monkeypatch, capsys, broken):
+    assert run("--iters", "1") == 0
+    before = saved(tmp_path)
+    save = mx.save_safetensors
+
+    def full(file, arrays: dict, metadata=None) -> None:
+        if broken.split(".")[0] in file.name:
+            file.write(b"half a file")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(file, arrays, metadata)
+
+    monkeypatch.setattr(adapter.mx, "save_safetensors", full)
+    assert run("--iters", "2") == 1
+    sentence = one_sentence(capsys)
+    assert "No space left on device" in sentence and str(tmp_path / "gates" / broken) in sentence
+    assert saved(tmp_path).keys() == before.keys()
+    assert saved(tmp_path)[broken] == before[broken]
+
+
+@pytest.mark.parametrize("option", ["--adapter-path", "--resume-adapter-file"])
+def test_damaged_gates_are_named(run, tmp_path, capsys, option):
+    assert run() == 0
+    path = tmp_path / "gates" / "adapters.safetensors"
+    path.write_bytes(path.read_bytes()[:-40])
+    start = ["--resume-adapter-file", str(path), "--adapter-path", str(tmp_path / "new")]
+    assert run("--iters", "5", *(start if option == "--resume-adapter-file" else [])) == 1
+    assert f"{path} is missing or damaged" in one_sentence(capsys)
