@@ -82,7 +82,7 @@ def train(args: argparse.Namespace) -> None:
     if chief:
         print(f"Trainable parameters: {parameter_budget(model):.3%} of the model", flush=True)
         if left_out:
-            print(f"Left out: {left_out} answers that no memory helps, or too long for --max-seq-length.")
+            print(f"Answers left out (read before there is a memory, or too long): {left_out}", flush=True)
     if examples and progress.iteration == 0:
         validate()
     saved = progress.iteration

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import benchmark, evaluate
 from .adapter import replace_text
+from .measure import scores
 from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError
 
@@ -42,12 +43,24 @@ def report(args: argparse.Namespace) -> None:
     page = args.page.read_text(encoding="utf-8")
     if args.evaluation.exists():
         page = insert(page, "evaluate", evaluate.summary(Results.read(args.evaluation)))
+    if tasks := _tasks(args.answers):
+        page = insert(page, "answers", scores.summary(args.answers, tasks))
     if args.benchmark.exists():
         results = Results.read(args.benchmark)
         page = insert(page, "benchmark", benchmark.summary(results))
         args.picture.parent.mkdir(parents=True, exist_ok=True)
         replace_text(args.picture, draw(results))
     replace_text(args.page, page)
+
+
+def _tasks(folder: Path) -> list[str]:
+    """Tasks that have results in a folder, those of a kind by their length."""
+
+    def kind_and_length(task: str) -> tuple[str, int]:
+        kind, _, length = task.partition("-")
+        return kind, int(length or 0)
+
+    return sorted((path.stem for path in folder.glob("*.json")), key=kind_and_length)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,7 +77,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Command-line options."""
     parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.report", description=__doc__.split("\n")[0])
     parser.add_argument("page", type=Path, help="The page to write into, usually README.md.")
-    parser.add_argument("--evaluation", type=Path, default=FOLDER / "evaluate.json", help="Its results.")
+    parser.add_argument("--evaluation", type=Path, default=FOLDER / "evaluate.json", help="Perplexity.")
+    parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
     parser.add_argument("--benchmark", type=Path, default=FOLDER / "benchmark.json", help="Its results.")
     parser.add_argument("--picture", type=Path, default=Path("assets/benchmark.svg"), help="Where to draw.")
     return parser.parse_args(argv)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
+import re
+from typing import BinaryIO
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -13,6 +16,7 @@ from mlx_edgeinf import adapter
 from mlx_edgeinf.adapter import (
     AdapterConfig,
     AdapterError,
+    SaveError,
     fingerprint,
     gate_parameters,
     load_weights,
@@ -106,6 +110,22 @@ def test_refused_gates_change_nothing(tmp_path):
     assert mx.array_equal(logits(other), before)
 
 
+@pytest.mark.parametrize("damage", [
+    lambda data: b"", lambda data: data[:20], lambda data: data[:-1], lambda data: b"no tensors here",
+    lambda data: data[:9] + b"\xc4" + data[10:], lambda data: None,
+], ids=["empty", "header cut", "end cut", "text", "header no text", "missing"])  # fmt: skip
+def test_damaged_gates_are_named_and_change_nothing(tmp_path, damage):
+    saved(tmp_path)
+    path = tmp_path / "adapters.safetensors"
+    data = damage(path.read_bytes())
+    path.unlink() if data is None else path.write_bytes(data)
+    model = with_memory(llama_model())
+    before = logits(model)
+    with pytest.raises(AdapterError, match=f"{path} is missing or damaged.*finetune"):
+        load_weights(model, read_config(tmp_path), tmp_path)
+    assert mx.array_equal(logits(model), before)
+
+
 def test_another_format_is_refused(tmp_path):
     saved(tmp_path)
     fields = json.loads((tmp_path / "adapter_config.json").read_text())
@@ -155,15 +175,15 @@ def test_a_write_that_fails_halfway_leaves_the_old_adapter(tmp_path, monkeypatch
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     model.update(tree_map(lambda p: p + 1, model.trainable_parameters()))
 
-    def full_disk(path: str, arrays: dict, metadata=None) -> None:
-        with open(path, "wb") as file:
-            file.write(b"half a file")
-        raise OSError("No space left on device")
+    def full_disk(file: BinaryIO, arrays: dict, metadata=None) -> None:
+        file.write(b"half a file")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(adapter.mx, "save_safetensors", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    place = re.escape(str(tmp_path / "adapters.safetensors"))
+    with pytest.raises(SaveError, match=f"^{place} could not be written \\(No space left on device\\): "):
         save_adapter(model, config_of(model), tmp_path)
-    assert before.items() <= {path.name: path.read_bytes() for path in tmp_path.iterdir()}.items()
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     fresh = llama_model()
     equip(fresh, read_config(tmp_path), tmp_path)
 

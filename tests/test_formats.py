@@ -73,7 +73,8 @@ def squality(**changes) -> dict:
         responses = [{"worker_id": "1", "uid": "2", "response_text": answer} for answer in answers]
         return {"question_text": text, "question_number": 1, "responses": responses}
 
-    questions = [question("What is the plot?", "\tA ship. \n", "A trip."), question("Who left?", "The ship.\n")]
+    plot = question("What is the plot?", "\tA ship. \n", "A trip.")
+    questions = [plot, question("Who left?", "The ship.\n\n")]
     return {"metadata": {"passage_id": "1"}, "document": STORY, "questions": questions} | changes
 
 

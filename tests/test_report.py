@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,7 +10,7 @@ import pytest
 from mlx_edgeinf import report
 from mlx_edgeinf.measure import picture
 from mlx_edgeinf.measure.gap import ROWS
-from mlx_edgeinf.measure.results import Results, ResultsError
+from mlx_edgeinf.measure.results import Results, ResultsError, command
 
 SVG = "{http://www.w3.org/2000/svg}"
 SETUP = {"command": "python -m it", "machine": "a machine", "packages": {"mlx": "0"}}
@@ -58,8 +59,19 @@ def test_a_page_without_both_comments_is_refused(page):
 def run(folder: Path) -> int:
     return report.main([
         str(folder / "README.md"), "--evaluation", str(folder / "e.json"),
-        "--benchmark", str(folder / "b.json"), "--picture", str(folder / "assets" / "b.svg"),
+        "--answers", str(folder / "answers"), "--benchmark", str(folder / "b.json"),
+        "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
+
+
+def forget(path: Path, *keys: str) -> None:
+    """Take entries out of a results file."""
+    fields = json.loads(path.read_text())
+    group = fields["entries"]
+    for key in keys[:-1]:
+        group = group[key]
+    del group[keys[-1]]
+    path.write_text(json.dumps(fields))
 
 
 def test_both_results_and_the_picture_are_written(tmp_path, evaluated, benchmarked):
@@ -73,6 +85,18 @@ def test_both_results_and_the_picture_are_written(tmp_path, evaluated, benchmark
     assert (tmp_path / "assets" / "b.svg").exists()
 
 
+def test_tasks_are_reported_in_order_of_their_length(tmp_path):
+    for task in ("squality", "lines-1000", "lines-200"):
+        setup = SETUP | {"task": task, "documents": {"a": ""}, "rows": ["sinks + window"], "exact": []}
+        entry = {"tokens": 9, "state_bytes": 8, "questions": [{"depth": None, "log_probability": -1.0}]}
+        Results(tmp_path / "answers" / f"{task}.json", setup).add({("a", "sinks + window"): entry})
+    (tmp_path / "README.md").write_text("<!-- answers -->\nold\n<!-- /answers -->")
+    assert run(tmp_path) == 0
+    written = (tmp_path / "README.md").read_text()
+    found = [written.index(f"**{task}**: 1 document") for task in ("lines-200", "lines-1000", "squality")]
+    assert found == sorted(found) and "old" not in written
+
+
 def test_what_is_not_measured_yet_leaves_its_place_alone(tmp_path, evaluated):
     page = "<!-- evaluate -->\n<!-- /evaluate -->\n<!-- benchmark -->\nold\n<!-- /benchmark -->"
     (tmp_path / "README.md").write_text(page)
@@ -81,18 +105,14 @@ def test_what_is_not_measured_yet_leaves_its_place_alone(tmp_path, evaluated):
 
 
 def test_an_unfinished_benchmark_is_refused(tmp_path, benchmarked, capsys):
-    results = Results.read(benchmarked)
-    del results.entries["ours"]["65536"]
-    results.add({})
+    forget(benchmarked, "ours", "65536")
     (tmp_path / "README.md").write_text("<!-- benchmark -->\n<!-- /benchmark -->")
     assert run(tmp_path) == 1
     assert "not finished" in capsys.readouterr().err and not (tmp_path / "assets").exists()
 
 
 def test_a_benchmark_of_ours_alone_is_reported(tmp_path, benchmarked):
-    results = Results.read(benchmarked)
-    del results.entries["stock"]
-    results.add({})
+    forget(benchmarked, "stock")
     (tmp_path / "README.md").write_text("<!-- benchmark -->\n<!-- /benchmark -->")
     assert run(tmp_path) == 0
     assert "| 8,192 | - / 0.80 |" in (tmp_path / "README.md").read_text()
@@ -155,6 +175,29 @@ def test_results_go_on_where_they_were(tmp_path):
     Results.resume(path, SETUP).add({("book", "ours"): 1, ("other", "ours"): 2})
     again = Results.resume(path, SETUP)
     assert again.has("book", "ours") and again.has("other", "ours") and not again.has("book", "theirs")
+
+
+def test_what_two_processes_measure_stands_in_one_file(tmp_path):
+    one, other = (Results.resume(tmp_path / "r.json", SETUP) for _ in range(2))
+    one.add({("book", "ours"): 1})
+    other.add({("book", "theirs"): 2, ("film", "ours"): 3})
+    assert other.entries == {"book": {"ours": 1, "theirs": 2}, "film": {"ours": 3}}
+    assert not one.has("film", "ours")
+    one.refresh()
+    assert one.entries == other.entries == Results.read(one.path).entries
+
+
+def test_a_command_is_told_as_it_is_typed_without_folders_of_this_machine(tmp_path):
+    options = {
+        "measurement": "answers", "data": tmp_path / "dev", "model": str(tmp_path), "adapter_path": None,
+        "rouge": True, "quiet": False, "rows": ["ours", "sinks + window"], "length": 9, "output": tmp_path,
+    }  # fmt: skip
+    told = command("evaluate", argparse.Namespace(**options))
+    assert told == (
+        f"python -m mlx_edgeinf.evaluate answers --data dev --model {tmp_path.name} --rouge "
+        "--rows ours 'sinks + window' --length 9"
+    )
+    assert command("benchmark", argparse.Namespace(length=9)) == "python -m mlx_edgeinf.benchmark --length 9"
 
 
 def test_results_of_another_setup_are_refused_by_name(tmp_path):
