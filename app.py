@@ -23,7 +23,7 @@ def arguments() -> argparse.Namespace:
         "--adapter", help="folder of gates trained for the model (default: those shipped for it)"
     )
     parser.add_argument(
-        "--memory-mb", type=float, help="megabytes that what is kept of a document may take, whatever its length"
+        "--memory-mb", type=float, help="megabytes that a document's state may take, whatever its length"
     )
     parser.add_argument("--port", type=int, help="port on 127.0.0.1 (default: the first free one)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")

@@ -45,8 +45,7 @@ def benchmark(args: argparse.Namespace) -> Results:
     results = Results.resume(args.output, _setup(args, tokens, model))
     edge, plain = Ours(model), Stock(base)
     if not results.has("short", "path"):
-        short = tokens[: min(SHORT, edge.make_cache()[0].room())]
-        results.add({("short", "path"): short_path(edge, plain, short)})
+        results.add({("short", "path"): short_path(edge, plain, tokens[:SHORT])})
         print(short_line(results), flush=True)
     upto = [length for length in lengths if length <= args.stock_up_to]
     for name, side, wanted in (("stock", plain, upto), ("ours", edge, lengths)):

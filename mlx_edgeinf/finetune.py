@@ -4,7 +4,7 @@ Flag names are those of mlx-lm's LoRA script. Each process reads one excerpt of 
 document an iteration, segment by segment (see `training`); several share the work:
 
     python -m mlx_edgeinf.finetune --model MODEL --data FOLDER --train
-    mlx.launch -n 2 -m mlx_edgeinf.finetune --model MODEL --data FOLDER --train
+    mlx.launch -n 2 -- python -m mlx_edgeinf.finetune --model MODEL --data FOLDER --train
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path
         "--resume-adapter-file": f"{start.name}/{WEIGHTS}" if start else None,
     }
     given = " ".join(f"{name} {value}".strip() for name, value in options.items() if value is not None)
-    launcher = "python" if processes == 1 else f"mlx.launch -n {processes}"
+    launcher = "python" if processes == 1 else f"mlx.launch -n {processes} -- python"
     return Progress(
         command=f"{launcher} -m mlx_edgeinf.finetune {given}",
         data=", ".join(names),

@@ -108,7 +108,9 @@ def features_within(model: nn.Module, config: AdapterConfig, budget: float) -> i
     features = int((budget - exact - noted) // feature)
     if features < 1:
         least = math.ceil((exact + noted + feature) / 1e6)
-        raise BudgetTooSmall(f"{budget / 1e6:g} MB cannot hold a memory of this model: allow {least} MB or more.")
+        raise BudgetTooSmall(
+            f"{budget / 1e6:g} MB cannot hold a memory of this model: allow {least} MB or more."
+        )
     return features
 
 

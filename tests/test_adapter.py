@@ -14,6 +14,7 @@ from tiny import LAYOUT, MODELS, cut, llama_model, qwen2_model, read, sequence, 
 
 from mlx_edgeinf import adapter
 from mlx_edgeinf.adapter import (
+    FORMAT,
     AdapterConfig,
     AdapterError,
     SaveError,
@@ -130,7 +131,7 @@ def test_another_format_is_refused(tmp_path):
     saved(tmp_path)
     fields = json.loads((tmp_path / "adapter_config.json").read_text())
     (tmp_path / "adapter_config.json").write_text(json.dumps(fields | {"format": 99}))
-    with pytest.raises(AdapterError, match="format 99, this version reads format 1"):
+    with pytest.raises(AdapterError, match=f"format 99, this version reads format {FORMAT}"):
         read_config(tmp_path)
 
 

@@ -126,7 +126,8 @@ def test_the_short_paths_speed_is_the_ratio_of_medians_in_alternation(edge, stoc
 def run(tmp_path, monkeypatch):
     """Run the command on a short text with a tiny model; later options win."""
     tokenizer = byte_tokenizer()
-    monkeypatch.setattr(benchmark, "load", lambda *_, exact_limit: (with_memory(llama_model()), tokenizer))
+    model = with_memory(llama_model())
+    monkeypatch.setattr(benchmark, "load", lambda *_, exact_limit: (model, tokenizer))
     monkeypatch.setattr(benchmark, "load_base", lambda _: (llama_model(), tokenizer))
     (tmp_path / "book.txt").write_text("Once upon a time. " * 10)
 

@@ -131,7 +131,8 @@ def test_a_stopped_run_resumes_to_where_an_unbroken_one_ends(run, tmp_path, monk
     assert progress(tmp_path / "broken")["iteration"] == 2
     assert run("--adapter-path", str(tmp_path / "broken"), *options) == 0
     assert progress(tmp_path / "broken")["iteration"] == 4
-    assert progress(tmp_path / "broken")["losses"] == pytest.approx(progress(tmp_path / "unbroken")["losses"])
+    losses = [progress(tmp_path / name)["losses"] for name in ("broken", "unbroken")]
+    assert np.allclose(*losses, rtol=1e-5)
     for name, weight in weights(tmp_path / "unbroken").items():
         assert np.allclose(weights(tmp_path / "broken")[name], weight, atol=1e-5), name
 
@@ -199,7 +200,7 @@ def launched(options: list[str]) -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    launcher = [str(Path(sys.executable).with_name("mlx.launch")), "-n", "2", "--starting-port", port]
+    launcher = [str(Path(sys.executable).with_name("mlx.launch")), "-n", "2", "--starting-port", port, "--"]
     command = [*launcher, sys.executable, "-m", "mlx_edgeinf.finetune", *options]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
     assert not done.stderr
@@ -213,11 +214,11 @@ def test_two_processes_learn_from_the_average_of_an_excerpt_each(usual, run, mod
     assert {path.name for path in tmp_path.iterdir()} == FILES
     done, card = progress(tmp_path), (tmp_path / "README.md").read_text()
     assert done["tokens"] == 80
-    assert "mlx.launch -n 2 python -m mlx_edgeinf.finetune --model" in card
+    assert "mlx.launch -n 2 -- python -m mlx_edgeinf.finetune --model" in card
 
     run("--iters", "1", "--adapter-path", str(tmp_path / "alone"))
     alone = progress(tmp_path / "alone")
-    assert done["losses"] == [pytest.approx(alone["losses"][0])]
+    assert np.allclose(done["losses"], alone["losses"], rtol=1e-5)
     assert done["validation"][0] == pytest.approx(alone["validation"][0])
 
     model, tokenizer = load_base(str(model_folder))

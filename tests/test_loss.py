@@ -122,4 +122,4 @@ def test_a_few_logits_are_held_at_a_time(distill, monkeypatch):
 
     mx.eval(model.parameters(), hidden, teacher)
     peak(CHUNK)
-    assert peak(CHUNK) < 0.4 * peak(length)
+    assert peak(CHUNK) < 0.6 * peak(length)

@@ -131,7 +131,7 @@ def test_a_memory_is_worth_the_tokens_that_take_its_bytes(reader):
     """What a layer holds beside its exact part, in float32, to the last token."""
     cache = reader.model.make_cache()
     list(reader.read(reader.documents["first"], cache))
-    cache[0].make_room()
+    assert cache[0].folded
     memory = sum(array.nbytes for array in cache[0].memory.values()) // (4 * 2)
     worth = tokens_worth(memory_gates(reader.model)[0], LAYOUT)
     # Beside the memory, the attention that each token of the next fold received.

@@ -142,7 +142,7 @@ def test_exercises_and_texts_are_drawn_alike_however_many_questions_there_are():
     assert 70 < sum("c" in passage for passage in passages) < 130
     assert 70 < sum("d" in passage for passage in passages) < 130
     assert 70 < sum("d" * 58 in answer for answer in answers) < 130
-    assert {len(excerpt.tokens) for excerpt in drawn} == {*range(90, 110), 120}
+    assert {len(excerpt.tokens) for excerpt in drawn} <= {*range(90, 110), 120}
 
 
 def test_exercises_alone_are_a_corpus():
@@ -333,7 +333,7 @@ def test_a_loss_that_is_no_number_names_the_checkpoint_that_is_left(run, tmp_pat
         assert run("--iters", "5", "--save-every", "2") == 1
     sentence = one_sentence(capsys)
     assert "nan" in sentence and f"{tmp_path / 'gates'} keeps iteration 2" in sentence
-    assert "--learning-rate below 0.03" in sentence
+    assert "--learning-rate below 0.01" in sentence
     # And that is what a run at a lower rate goes on from.
     assert run("--iters", "5", "--learning-rate", "0.01") == 0
     assert [number for number, _ in progress(tmp_path)["losses"]] == [1, 2, 3, 4, 5]
@@ -342,7 +342,7 @@ def test_a_loss_that_is_no_number_names_the_checkpoint_that_is_left(run, tmp_pat
 def test_a_loss_that_is_no_number_from_the_start_says_that_nothing_was_saved(run, monkeypatch, capsys):
     monkeypatch.setattr(finetune, "excerpt_gradients", breaking_at(1))
     assert run() == 1
-    assert "Nothing was saved yet: run again with a --learning-rate below 0.03" in one_sentence(capsys)
+    assert "Nothing was saved yet: run again with a --learning-rate below 0.01" in one_sentence(capsys)
 
 
 @pytest.mark.parametrize("broken", ["adapters.safetensors", "optimizer.safetensors"])

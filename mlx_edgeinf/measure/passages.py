@@ -35,12 +35,13 @@ def passages(folder: Path, tokenizer, documents: int, length: int) -> dict[str, 
 
 
 def _text(document: str | Exercise) -> str:
-    return document if isinstance(document, str) else "\n\n".join(document.pages)
+    return document if isinstance(document, str) else "\n".join(document.pages)
 
 
 def _passage(name: str, text: str, tokenizer, length: int) -> list[int]:
     earliest = int(START * len(text))
-    start = max(text.find("\n\n", earliest), earliest)
+    breaks = (text.find(mark, earliest) for mark in ("\n\n", "\n"))
+    start = next((at for at in breaks if at >= 0), earliest)
     # No text runs at more than 8 characters a token for long.
     tokens = tokenizer.encode(text[start:][: 8 * length].lstrip(), add_special_tokens=False)
     if len(tokens) < length:
