@@ -1,6 +1,6 @@
 """mlx_edgeinf: long documents in constant memory, on the device in your lap.
 
-    from mlx_edgeinf import load, generate, stream_generate
+    from mlx_edgeinf import load, generate, stream_generate, swap_gates
 """
 
 from importlib import import_module
@@ -10,7 +10,9 @@ from .blas import load_openblas
 # Before anything imports mlx: its matrix products bind to the BLAS found first.
 load_openblas()
 
-_HOMES = {"load": ".models", "generate": ".generation", "stream_generate": ".generation"}
+_HOMES = {
+    "load": ".models", "generate": ".generation", "stream_generate": ".generation", "swap_gates": ".adapter",
+}  # fmt: skip
 __all__ = list(_HOMES)
 
 

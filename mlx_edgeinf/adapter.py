@@ -22,6 +22,7 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from .cache import Layout
+from .memory import KINDS
 
 FORMAT = 2
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
@@ -128,6 +129,25 @@ def load_weights(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
         raise AdapterError(f"The gates in {folder} do not match their own configuration file.")
     model.update(tree_unflatten(list(weights.items())))
     mx.eval(model.parameters())
+
+
+def swap_gates(model: nn.Module, adapter_path: str | Path) -> None:
+    """Put other trained gates in place of a loaded model's, between two requests, in milliseconds.
+
+    So one base model in memory serves several tasks, each with gates of its own. A text that was
+    read before keeps the memory that the gates of that time wrote.
+
+    Raises:
+        AdapterError: they are for another base model, another kind of memory or another layout.
+    """
+    folder = Path(adapter_path)
+    config, memory = read_config(folder), model.layers[0].self_attn.memory_gate.memory
+    if config.layout != model.make_cache()[0].layout or not isinstance(memory, KINDS[config.kind]):
+        raise AdapterError(
+            f"The gates in {folder} are for {config.kind} and {config.layout}, which this model was not "
+            "loaded for: load it again with these gates."
+        )
+    load_weights(model, config, folder)
 
 
 def load_arrays(path: Path) -> dict[str, mx.array]:

@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import sys
 from pathlib import Path
+from statistics import median
 
 import mlx.nn as nn
 from mlx.utils import tree_flatten
@@ -21,8 +22,8 @@ from mlx.utils import tree_flatten
 from .adapter import AdapterError
 from .attention import UnsupportedModel
 from .measure.results import FOLDER, Results, ResultsError, command, described, surroundings
-from .measure.sides import PAIRS, SHORT, Ours, Stock, measure, short_path, with_weights_of
-from .models import load, load_base
+from .measure.sides import PAIRS, SHORT, SWAPS, Ours, Stock, measure, short_path, swaps, with_weights_of
+from .models import load, load_base, shipped_gates
 from .starter import StarterModelError
 from .terminal import run
 
@@ -47,6 +48,10 @@ def benchmark(args: argparse.Namespace) -> Results:
     if not results.has("short", "path"):
         results.add({("short", "path"): short_path(edge, plain, tokens[:SHORT])})
         print(short_line(results), flush=True)
+    folder = args.adapter_path or shipped_gates(model)
+    if folder and not results.has("gates", "swap"):
+        results.add({("gates", "swap"): {"seconds": list(swaps(model, folder))}})
+        print(swap_line(results), flush=True)
     upto = [length for length in lengths if length <= args.stock_up_to]
     for name, side, wanted in (("stock", plain, upto), ("ours", edge, lengths)):
         if all(results.has(name, str(length)) for length in wanted):
@@ -121,6 +126,12 @@ def short_line(results: Results) -> str:
     )
 
 
+def swap_line(results: Results) -> str:
+    """How long it takes to change the gates of a loaded model, in a sentence."""
+    seconds = median(results.entries["gates"]["swap"]["seconds"])
+    return f"Gates of a loaded model are swapped in {1000 * seconds:.0f} ms (median of {SWAPS})."
+
+
 def ratio_lines(results: Results) -> list[str]:
     """What is promised, in sentences: flat memory and faster reading."""
     stock, ours = results.group("stock"), results.group("ours")
@@ -158,7 +169,8 @@ def summary(results: Results) -> str:
     """
     if not all(results.has("ours", str(length)) for length in results.setup["lengths"]):
         raise ResultsError(f"{results.path} is not finished: run its command again.")
-    sentences = [*ratio_lines(results), short_line(results), described(results.setup)]
+    swapped = [swap_line(results)] if results.has("gates", "swap") else []
+    sentences = [*ratio_lines(results), short_line(results), *swapped, described(results.setup)]
     return table(results) + "\n\n" + "  \n".join(sentences)
 
 

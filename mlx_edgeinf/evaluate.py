@@ -7,9 +7,12 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
 
 0 is a model that forgets what leaves the window, 1 is one that forgets nothing.
 
+`lengths`: the same for texts far beyond the base model's context (see `measure.lengths`).
+
 `answers`: documents are read by every row, and then questions about them are asked (see `measure.tasks`).
 
     python -m mlx_edgeinf.evaluate perplexity --data FOLDER
+    python -m mlx_edgeinf.evaluate lengths --data FOLDER --documents 2
     python -m mlx_edgeinf.evaluate answers --data FOLDER --tasks needles-4096 lines-200 squality qmsum
     mlx.launch -n 2 -- python -m mlx_edgeinf.evaluate perplexity --data FOLDER
 """
@@ -27,19 +30,21 @@ import mlx.core as mx
 
 from .adapter import AdapterError
 from .attention import UnsupportedModel
-from .measure import scores
+from .measure import gap, scores
+from .measure import lengths as far
 from .measure.answers import Examiner, measure_answers
-from .measure.gap import ALIKE, HALF, ROWS, SHUFFLED, WINDOW, ZEROED, documents_table, finished, table
+from .measure.gap import ALIKE, HALF, ROWS, SHUFFLED, WINDOW, ZEROED
 from .measure.metrics import EXACT_MATCH, RougeMissing, rouge
 from .measure.passages import passages
 from .measure.perplexity import measure_losses
-from .measure.results import FOLDER, Results, ResultsError, command, described, surroundings
+from .measure.results import FOLDER, Results, ResultsError, command, surroundings
 from .measure.subject import Subject
 from .measure.tasks import Exam, is_retrieval, load_task
 from .starter import StarterModelError
 from .terminal import run
 from .training.corpus import CorpusError
 
+LENGTHS = [8192, 16384, 32768, 65536, 131072]
 # What asks how the memory is made up, rather than what it is good for, is left to perplexity.
 ANSWERING = tuple(row for row in ROWS if row not in (HALF, ALIKE, ZEROED))
 
@@ -54,7 +59,20 @@ def perplexity(args: argparse.Namespace) -> str:
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
     results = Results.resume(args.output, _setup(args, subject, documents) | {"edges": edges})
     measure_losses(subject, documents, results)
-    return summary(results)
+    return gap.summary(results)
+
+
+def lengths(args: argparse.Namespace) -> str:
+    """Measure what the results file does not hold yet, one document and row at a time; the table."""
+    subject = Subject.load(args.model, args.adapter_path)
+    wanted, recent = sorted(args.lengths), min(args.lengths)
+    if recent <= far.COUNTED:
+        raise CorpusError(f"--lengths must all be more than {far.COUNTED}, the tokens whose loss counts.")
+    documents = passages(args.data, subject.tokenizer, args.documents, wanted[-1])
+    setup = _setup(args, subject, documents) | {"lengths": wanted, "recent": recent}
+    results = Results.resume(args.output, setup)
+    far.measure_lengths(subject, documents, results)
+    return far.summary(results)
 
 
 def answers(args: argparse.Namespace) -> str:
@@ -74,17 +92,6 @@ def answers(args: argparse.Namespace) -> str:
         results = Results.resume(args.output / f"{task}.json", setup)
         measure_answers(examiner, results, subject.gates)
     return scores.summary(args.output, tasks)
-
-
-def summary(results: Results) -> str:
-    """Markdown: both tables of perplexity, and where they were measured.
-
-    Raises:
-        ResultsError: the evaluation was stopped before its end.
-    """
-    if not finished(results):
-        raise ResultsError(f"{results.path} is not finished: run its command again.")
-    return "\n\n".join([table(results), documents_table(results), described(results.setup)])
 
 
 def _check_lender(documents: int) -> None:
@@ -107,7 +114,7 @@ def _digest(document: list[int] | Exam) -> str:
     return hashlib.sha256(repr(document).encode()).hexdigest()[:16]
 
 
-MEASUREMENTS = {"perplexity": perplexity, "answers": answers}
+MEASUREMENTS = {"perplexity": perplexity, "lengths": lengths, "answers": answers}
 FAILURES = (
     AdapterError, CorpusError, ResultsError, RougeMissing, StarterModelError, UnsupportedModel, OSError,
 )  # fmt: skip
@@ -134,6 +141,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     _common(losses, "Folder of held-out documents.")
     losses.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
     losses.add_argument("--output", type=Path, default=FOLDER / "evaluate.json", help="Results file.")
+    long = measurements.add_parser("lengths", help="The loss far beyond the base model's context.")
+    _common(long, "Folder of held-out documents.")
+    long.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="Tokens; the least are recent.")
+    long.add_argument("--output", type=Path, default=FOLDER / "lengths.json", help="Results file.")
     asking = measurements.add_parser("answers", help="Questions about documents.")
     _common(asking, "Folder of classics, longeval, squality and qmsum.")
     asking.add_argument("--rows", nargs="+", choices=ROWS, help="Ways of reading; else all but ablations.")

@@ -13,9 +13,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import benchmark, evaluate
+from . import benchmark
 from .adapter import replace_text
-from .measure import scores
+from .measure import gap, lengths, scores
 from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError
 
@@ -42,7 +42,9 @@ def report(args: argparse.Namespace) -> None:
     """Write what is measured into the page, and the picture beside it."""
     page = args.page.read_text(encoding="utf-8")
     if args.evaluation.exists():
-        page = insert(page, "evaluate", evaluate.summary(Results.read(args.evaluation)))
+        page = insert(page, "evaluate", gap.summary(Results.read(args.evaluation)))
+    if args.lengths.exists():
+        page = insert(page, "lengths", lengths.summary(Results.read(args.lengths)))
     if tasks := _tasks(args.answers):
         page = insert(page, "answers", scores.summary(args.answers, tasks))
     if args.benchmark.exists():
@@ -78,6 +80,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.report", description=__doc__.split("\n")[0])
     parser.add_argument("page", type=Path, help="The page to write into, usually README.md.")
     parser.add_argument("--evaluation", type=Path, default=FOLDER / "evaluate.json", help="Perplexity.")
+    parser.add_argument("--lengths", type=Path, default=FOLDER / "lengths.json", help="Long texts.")
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
     parser.add_argument("--benchmark", type=Path, default=FOLDER / "benchmark.json", help="Its results.")
     parser.add_argument("--picture", type=Path, default=Path("assets/benchmark.svg"), help="Where to draw.")

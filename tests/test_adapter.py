@@ -25,6 +25,7 @@ from mlx_edgeinf.adapter import (
     replace_text,
     save_adapter,
     save_arrays,
+    swap_gates,
 )
 from mlx_edgeinf.attention import retrofit
 from mlx_edgeinf.memory import KINDS
@@ -133,6 +134,27 @@ def test_another_format_is_refused(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps(fields | {"format": 99}))
     with pytest.raises(AdapterError, match=f"format 99, this version reads format {FORMAT}"):
         read_config(tmp_path)
+
+
+def test_other_gates_take_the_place_of_a_loaded_models_and_come_back(tmp_path):
+    model = saved(tmp_path / "one")
+    before = logits(model)
+    other = with_memory(llama_model())
+    other.update(tree_map(lambda p: 0.5 * p, other.trainable_parameters()))
+    save_adapter(other, config_of(other), tmp_path / "two")
+    swap_gates(model, tmp_path / "two")
+    assert mx.array_equal(logits(model), logits(other)) and not mx.array_equal(logits(model), before)
+    swap_gates(model, tmp_path / "one")
+    assert mx.array_equal(logits(model), before)
+
+
+@pytest.mark.parametrize("change", [{"window": 16}, {"kind": "linear"}], ids=["layout", "kind"])
+def test_gates_for_another_memory_are_not_swapped_in(tmp_path, change):
+    model = saved(tmp_path)
+    fields = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(fields | change))
+    with pytest.raises(AdapterError, match="which this model was not loaded for: load it again"):
+        swap_gates(model, tmp_path)
 
 
 def test_a_lora_adapter_is_refused_in_one_sentence(tmp_path):

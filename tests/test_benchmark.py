@@ -6,9 +6,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from tiny import byte_tokenizer, llama_model, with_memory
+from tiny import LAYOUT, byte_tokenizer, llama_model, with_memory
 
 from mlx_edgeinf import benchmark
+from mlx_edgeinf.adapter import AdapterConfig, fingerprint, save_adapter
 from mlx_edgeinf.cache import Layout
 from mlx_edgeinf.measure import sides
 from mlx_edgeinf.measure.sides import DECODED, Ours, Stock, measure, prefill, short_path, with_weights_of
@@ -127,13 +128,16 @@ def run(tmp_path, monkeypatch):
     """Run the command on a short text with a tiny model; later options win."""
     tokenizer = byte_tokenizer()
     model = with_memory(llama_model())
+    config = AdapterConfig("tiny", fingerprint(model), features=4, **vars(LAYOUT))
+    save_adapter(model, config, tmp_path / "gates")
     monkeypatch.setattr(benchmark, "load", lambda *_, exact_limit: (model, tokenizer))
     monkeypatch.setattr(benchmark, "load_base", lambda _: (llama_model(), tokenizer))
     (tmp_path / "book.txt").write_text("Once upon a time. " * 10)
 
     def command(*options: str) -> int:
         return benchmark.main([
-            "--text", str(tmp_path / "book.txt"), "--lengths", "32", "64", "96", "--stock-up-to", "64",
+            "--text", str(tmp_path / "book.txt"), "--adapter-path", str(tmp_path / "gates"),
+            "--lengths", "32", "64", "96", "--stock-up-to", "64",
             "--output", str(tmp_path / "out" / "b.json"), *options,
         ])  # fmt: skip
 
@@ -144,10 +148,11 @@ def test_a_run_measures_both_sides_and_prints_the_table(run, tmp_path, capsys):
     assert run() == 0
     saved = json.loads((tmp_path / "out" / "b.json").read_text())
     assert {name: list(entries) for name, entries in saved["entries"].items()} == {
-        "short": ["path"], "stock": ["32", "64"], "ours": ["32", "64", "96"],
+        "short": ["path"], "gates": ["swap"], "stock": ["32", "64"], "ours": ["32", "64", "96"],
     }  # fmt: skip
     printed = capsys.readouterr().out
     assert "| 96 | - / " in printed and "logits identical to stock mlx-lm's" in printed
+    assert "Gates of a loaded model are swapped in " in printed
     assert "--lengths 32 64 96" in printed and str(tmp_path) not in json.dumps(saved)
 
 

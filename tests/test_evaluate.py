@@ -14,6 +14,7 @@ from tiny import LAYOUT, byte_tokenizer, llama_model, with_memory
 
 from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import AdapterConfig, fingerprint, read_config, save_adapter
+from mlx_edgeinf.measure import lengths as far
 from mlx_edgeinf.measure import subject
 from mlx_edgeinf.measure.answers import Examiner
 from mlx_edgeinf.measure.gap import FULL, GATED, OURS, ROWS, SHUFFLED, WINDOW, ZEROED
@@ -258,6 +259,23 @@ def test_what_cannot_be_asked_is_said_before_anything_else(ask, tmp_path, capsys
     assert ask(*options, tasks=tasks) == 1
     message = capsys.readouterr().err
     assert words in message and message.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+# -- lengths ----------------------------------------------------------------------
+
+
+def test_lengths_are_measured_by_one_command(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(far, "COUNTED", 20)
+    options = [
+        "--data", str(tmp_path / "books"), "--adapter-path", str(tmp_path / "gates"), "--documents", "1",
+        "--output", str(tmp_path / "out" / "l.json"),
+    ]  # fmt: skip
+    assert evaluate.main(["lengths", *options, "--lengths", "120", "60"]) == 0
+    printed = capsys.readouterr().out
+    assert "| NLL of the 20 tokens before | 60 | 120 |" in printed
+    assert "evaluate lengths --data books" in printed
+    assert evaluate.main(["lengths", *options, "--lengths", "120", "20"]) == 1
+    assert "--lengths must all be more than 20" in capsys.readouterr().err
 
 
 # -- several processes ------------------------------------------------------------

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_edgeinf import evaluate
 from mlx_edgeinf.measure import gap
 from mlx_edgeinf.measure.gap import FULL, GATED, HALF, OURS, ROWS, SHUFFLED, WINDOW
 from mlx_edgeinf.measure.results import Results, ResultsError
@@ -73,13 +72,13 @@ def test_each_document_stands_beside_its_gap(known):
 
 
 def test_a_table_of_unfinished_results_is_refused(known):
-    evaluate.summary(known)
+    gap.summary(known)
     del known.entries["Book_1.md"][SHUFFLED]
     with pytest.raises(ResultsError, match="not finished"):
-        evaluate.summary(known)
+        gap.summary(known)
 
 
 def test_numbers_of_two_sets_of_gates_never_stand_side_by_side(known):
     known.entries["Book_1.md"][OURS]["gates"] = "trained further"
     with pytest.raises(ResultsError, match="not finished"):
-        evaluate.summary(known)
+        gap.summary(known)

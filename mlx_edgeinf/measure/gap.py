@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .results import Results
+from .results import Results, ResultsError, described
 
 FULL, WINDOW = "full attention", "sinks + window"
 LONGER, H2O, SNAPKV = "longer window, same bytes", "H2O, same bytes", "SnapKV, same bytes"
@@ -22,6 +22,17 @@ ROWS = (FULL, OURS, HALF, SNAPKV, H2O, LONGER, UNTRAINED, ALIKE, SHUFFLED, ZEROE
 GATED = (OURS, HALF, ALIKE, SHUFFLED)
 
 RESAMPLES, SEED = 2000, 0
+
+
+def summary(results: Results) -> str:
+    """Markdown: the tables, and where they were measured.
+
+    Raises:
+        ResultsError: the evaluation was stopped before its end.
+    """
+    if not finished(results):
+        raise ResultsError(f"{results.path} is not finished: run its command again.")
+    return "\n\n".join([table(results), documents_table(results), described(results.setup)])
 
 
 def mean_nll(results: Results, row: str, stretch: slice) -> np.ndarray:

@@ -14,9 +14,10 @@ from statistics import mean
 import numpy as np
 
 from ..wording import count, counted, size
-from .gap import FULL, GATED, ROWS, WINDOW, interval
+from .gap import FULL, GATED, ROWS, WINDOW
 from .metrics import NAMES
 from .results import Results, ResultsError, described
+from .tables import markdown, with_interval
 
 FIFTHS = ("0-20 %", "20-40 %", "40-60 %", "60-80 %", "80-100 %")
 
@@ -72,9 +73,9 @@ def _scores(results: Results) -> str:
         line = [row, count(len(entries)), size(max(entry["state_bytes"] for entry in entries))]
         for label in labels:
             scores, window = (_by_document(results, names, each, label) for each in (row, WINDOW))
-            line += [_with_interval(scores), "" if row == WINDOW else _with_interval(scores - window)]
+            line += [with_interval(scores), "" if row == WINDOW else with_interval(scores - window)]
         lines.append(line)
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def _depths(results: Results) -> str:
@@ -87,7 +88,7 @@ def _depths(results: Results) -> str:
     for row in _rows(results):
         answered = _by_fifth(_entries(results, row))
         lines.append([row, *(_at_depth(answered.get(at, []), len(asked[at])) for at in asked)])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def _by_fifth(entries: list[dict]) -> dict[int, list[dict]]:
@@ -121,16 +122,6 @@ def _read(results: Results, row: str) -> list[str]:
 
 def _entries(results: Results, row: str) -> list[dict]:
     return [results.entries[name][row] for name in _read(results, row)]
-
-
-def _with_interval(values: np.ndarray) -> str:
-    low, high = interval(values, np.ones_like(values))
-    return f"{values.mean():.3f} ({low:.3f} to {high:.3f})"
-
-
-def _markdown(lines: list[list[str]]) -> str:
-    header, *rest = (f"| {' | '.join(line)} |" for line in lines)
-    return "\n".join([header, "|---" * len(lines[0]) + "|", *rest])
 
 
 def _commands(setups: list[dict]) -> list[str]:

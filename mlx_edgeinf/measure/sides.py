@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import mlx.core as mx
@@ -17,9 +18,12 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models.cache import KVCache
 
+from ..adapter import swap_gates
+
 STOCK_CHUNK = 2048  # mlx-lm's default prefill_step_size
 DECODED = 16  # tokens decoded at each length
 SHORT, PAIRS = 1024, 5  # tokens and paired readings of the short path
+SWAPS = 9
 
 
 class Stock:
@@ -126,3 +130,11 @@ def short_path(edge: Ours, base: Stock, tokens: list[int]) -> dict:
         "speed": median(seconds["stock"]) / median(seconds["ours"]),
         "seconds": seconds,
     }
+
+
+def swaps(model: nn.Module, folder: Path) -> Iterator[float]:
+    """Seconds that each of some changes to the gates of a folder takes."""
+    for _ in range(SWAPS):
+        began = time.perf_counter()
+        swap_gates(model, folder)
+        yield time.perf_counter() - began
