@@ -59,6 +59,12 @@ def test_without_a_long_enough_document_the_length_is_named(tokenizer):
         take({"d": "d" * 200}, tokenizer)
 
 
+def test_documents_of_too_few_tokens_a_letter_are_not_searched_for_ever(tokenizer, monkeypatch):
+    monkeypatch.setattr(home, "LETTERS", 1)
+    with pytest.raises(CorpusError, match="100 passages in a row, of 40 characters each, had fewer than 40"):
+        take(BOOKS, tokenizer)
+
+
 # -- what full attention makes of them -----------------------------------------------
 
 

@@ -16,6 +16,8 @@ from .rendering import Renderer
 
 # Characters that are enough for a token: English runs at 3 to 5.
 LETTERS = 6
+# Passages drawn in vain before it is said so.
+PATIENCE = 100
 
 
 @dataclass(frozen=True)
@@ -45,34 +47,39 @@ def excerpts(documents: Corpus, renderer: Renderer, seed: int) -> Iterator[Excer
     documents: with exercises as `teaching` left them.
 
     Raises:
-        CorpusError: no text is long enough for an excerpt, and there is no exercise.
+        CorpusError: no text has the tokens of an excerpt, and there is no exercise.
     """
     rng = random.Random(seed)
     length = renderer.length
     fitting = {name: text for name, text in documents.items() if not _too_short(text, length)}
     if not fitting:
         raise CorpusError(f"No document is long enough for excerpts of {length} tokens.")
-    names = sorted(fitting)
-    while True:
-        document = fitting[rng.choice(names)]
-        if isinstance(document, Exercise):
-            tokens, learnt = renderer.render(document.pages, rng.choice(document.dialogues))
-            yield Excerpt(tokens, learnt=learnt)
-        elif passage := _passage(document, renderer, rng):
-            yield Excerpt(passage)
+    names, misses = sorted(fitting), 0
+    while misses < PATIENCE:
+        excerpt = _drawn(fitting[rng.choice(names)], renderer, rng)
+        misses = 0 if excerpt else misses + 1
+        if excerpt:
+            yield excerpt
+    raise CorpusError(
+        f"{PATIENCE} passages in a row, of {LETTERS * length} characters each, had fewer than {length} "
+        "tokens: choose other documents or a smaller --max-seq-length."
+    )
 
 
 def _too_short(document: str | Exercise, length: int) -> bool:
     return isinstance(document, str) and len(document) <= LETTERS * length
 
 
-def _passage(text: str, renderer: Renderer, rng: random.Random) -> list[int]:
-    """Tokens from anywhere in a text; none if it has fewer there than an excerpt's."""
-    start = rng.randrange(len(text) - LETTERS * renderer.length + 1)
-    piece = text[start : start + LETTERS * renderer.length]
-    tokens = renderer.tokenizer.encode(piece, add_special_tokens=False)
+def _drawn(document: str | Exercise, renderer: Renderer, rng: random.Random) -> Excerpt | None:
+    """A passage from anywhere in a text, or a dialogue; None if the passage has too few tokens."""
+    if isinstance(document, Exercise):
+        tokens, learnt = renderer.render(document.pages, rng.choice(document.dialogues))
+        return Excerpt(tokens, learnt=learnt)
+    letters = LETTERS * renderer.length
+    start = rng.randrange(len(document) - letters + 1)
+    tokens = renderer.tokenizer.encode(document[start : start + letters], add_special_tokens=False)
     # The first token may be half a word.
-    return tokens[1 : renderer.length + 1] if len(tokens) > renderer.length else []
+    return Excerpt(tokens[1 : renderer.length + 1]) if len(tokens) > renderer.length else None
 
 
 class Lessons:
