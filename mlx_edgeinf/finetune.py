@@ -166,7 +166,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", required=True, help="Folders of .txt, .md, .jsonl, .json.")
     parser.add_argument("--train", action="store_true", required=True, help="Do training.")
     parser.add_argument("--iters", type=int, default=50, help="Iterations to train for, one excerpt each.")
-    parser.add_argument("--learning-rate", type=float, default=0.01, help="Peak learning rate.")
+    parser.add_argument("--learning-rate", type=float, default=0.02, help="Peak learning rate.")
     parser.add_argument("--max-seq-length", type=int, default=4096, help="Tokens of an excerpt.")
     parser.add_argument("--val-batches", type=int, default=6, help="Validation excerpts; 0 for none.")
     parser.add_argument("--steps-per-report", type=int, default=1, help="Iterations between reports.")

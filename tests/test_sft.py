@@ -333,7 +333,7 @@ def test_a_loss_that_is_no_number_names_the_checkpoint_that_is_left(run, tmp_pat
         assert run("--iters", "5", "--save-every", "2") == 1
     sentence = one_sentence(capsys)
     assert "nan" in sentence and f"{tmp_path / 'gates'} keeps iteration 2" in sentence
-    assert "--learning-rate below 0.01" in sentence
+    assert "--learning-rate below 0.02" in sentence
     # And that is what a run at a lower rate goes on from.
     assert run("--iters", "5", "--learning-rate", "0.01") == 0
     assert [number for number, _ in progress(tmp_path)["losses"]] == [1, 2, 3, 4, 5]
@@ -342,7 +342,7 @@ def test_a_loss_that_is_no_number_names_the_checkpoint_that_is_left(run, tmp_pat
 def test_a_loss_that_is_no_number_from_the_start_says_that_nothing_was_saved(run, monkeypatch, capsys):
     monkeypatch.setattr(finetune, "excerpt_gradients", breaking_at(1))
     assert run() == 1
-    assert "Nothing was saved yet: run again with a --learning-rate below 0.01" in one_sentence(capsys)
+    assert "Nothing was saved yet: run again with a --learning-rate below 0.02" in one_sentence(capsys)
 
 
 @pytest.mark.parametrize("broken", ["adapters.safetensors", "optimizer.safetensors"])
