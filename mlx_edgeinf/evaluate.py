@@ -33,7 +33,7 @@ from .attention import UnsupportedModel
 from .measure import gap, scores
 from .measure import lengths as far
 from .measure.answers import Examiner, measure_answers
-from .measure.gap import ALIKE, HALF, ROWS, SHUFFLED, WINDOW, ZEROED
+from .measure.gap import ALIKE, HALF, RETAINED, ROWS, SHUFFLED, WINDOW, ZEROED
 from .measure.metrics import EXACT_MATCH, RougeMissing, rouge
 from .measure.passages import passages
 from .measure.perplexity import measure_losses
@@ -46,7 +46,7 @@ from .training.corpus import CorpusError
 
 LENGTHS = [8192, 16384, 32768, 65536, 131072]
 # What asks how the memory is made up, rather than what it is good for, is left to perplexity.
-ANSWERING = tuple(row for row in ROWS if row not in (HALF, ALIKE, ZEROED))
+ANSWERING = tuple(row for row in ROWS if row not in (HALF, ALIKE, RETAINED, ZEROED))
 
 
 def perplexity(args: argparse.Namespace) -> str:

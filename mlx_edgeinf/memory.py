@@ -176,7 +176,7 @@ class CentroidMemory(Memory):
         means = state["M"] / mx.maximum(state["z"], 1)[..., None]
         means = mx.concatenate([means, values.astype(mx.float32)], axis=2)
         counts = mx.concatenate([state["z"], mx.ones(received.shape)], axis=2)[..., None]
-        weights = mx.concatenate([state["weight"], _weights(received)], axis=2)[..., None]
+        weights = mx.concatenate([state["weight"], key_weights(received)], axis=2)[..., None]
         nearest = self._cluster(state, points, weights)
         z = nearest @ counts
         return {
@@ -239,8 +239,8 @@ def _means(nearest: mx.array, points: mx.array, weights: mx.array) -> mx.array:
     return nearest @ (points * weights) / mx.maximum(nearest @ weights, 1e-9)
 
 
-def _weights(received: mx.array) -> mx.array:
-    """Weights (B, G, T) of new keys; what nobody asked for still counts a little."""
+def key_weights(received: mx.array) -> mx.array:
+    """Weights (B, G, T) of new keys by the attention each received; what nobody asked for counts a little."""
     average = mx.maximum(received.mean(axis=-1, keepdims=True), 1e-9)
     return (received / average) ** SHARPNESS + LEAST_WEIGHT
 

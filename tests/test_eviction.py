@@ -8,7 +8,8 @@ import reference
 from mlx_lm.models.cache import KVCache
 from tiny import LAYOUT, SIZES, close, cut, llama_model, read, sequence, with_memory
 
-from mlx_edgeinf.measure.eviction import NEIGHBOURS, H2OCache, RetainingLayout, SnapKVCache
+from mlx_edgeinf.measure.eviction import NEIGHBOURS, H2OCache, RetainedMemory, RetainingLayout, SnapKVCache
+from mlx_edgeinf.memory import CentroidMemory
 from mlx_edgeinf.rotation import Rotation
 
 RETAINED = 4
@@ -166,3 +167,45 @@ def test_a_layer_agrees_with_the_token_by_token_reference():
         own = slice(2 * g, 2 * g + 2)
         expected = read_token_by_token(q[:, own].swapaxes(0, 1), k[:, g], v[:, g], omega, SIZE**-0.5)
         assert np.allclose(output[:, own].swapaxes(0, 1), expected, atol=1e-3)
+
+
+# -- a memory of tokens --------------------------------------------------------------
+
+
+def memory_of_tokens(features: int) -> RetainedMemory:
+    model = with_memory(llama_model(), features=features)
+    return RetainedMemory.like(model.layers[0].self_attn.memory_gate.memory)
+
+
+def folds(number: int) -> list[tuple[mx.array, mx.array, mx.array]]:
+    """Keys, values and attention received of so many folds of 6 tokens."""
+    mx.random.seed(0)
+    shape = (1, HEADS, 6, SIZE)
+    draw = mx.random.normal
+    return [(draw(shape), draw(shape), mx.random.uniform(shape=shape[:3])) for _ in range(number)]
+
+
+def test_a_memory_with_room_keeps_every_token_as_centroids_would():
+    tokens, centroids = memory_of_tokens(12), CentroidMemory(memory_of_tokens(12)._heads, 12)
+    states = [memory.empty(1) for memory in (tokens, centroids)]
+    for fold in folds(2):
+        states = [memory.write(state, *fold) for memory, state in zip((tokens, centroids), states)]
+    queries = mx.random.normal((1, SIZES["num_attention_heads"], 5, SIZE))
+    read, expected = (memory.read(state, queries) for memory, state in zip((tokens, centroids), states))
+    assert close(read.output, expected.output) and close(read.log_mass, expected.log_mass)
+
+
+def test_what_was_asked_for_most_is_kept_as_it_was():
+    memory, written = memory_of_tokens(4), folds(3)
+    state = memory.empty(1)
+    for fold in written:
+        state = memory.write(state, *fold)
+    keys, values, received = (np.concatenate([np.array(f[part])[0] for f in written], axis=1) for part in range(3))
+    # Each against the average of its own fold.
+    asked = received.reshape(HEADS, 3, 6)
+    asked = (asked / asked.mean(axis=-1, keepdims=True)).reshape(HEADS, -1)
+    for head in range(HEADS):
+        best = np.argsort(-asked[head])[:4]
+        assert np.allclose(state["centres"][0, head], keys[head, best])
+        assert np.allclose(state["M"][0, head], values[head, best])
+    assert np.array_equal(state["z"], np.ones((1, HEADS, 4)))

@@ -1,4 +1,4 @@
-"""Baselines that keep some tokens and drop the rest: H2O and SnapKV, reading a stream.
+"""Ways to keep some tokens and drop the rest: H2O and SnapKV, reading a stream, and a memory of tokens.
 
     [ sinks | retained | window | segment ]   exact keys and values, at positions 0, 1, 2, ...
 
@@ -18,6 +18,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..cache import EdgeCache, Layout
+from ..memory import CentroidMemory, State, key_weights
 from ..rotation import Rotation
 from ..sources import lengthened
 
@@ -86,3 +87,26 @@ class SnapKVCache(H2OCache):
 
     def carried(self, received: mx.array, chosen: mx.array, window: slice) -> None:
         return None
+
+
+class RetainedMemory(CentroidMemory):
+    """Centres that are tokens: the m whose keys weigh most stay as they are, and the rest is forgotten."""
+
+    @classmethod
+    def like(cls, memory: CentroidMemory) -> RetainedMemory:
+        """Of the size of another, for its layer."""
+        return cls(memory._heads, memory.features)
+
+    def write(self, state: State, keys: mx.array, values: mx.array, received: mx.array) -> State:
+        weights = mx.concatenate([state["weight"], key_weights(received)], axis=2)
+        best = mx.argsort(-weights, axis=-1)[:, :, : self.features]
+        kept = mx.take_along_axis(weights, best, axis=2)
+
+        def of_both(before: mx.array, new: mx.array) -> mx.array:
+            every = mx.concatenate([before, new.astype(mx.float32)], axis=2)
+            return mx.take_along_axis(every, best[..., None], axis=2)
+
+        return {
+            "M": of_both(state["M"], values), "z": (kept > 0).astype(mx.float32),
+            "centres": of_both(state["centres"], keys), "weight": kept,
+        }  # fmt: skip

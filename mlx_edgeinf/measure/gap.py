@@ -16,10 +16,11 @@ from .results import Results, ResultsError, described
 FULL, WINDOW = "full attention", "sinks + window"
 LONGER, H2O, SNAPKV = "longer window, same bytes", "H2O, same bytes", "SnapKV, same bytes"
 OURS, HALF, UNTRAINED = "ours", "ours, half the memory", "gate untrained"
-ALIKE, SHUFFLED, ZEROED = "every token alike", "memory shuffled", "memory zeroed"
-ROWS = (FULL, OURS, HALF, SNAPKV, H2O, LONGER, UNTRAINED, ALIKE, SHUFFLED, ZEROED, WINDOW)
+ALIKE, RETAINED = "nothing retained, all averaged", "all retained, nothing averaged"
+SHUFFLED, ZEROED = "memory shuffled", "memory zeroed"
+ROWS = (FULL, OURS, HALF, SNAPKV, H2O, LONGER, UNTRAINED, ALIKE, RETAINED, SHUFFLED, ZEROED, WINDOW)
 # What these rows say depends on the trained gates.
-GATED = (OURS, HALF, ALIKE, SHUFFLED)
+GATED = (OURS, HALF, ALIKE, RETAINED, SHUFFLED)
 
 RESAMPLES, SEED = 2000, 0
 

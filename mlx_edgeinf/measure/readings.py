@@ -23,8 +23,8 @@ from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
 from ..training.bptt import segments
 from ..training.loss import cross_entropy, head
-from .eviction import H2OCache, RetainingLayout, SnapKVCache
-from .gap import ALIKE, FULL, H2O, HALF, LONGER, OURS, SHUFFLED, SNAPKV, UNTRAINED, ZEROED
+from .eviction import H2OCache, RetainedMemory, RetainingLayout, SnapKVCache
+from .gap import ALIKE, FULL, H2O, HALF, LONGER, OURS, RETAINED, SHUFFLED, SNAPKV, UNTRAINED, ZEROED
 
 
 class Piece(NamedTuple):
@@ -90,12 +90,14 @@ class Reader:
             position += targets.size
 
     def caches(self, row: str, length: int) -> list[EdgeCache]:
-        """Caches of a row whose gates are the trained ones, or shut."""
+        """Caches of a row whose model is as it was loaded."""
         layout, memories = self.layout, memory_gates(self.model)
         if row == FULL:
             return [ExactCache.like(cache, length) for cache in self.model.make_cache()]
         if row == ALIKE:
             return [AlikeCache(layout, gate.memory, gate.rotation) for gate in memories]
+        if row == RETAINED:
+            return [EdgeCache(layout, RetainedMemory.like(gate.memory), gate.rotation) for gate in memories]
         worth = tokens_worth(memories[0], layout)
         if row in (H2O, SNAPKV):
             retaining = RetainingLayout(layout.sinks, layout.window, layout.segment, worth)
