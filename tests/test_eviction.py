@@ -200,7 +200,8 @@ def test_what_was_asked_for_most_is_kept_as_it_was():
     state = memory.empty(1)
     for fold in written:
         state = memory.write(state, *fold)
-    keys, values, received = (np.concatenate([np.array(f[part])[0] for f in written], axis=1) for part in range(3))
+    parts = zip(*written)
+    keys, values, received = (np.concatenate([np.array(p)[0] for p in part], axis=1) for part in parts)
     # Each against the average of its own fold.
     asked = received.reshape(HEADS, 3, 6)
     asked = (asked / asked.mean(axis=-1, keepdims=True)).reshape(HEADS, -1)
