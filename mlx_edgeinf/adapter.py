@@ -101,14 +101,16 @@ def read_config(folder: Path) -> AdapterConfig:
     if not path.is_file():
         raise AdapterError(f"No adapter found: {path} does not exist.")
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise AdapterError(f"{path} is damaged: it is not JSON.") from error
+        fields = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise AdapterError(f"{path} is damaged: it is not a JSON object.") from error
     if fields.get("format") != FORMAT:
         raise AdapterError(
             f"{path} is an adapter of format {fields.get('format')}, this version reads format "
             f"{FORMAT}. Train it again with `python -m mlx_edgeinf.finetune`."
         )
+    if fields.keys() != set(AdapterConfig.__dataclass_fields__) or fields["kind"] not in KINDS:
+        raise AdapterError(f"{path} is damaged: its fields are not those of gates. Train them again.")
     return AdapterConfig(**fields)
 
 
@@ -123,7 +125,7 @@ def load_weights(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
             f"The gates in {folder} were trained for {config.base_model}, not for this model. "
             "Choose that model, or train gates for this one with `python -m mlx_edgeinf.finetune`."
         )
-    weights = load_arrays(folder / WEIGHTS)
+    weights, _ = load_arrays(folder / WEIGHTS)
     expected = gate_parameters(model)
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
         raise AdapterError(f"The gates in {folder} do not match their own configuration file.")
@@ -150,14 +152,14 @@ def swap_gates(model: nn.Module, adapter_path: str | Path) -> None:
     load_weights(model, config, folder)
 
 
-def load_arrays(path: Path) -> dict[str, mx.array]:
-    """Read a safetensors file of a training run.
+def load_arrays(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
+    """Read a safetensors file of a training run, with its metadata.
 
     Raises:
         AdapterError: it is missing or damaged.
     """
     try:
-        return mx.load(str(path))
+        return mx.load(str(path), return_metadata=True)
     except (RuntimeError, UnicodeDecodeError) as error:
         raise AdapterError(
             f"{path} is missing or damaged. Train these gates again, into another folder, with "

@@ -111,7 +111,8 @@ class EdgeCache:
     def note(self, received: mx.array) -> None:
         """Add up the attention (B, G, N) that those tokens received which the next fold will take.
 
-        Counted from fold to fold, so that all of them had the same queries to ask for them.
+        Counted from fold to fold: with a window of at least a segment, all of them had the same
+        queries to ask for them, but for the first fold, whose later tokens had fewer.
         """
         if self.capacity > self.layout.capacity:
             return

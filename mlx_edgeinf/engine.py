@@ -108,7 +108,7 @@ class Engine:
         on_progress: told what is being prepared and how far, 0 to 1.
 
     Raises:
-        StarterModelError, UnsupportedModel, AdapterError, BudgetTooSmall: see `models.load`.
+        StarterModelError, UnsupportedModel, AdapterError, BudgetError: see `models.load`.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ from .attention import UnsupportedModel
 from .measure import gap, scores
 from .measure import lengths as far
 from .measure.answers import Examiner, measure_answers
-from .measure.gap import ALIKE, HALF, RETAINED, ROWS, SHUFFLED, WINDOW, ZEROED
+from .measure.gap import OF_CENTROIDS, ROWS, SHUFFLED, WINDOW, ZEROED
 from .measure.metrics import EXACT_MATCH, RougeMissing, rouge
 from .measure.passages import passages
 from .measure.perplexity import measure_losses
@@ -46,7 +46,7 @@ from .training.corpus import CorpusError
 
 LENGTHS = [8192, 16384, 32768, 65536, 131072]
 # What asks how the memory is made up, rather than what it is good for, is left to perplexity.
-ANSWERING = tuple(row for row in ROWS if row not in (HALF, ALIKE, RETAINED, ZEROED))
+ANSWERING = tuple(row for row in ROWS if row not in (*OF_CENTROIDS, ZEROED))
 
 
 def perplexity(args: argparse.Namespace) -> str:
@@ -55,9 +55,11 @@ def perplexity(args: argparse.Namespace) -> str:
     subject = Subject.load(args.model, args.adapter_path)
     edges = [2 * subject.config.window, args.length // 2, args.length]
     if not edges[0] < edges[1]:
-        raise CorpusError(f"--length must be more than {2 * edges[0]}, four windows of these gates.")
+        raise CorpusError(f"--length must be {2 * edges[0] + 2} or more, over four windows of these gates.")
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
-    results = Results.resume(args.output, _setup(args, subject, documents) | {"edges": edges})
+    rows = [row for row in ROWS if subject.config.kind == "centroids" or row not in OF_CENTROIDS]
+    setup = _setup(args, subject, documents) | {"edges": edges, "rows": rows}
+    results = Results.resume(args.output, setup)
     measure_losses(subject, documents, results)
     return gap.summary(results)
 

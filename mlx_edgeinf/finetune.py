@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def train(args: argparse.Namespace) -> None:
         """Of a stream that all processes share, every one's part."""
         return islice(excerpts(documents, renderer, seed), world.rank(), None, world.size())
 
-    examples = list(islice(own(held_out, 0), args.val_batches // world.size()))
+    examples = _examples(own, held_out, args.val_batches, world.size())
     lessons = Lessons(model, own(training, args.seed), args.num_excerpts, with_teacher=args.distill > 0)
     chief = world.rank() == 0
 
@@ -83,6 +83,8 @@ def train(args: argparse.Namespace) -> None:
         print(f"Trainable parameters: {parameter_budget(model):.3%} of the model", flush=True)
         if left_out:
             print(f"Answers left out (read before there is a memory, or too long): {left_out}", flush=True)
+        if args.val_batches and not examples:
+            print("No held-out document fills an excerpt: there is no validation.", flush=True)
     if examples and progress.iteration == 0:
         validate()
     saved = progress.iteration
@@ -103,6 +105,17 @@ def train(args: argparse.Namespace) -> None:
             saved = progress.iteration
 
 
+def _examples(
+    own: Callable[[Corpus, int], Iterator[Excerpt]], held_out: Corpus, batches: int, processes: int
+) -> list[Excerpt]:
+    """A process's part of the validation excerpts; none if no document is held out, or long enough."""
+    each = -(-batches // processes)
+    try:
+        return list(islice(own(held_out, 0), each)) if held_out else []
+    except CorpusError:
+        return []
+
+
 def _step(
     model: nn.Module, optimizer: optim.Optimizer, excerpt: Excerpt, progress: Progress,
     args: argparse.Namespace,
@@ -110,9 +123,11 @@ def _step(
     """One excerpt in each process, one update, one line of progress."""
     started = time.perf_counter()
     loss, gradients = excerpt_gradients(model, excerpt, Objective(args.distill), args.grad_checkpoint)
+    # Of all processes: what one of them reports, and what all of them stop at.
+    total, tokens = mx.distributed.all_sum(mx.array([loss, float(len(excerpt.tokens))])).tolist()
+    loss, tokens = total / mx.distributed.init().size(), int(tokens)
     norm = update(model, optimizer, loss, gradients)
     seconds = time.perf_counter() - started
-    tokens = len(excerpt.tokens) * mx.distributed.init().size()
     progress.iteration += 1
     progress.seconds += seconds
     progress.tokens += tokens
@@ -129,6 +144,7 @@ def _step(
 def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path | None) -> Progress:
     """The record of a new run; names of folders only, so that no path of this machine is kept."""
     names = [Path(folder).name for folder in args.data]
+    sizes = {f"--{name}": getattr(args, name) for name in ("kind", "features", "sinks", "window", "segment")}
     options = {
         "--model": base_name(args.model) if args.model else None,
         "--data": " ".join(names),
@@ -138,7 +154,8 @@ def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path
         "--max-seq-length": args.max_seq_length,
         "--num-excerpts": args.num_excerpts,
         "--distill": args.distill or None,
-        "--features": None if start else args.features,
+        **({} if start else sizes),
+        "--grad-checkpoint": "" if args.grad_checkpoint else None,
         "--seed": args.seed,
         "--resume-adapter-file": f"{start.name}/{WEIGHTS}" if start else None,
     }

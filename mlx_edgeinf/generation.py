@@ -10,7 +10,6 @@ import mlx.nn as nn
 from mlx_lm.generate import GenerationResponse, generate_step
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from .attention import base_path_limit
 from .cache import EdgeCache
 
 
@@ -20,7 +19,7 @@ def choose_cache(model: nn.Module, tokens: int) -> list[EdgeCache]:
     Short: the base path, bit for bit mlx-lm's. Long: the memory path from the
     first token, so that a full KV cache is never built up.
     """
-    limit = base_path_limit(model)
+    limit = model.make_cache()[0].exact_limit
     return model.make_cache(exact_limit=limit if tokens <= limit else 0)
 
 

@@ -121,7 +121,7 @@ class ExponentialMemory(Memory):
     """phi(x) = exp(+/-(x W + c)), learned; the two signs double the features at no parameters."""
 
     def __init__(self, heads: Heads, features: int):
-        super().__init__(heads, features)
+        super().__init__(heads, features // 2 * 2)
         shape = (heads.keys, heads.size, features // 2)
         # Random features of the softmax kernel: exp(w . q) exp(w . k) averages to exp(q . k).
         projection = mx.random.normal(shape) * math.sqrt(heads.scale)

@@ -16,6 +16,7 @@ import mlx.nn as nn
 import mlx_lm
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
+from mlx_lm.utils import get_total_parameters
 
 from .adapter import AdapterConfig, fingerprint, load_weights, read_config
 from .attention import UnsupportedModel, base_path_limit, kv_bytes_per_token, retrofit
@@ -47,7 +48,7 @@ def load(
             and memory of all layers together. None takes what the gates were trained with.
 
     Raises:
-        BudgetTooSmall: the exact part alone takes more.
+        BudgetError: the exact part alone takes more, or gates of this kind have the one size.
         AdapterError: the gates belong to another base model.
         UnsupportedModel: mlx-lm cannot load it, or its attention cannot carry a memory gate.
         StarterModelError: the starter model could not be fetched.
@@ -89,16 +90,20 @@ def equip(
         load_weights(model, config, weights)
 
 
-class BudgetTooSmall(ValueError):
-    """A budget in bytes that does not even hold sinks, window and segment."""
+class BudgetError(ValueError):
+    """A budget in bytes that cannot be kept; the message says which can."""
 
 
 def features_within(model: nn.Module, config: AdapterConfig, budget: float) -> int:
     """m of the largest memory of its kind whose state, exact part included, fits in `budget` bytes.
 
     Raises:
-        BudgetTooSmall: not a single feature fits.
+        BudgetError: not a single feature fits, or gates of this kind have the one size.
     """
+    if config.kind != "centroids":
+        raise BudgetError(
+            f"A memory of kind {config.kind} has the size that its gates were trained for: give no budget."
+        )
     attention, layers = model.layers[0].self_attn, len(model.layers)
     kv_heads, size = attention.n_kv_heads, attention.k_proj.weight.shape[0] // attention.n_kv_heads
     exact = config.layout.capacity * kv_bytes_per_token(model)
@@ -108,7 +113,7 @@ def features_within(model: nn.Module, config: AdapterConfig, budget: float) -> i
     features = int((budget - exact - noted) // feature)
     if features < 1:
         least = math.ceil((exact + noted + feature) / 1e6)
-        raise BudgetTooSmall(
+        raise BudgetError(
             f"{budget / 1e6:g} MB cannot hold a memory of this model: allow {least} MB or more."
         )
     return features
@@ -165,8 +170,9 @@ def _plain(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
 
 
 def parameter_budget(model: nn.Module) -> float:
-    """Trainable parameters as a share of the base model's."""
-    counts = {True: 0, False: 0}
-    for path, value in tree_flatten(model.parameters()):
-        counts[".memory_gate." in path] += value.size
-    return counts[True] / counts[False]
+    """Trainable parameters as a share of the base model's, quantised or not."""
+    gates = tree_flatten(model.trainable_parameters())
+    # mlx-lm's count, which knows how many weights a quantised word holds, sees modules without
+    # children alone: of a gate, its memory.
+    seen = sum(value.size for path, value in gates if ".memory_gate.memory." in path)
+    return sum(value.size for _, value in gates) / (get_total_parameters(model) - seen)

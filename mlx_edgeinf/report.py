@@ -18,6 +18,7 @@ from .adapter import replace_text
 from .measure import gap, lengths, scores
 from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError
+from .terminal import run
 
 
 class MarkersMissing(ValueError):
@@ -60,19 +61,16 @@ def _tasks(folder: Path) -> list[str]:
 
     def kind_and_length(task: str) -> tuple[str, int]:
         kind, _, length = task.partition("-")
-        return kind, int(length or 0)
+        return kind, int(length) if length.isdigit() else 0
 
     return sorted((path.stem for path in folder.glob("*.json")), key=kind_and_length)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 on success, 1 with one sentence on stderr if it cannot."""
-    try:
-        report(parse(argv))
-    except (MarkersMissing, ResultsError, OSError) as error:
-        print(f"mlx_edgeinf.report: {error}", file=sys.stderr)
-        return 1
-    return 0
+    args = parse(argv)
+    failures = (MarkersMissing, ResultsError, OSError)
+    return run("report", lambda: report(args), failures, "Stopped. The page is as it was.")
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

@@ -39,7 +39,7 @@ def load_memory(path: Path, model: nn.Module) -> list[EdgeCache]:
     """
     try:
         arrays, metadata = mx.load(str(path), return_metadata=True)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise SaveFileError(f"{path.name} is not a saved memory, or it is damaged.") from error
     identity = _identity(model)
     different = [name for name, value in identity.items() if metadata.get(name) != value]

@@ -157,6 +157,19 @@ def test_gates_for_another_memory_are_not_swapped_in(tmp_path, change):
         swap_gates(model, tmp_path)
 
 
+@pytest.mark.parametrize("change", [{"kind": "none"}, {"more": 1}, {"window": None}])
+def test_a_configuration_of_other_fields_is_refused(tmp_path, change):
+    saved(tmp_path)
+    path = tmp_path / "adapter_config.json"
+    fields = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({name: value for name, value in fields.items() if value is not None}))
+    with pytest.raises(AdapterError, match="its fields are not those of gates"):
+        read_config(tmp_path)
+    path.write_text("[1, 2]")
+    with pytest.raises(AdapterError, match="is not a JSON object"):
+        read_config(tmp_path)
+
+
 def test_a_lora_adapter_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"fine_tune_type": "lora", "num_layers": 4}))
     with pytest.raises(AdapterError, match="format None"):

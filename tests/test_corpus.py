@@ -63,7 +63,7 @@ def test_a_bad_line_is_named_with_its_file_and_number(tmp_path, bad):
 def test_a_folder_without_documents_is_named(tmp_path, name):
     (tmp_path / "empty").mkdir()
     folder = tmp_path / name
-    with pytest.raises(CorpusError, match=f"No .txt, .md or .jsonl documents found in {folder}"):
+    with pytest.raises(CorpusError, match=f"No .txt, .md, .jsonl or .json documents found in {folder}"):
         read_corpus([folder])
 
 

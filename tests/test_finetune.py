@@ -23,7 +23,9 @@ from mlx_edgeinf.training.excerpts import excerpts
 from mlx_edgeinf.training.loss import Objective
 from mlx_edgeinf.training.rendering import Renderer
 
-FILES = {"adapters.safetensors", "adapter_config.json", "optimizer.safetensors", "training.json", "README.md"}
+FILES = {
+    "adapters.safetensors", "adapter_config.json", "checkpoint.safetensors", "training.json", "README.md",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -217,20 +219,20 @@ def test_two_processes_learn_from_the_average_of_an_excerpt_each(usual, run, mod
     assert "mlx.launch -n 2 -- python -m mlx_edgeinf.finetune --model" in card
 
     run("--iters", "1", "--adapter-path", str(tmp_path / "alone"))
-    alone = progress(tmp_path / "alone")
-    assert np.allclose(done["losses"], alone["losses"], rtol=1e-5)
-    assert done["validation"][0] == pytest.approx(alone["validation"][0])
+    assert done["validation"][0] == pytest.approx(progress(tmp_path / "alone")["validation"][0])
 
     model, tokenizer = load_base(str(model_folder))
     equip(model, read_config(tmp_path), exact_limit=0)
     optimizer = make_optimizer(0.03, iters=1)
     optimizer.init(model.trainable_parameters())
     stream = excerpts(split(read_corpus([corpus]))[0], Renderer(tokenizer, 40, 18), seed=0)
-    gradients = [excerpt_gradients(model, excerpt, Objective())[1] for excerpt in islice(stream, 2)]
+    learnt = (excerpt_gradients(model, excerpt, Objective()) for excerpt in islice(stream, 2))
+    losses, gradients = zip(*learnt)
+    assert done["losses"][0] == pytest.approx([1, sum(losses) / 2], rel=1e-5)
     update(model, optimizer, 0.0, tree_map(lambda one, other: (one + other) / 2, *gradients))
-    saved = mx.load(str(tmp_path / "optimizer.safetensors"))
+    saved = mx.load(str(tmp_path / "checkpoint.safetensors"))
     for path, moment in tree_flatten(optimizer.state):
-        assert mx.allclose(saved[path], moment, rtol=1e-3, atol=1e-7), path
+        assert mx.allclose(saved[f"optimizer.{path}"], moment, rtol=1e-3, atol=1e-7), path
 
 
 # -- what cannot be done, in one sentence --------------------------------------------
@@ -240,6 +242,32 @@ def one_sentence(capsys) -> str:
     error = capsys.readouterr().err
     assert error.startswith("mlx_edgeinf.finetune: ") and error.count("\n") == 1
     return error
+
+
+def test_without_held_out_documents_there_is_no_validation(run, tmp_path, capsys):
+    (tmp_path / "few").mkdir()
+    (tmp_path / "few" / "book.txt").write_text(" ".join(map(str, range(300))))
+    assert run("--data", str(tmp_path / "few"), "--adapter-path", str(tmp_path / "gates")) == 0
+    assert "No held-out document fills an excerpt: there is no validation." in capsys.readouterr().out
+    done = progress(tmp_path / "gates")
+    assert len(done["losses"]) == 3 and not done["validation"]
+
+
+def test_gates_without_their_checkpoint_are_not_overwritten(run, tmp_path, capsys):
+    run()
+    before = weights(tmp_path)
+    (tmp_path / "checkpoint.safetensors").unlink()
+    assert run("--iters", "5") == 1
+    assert "go on from them with --resume-adapter-file" in one_sentence(capsys)
+    assert all(np.array_equal(weights(tmp_path)[name], weight) for name, weight in before.items())
+
+
+def test_a_damaged_record_of_earlier_runs_is_named(run, tmp_path, capsys):
+    run()
+    (tmp_path / "training.json").write_text("[]")
+    start = ["--resume-adapter-file", str(tmp_path / "adapters.safetensors")]
+    assert run(*start, "--adapter-path", str(tmp_path / "new")) == 1
+    assert f"{tmp_path / 'training.json'} is damaged" in one_sentence(capsys)
 
 
 def test_data_that_is_not_there(run, tmp_path, capsys):

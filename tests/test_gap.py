@@ -14,7 +14,7 @@ def results_with(nll: dict[str, list[float]]) -> Results:
     """Results of documents of 10 and 30 tokens in two stretches, with these NLLs by row."""
     names = [f"Book_{number}.md" for number in range(len(nll[FULL]))]
     setup = {
-        "documents": dict.fromkeys(names, ""), "edges": [16, 26, 56], "command": "evaluate",
+        "documents": dict.fromkeys(names, ""), "edges": [16, 26, 56], "rows": ROWS, "command": "evaluate",
         "machine": "a machine", "packages": {"mlx": "0"},
     }  # fmt: skip
 

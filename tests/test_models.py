@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 from mlx.utils import tree_flatten
-from tiny import close, llama_model, qwen2_model, save_gates, save_model, sequence
+from tiny import close, llama_model, qwen2_model, save_gates, save_model, sequence, with_memory
 
 from mlx_edgeinf import models
 from mlx_edgeinf.adapter import AdapterError, fingerprint
@@ -116,3 +116,9 @@ def test_the_budget_counts_the_gates_against_the_rest(model_folder, gates_folder
     sizes = {path: value.size for path, value in tree_flatten(model.parameters())}
     gates = sum(size for path, size in sizes.items() if "memory_gate" in path)
     assert 0 < gates and parameter_budget(model) == gates / (sum(sizes.values()) - gates)
+
+
+def test_the_budget_counts_weights_and_not_the_words_they_are_packed_in():
+    plain, packed = llama_model(), llama_model()
+    nn.quantize(packed, group_size=32, bits=4)
+    assert parameter_budget(with_memory(packed)) == parameter_budget(with_memory(plain))

@@ -19,7 +19,7 @@ SETUP = {"command": "python -m it", "machine": "a machine", "packages": {"mlx": 
 @pytest.fixture
 def evaluated(tmp_path) -> Path:
     """Results of a document that every row has read."""
-    setup = SETUP | {"documents": {"A_book.md": ""}, "edges": [16, 26, 56]}
+    setup = SETUP | {"documents": {"A_book.md": ""}, "edges": [16, 26, 56], "rows": ROWS}
     results = Results(tmp_path / "e.json", setup)
     nll = dict.fromkeys(ROWS, 2.5) | {"full attention": 2.0, "sinks + window": 3.0}
     for row in ROWS:

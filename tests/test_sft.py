@@ -345,7 +345,7 @@ def test_a_loss_that_is_no_number_from_the_start_says_that_nothing_was_saved(run
     assert "Nothing was saved yet: run again with a --learning-rate below 0.02" in one_sentence(capsys)
 
 
-@pytest.mark.parametrize("broken", ["adapters.safetensors", "optimizer.safetensors"])
+@pytest.mark.parametrize("broken", ["adapters.safetensors", "checkpoint.safetensors"])
 def test_a_full_disk_leaves_the_last_checkpoint_whole(run, tmp_path, monkeypatch, capsys, broken):
     assert run("--iters", "1") == 0
     before = saved(tmp_path)
@@ -365,10 +365,12 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(run, tmp_path, monkeypatch
     assert saved(tmp_path)[broken] == before[broken]
 
 
-@pytest.mark.parametrize("option", ["--adapter-path", "--resume-adapter-file"])
-def test_damaged_gates_are_named(run, tmp_path, capsys, option):
+@pytest.mark.parametrize("option, name", [
+    ("--adapter-path", "checkpoint.safetensors"), ("--resume-adapter-file", "adapters.safetensors"),
+])  # fmt: skip
+def test_damaged_gates_are_named(run, tmp_path, capsys, option, name):
     assert run() == 0
-    path = tmp_path / "gates" / "adapters.safetensors"
+    path = tmp_path / "gates" / name
     path.write_bytes(path.read_bytes()[:-40])
     start = ["--resume-adapter-file", str(path), "--adapter-path", str(tmp_path / "new")]
     assert run("--iters", "5", *(start if option == "--resume-adapter-file" else [])) == 1

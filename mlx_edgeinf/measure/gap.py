@@ -6,7 +6,7 @@ of tokens in each stretch of positions between two edges.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ OURS, HALF, UNTRAINED = "ours", "ours, half the memory", "gate untrained"
 ALIKE, RETAINED = "nothing retained, all averaged", "all retained, nothing averaged"
 SHUFFLED, ZEROED = "memory shuffled", "memory zeroed"
 ROWS = (FULL, OURS, HALF, SNAPKV, H2O, LONGER, UNTRAINED, ALIKE, RETAINED, SHUFFLED, ZEROED, WINDOW)
+# Those that ask how centroids are made up; the other kinds have neither another size nor weights.
+OF_CENTROIDS = (HALF, ALIKE, RETAINED)
 # What these rows say depends on the trained gates.
 GATED = (OURS, HALF, ALIKE, RETAINED, SHUFFLED)
 
@@ -45,9 +47,9 @@ def mean_nll(results: Results, row: str, stretch: slice) -> np.ndarray:
 
 def finished(results: Results) -> bool:
     """Whether every row has read every document, with one set of gates."""
-    names = results.setup["documents"]
-    gates = {results.group(name).get(row, {}).get("gates") for name in names for row in GATED}
-    return len(gates) == 1 and all(results.has(name, row) for name in names for row in ROWS)
+    pairs = list(product(results.setup["documents"], results.setup["rows"]))
+    gates = {results.group(name).get(row, {}).get("gates") for name, row in pairs if row in GATED}
+    return len(gates) == 1 and all(results.has(name, row) for name, row in pairs)
 
 
 def closed(results: Results, row: str, stretch: slice) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +75,7 @@ def table(results: Results) -> str:
         f"| gap closed | NLL at {list(stretches)[-1]} | " + " | ".join(stretches) + " | ours minus it |",
         "|---|---" + "|---" * len(stretches) + "|---|",
     ]
-    for row in ROWS:
+    for row in results.setup["rows"]:
         nll = mean_nll(results, row, slice(None)).mean()
         cells = [_share(row, *closed(results, row, stretch)) for stretch in stretches.values()]
         lines.append(f"| {row} | {nll:.4f} | " + " | ".join([*cells, _lead(results, row)]) + " |")
@@ -82,7 +84,7 @@ def table(results: Results) -> str:
 
 def documents_table(results: Results) -> str:
     """Markdown: share closed in each document over all positions, beside its gap in nats."""
-    shown = [row for row in ROWS if row not in (FULL, ZEROED, WINDOW)]
+    shown = [row for row in results.setup["rows"] if row not in (FULL, ZEROED, WINDOW)]
     shares = [np.divide(*closed(results, row, slice(None))) for row in shown]
     _, gaps = closed(results, FULL, slice(None))
     lines = ["| document | gap, nats | " + " | ".join(shown) + " |", "|---|---" + "|---" * len(shown) + "|"]

@@ -18,7 +18,7 @@ PASSES = (WINDOW, *(row for row in ROWS if row not in (WINDOW, SHUFFLED)))
 
 def measure_losses(subject: Subject, documents: dict[str, list[int]], results: Results) -> None:
     """Read documents, by name the tokens of each, in every way; losses are kept by stretch of positions."""
-    edges = results.setup["edges"]
+    edges, rows = results.setup["edges"], results.setup["rows"]
     reader = Reader(subject.model, subject.untrained, documents, edges[0])
     counts = np.diff(edges).tolist()
 
@@ -31,7 +31,8 @@ def measure_losses(subject: Subject, documents: dict[str, list[int]], results: R
     def told(name: str, row: str) -> str:
         entry, done = results.entries[name][row], sum(map(len, results.entries.values()))
         nll = sum(entry["nats"]) / sum(entry["tokens"])
-        total = len(documents) * len(ROWS)
+        total = len(documents) * len(rows)
         return f"{done} of {total}: {name}, {row}: {nll:.4f} nats, {entry['seconds']:.0f} s"
 
-    measure_missing(results, product(documents, PASSES), subject.gates, measure, told)
+    pairs = product(documents, [row for row in PASSES if row in rows])
+    measure_missing(results, pairs, subject.gates, measure, told)

@@ -82,7 +82,8 @@ def load_task(task: str, data: Path, documents: int, tokenizer: TokenizerWrapper
     elif task in ("squality", "qmsum"):
         path = data / task
         corpus = read_corpus([path])
-        exams = {name: _exam(found) for name, found in corpus.items() if isinstance(found, Exercise)}
+        asked = {name: found for name, found in corpus.items() if isinstance(found, Exercise)}
+        exams = {name: _exam(found) for name, found in asked.items() if found.dialogues}
     else:
         raise CorpusError(
             f"There is no task {task}: choose needles-TOKENS, lines-LINES, topics-TOPICS, squality or qmsum."

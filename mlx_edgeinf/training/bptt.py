@@ -79,7 +79,7 @@ def validation_loss(model: nn.Module, examples: Sequence[Excerpt]) -> float:
             if not new:
                 read_on(model, inputs, cache)
                 continue
-            losses = token_losses(model, inputs, targets, cache)[-new:]
+            losses = token_losses(model, inputs, targets[-new:], cache)
             mx.eval(losses, [layer.state for layer in cache])
             total, count = total + losses.sum().item(), count + new
     total, count = mx.distributed.all_sum(mx.array([total, count])).tolist()

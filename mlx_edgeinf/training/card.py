@@ -15,9 +15,9 @@ This card is written by `python -m mlx_edgeinf.finetune`.
 | exact | {sinks} sinks, window {window}, segment {segment} tokens |
 | base model fingerprint | `{fingerprint}` |
 
-Held-out loss is next-token loss in nats, over the segments of an excerpt that read memory; the
-validation documents are not among the training documents. Iteration 0 of the first run is the
-untrained mass-ratio gate.
+Held-out loss is next-token loss in nats, over the tokens of an excerpt that count and read memory;
+the validation documents are not among the training documents. Iteration 0 of the first run is the
+untrained gate.
 
 | run | data | excerpts of | iterations | tokens | time | peak memory | held-out loss |
 |---|---|---|---|---|---|---|---|

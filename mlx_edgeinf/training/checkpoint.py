@@ -14,9 +14,11 @@ import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..adapter import (
+    CONFIG,
     AdapterConfig,
     AdapterError,
-    load_weights,
+    gate_parameters,
+    load_arrays,
     read_config,
     replace_text,
     save_adapter,
@@ -25,7 +27,8 @@ from ..adapter import (
 from ..models import parameter_budget
 from .card import write_card
 
-OPTIMIZER, PROGRESS, CARD = "optimizer.safetensors", "training.json", "README.md"
+CHECKPOINT, PROGRESS, CARD = "checkpoint.safetensors", "training.json", "README.md"
+OPTIMIZER = "optimizer."  # begins the names of its arrays in the checkpoint
 
 
 @dataclass
@@ -51,20 +54,32 @@ class Progress:
 
 
 def runs_before(folder: Path | None) -> list[dict]:
-    """The runs that made the gates in a folder, the first one first."""
+    """The runs that made the gates in a folder, the first one first.
+
+    Raises:
+        AdapterError: their record is damaged.
+    """
     if folder is None or not (folder / PROGRESS).is_file():
         return []
-    last = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-    return [*last.pop("earlier"), last]
+    try:
+        last = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+        return [*last.pop("earlier"), last]
+    except (AttributeError, KeyError, ValueError) as error:
+        raise AdapterError(f"{folder / PROGRESS} is damaged: delete it to go on without it.") from error
 
 
 def save(
     model: nn.Module, optimizer: optim.Optimizer, progress: Progress, config: AdapterConfig, folder: Path
 ) -> None:
-    """Write the checkpoint and its card; each file is replaced atomically."""
+    """Write the checkpoint, all of it in one file, and from it the adapter and its card.
+
+    Each file is replaced atomically.
+    """
+    record, state = asdict(progress), tree_flatten(optimizer.state)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = gate_parameters(model) | {f"{OPTIMIZER}{path}": value for path, value in state}
+    save_arrays(folder / CHECKPOINT, arrays, {"progress": json.dumps(record)})
     save_adapter(model, config, folder)
-    save_arrays(folder / OPTIMIZER, dict(tree_flatten(optimizer.state)))
-    record = asdict(progress)
     replace_text(folder / PROGRESS, json.dumps(record) + "\n")
     device = "Metal" if mx.metal.is_available() else f"{os.cpu_count()} CPU cores"
     machine = f"{platform.system()} {platform.machine()}, {device}"
@@ -78,15 +93,21 @@ def resume(
     """Continue from the checkpoint in the folder, if there is one for the same configuration.
 
     Raises:
-        AdapterError: the folder holds gates of another configuration, which would be overwritten.
+        AdapterError: the folder holds other gates, which would be overwritten, or the checkpoint is damaged.
     """
-    if not (folder / PROGRESS).is_file():
+    if not (folder / CONFIG).is_file():
         return None
     if read_config(folder) != config:
         raise AdapterError(
             f"{folder} holds gates of another configuration. Choose another --adapter-path."
         )
-    fields = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-    load_weights(model, config, folder)
-    optimizer.state = tree_unflatten(list(mx.load(str(folder / OPTIMIZER)).items()))
-    return Progress(**fields)
+    if not (folder / CHECKPOINT).is_file():
+        raise AdapterError(
+            f"{folder} holds gates, but not the checkpoint of their training: go on from them with "
+            "--resume-adapter-file, into another --adapter-path."
+        )
+    arrays, metadata = load_arrays(folder / CHECKPOINT)
+    state = {path: value for path, value in arrays.items() if path.startswith(OPTIMIZER)}
+    model.update(tree_unflatten([(path, value) for path, value in arrays.items() if path not in state]))
+    optimizer.state = tree_unflatten([(path.removeprefix(OPTIMIZER), v) for path, v in state.items()])
+    return Progress(**json.loads(metadata["progress"]))

@@ -39,7 +39,7 @@ def read_corpus(folders: Sequence[Path]) -> Corpus:
                     raise CorpusError(f"Two documents are called {name}: rename one.")
                 documents[name] = document
     if not documents:
-        raise CorpusError(f"No .txt, .md or .jsonl documents found in {', '.join(map(str, folders))}.")
+        raise CorpusError(f"No .txt, .md, .jsonl or .json documents found in {', '.join(map(str, folders))}.")
     return documents
 
 

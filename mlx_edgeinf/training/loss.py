@@ -46,8 +46,9 @@ class Objective:
 
 
 def token_losses(model: nn.Module, tokens: mx.array, targets: mx.array, cache: list) -> mx.array:
-    """Negative log-likelihood in nats of each target (L,) after tokens (L,), read into `cache`."""
-    return cross_entropy(head(model, model.model(tokens[None], cache=cache)[0]), targets)
+    """NLL in nats of the targets (n,) after the last n of tokens (L,), which are read into `cache`."""
+    hidden = model.model(tokens[None], cache=cache)[0, -targets.size :]
+    return Objective()(model, hidden, targets, None)
 
 
 def head(model: nn.Module, hidden: mx.array) -> mx.array:
