@@ -163,7 +163,7 @@ def test_gates_remember_the_runs_that_made_them(run, tmp_path):
         run("--adapter-path", str(folder), "--resume-adapter-file", str(before / "adapters.safetensors"))
     commands = [progress(folder)["command"] for folder in folders]
     assert [earlier["command"] for earlier in runs_before(folders[2])] == commands
-    assert "--num-excerpts 2 --distill 1.0 --features 4" in commands[0]
+    assert "--num-excerpts 2 --distill 1.0 --kind centroids --features 4" in commands[0]
     assert commands[2].endswith("--resume-adapter-file second/adapters.safetensors")
     card = (folders[2] / "README.md").read_text()
     assert [line.strip() for line in card.splitlines() if line.startswith("    python")] == commands
@@ -223,7 +223,7 @@ def test_two_processes_learn_from_the_average_of_an_excerpt_each(usual, run, mod
 
     model, tokenizer = load_base(str(model_folder))
     equip(model, read_config(tmp_path), exact_limit=0)
-    optimizer = make_optimizer(0.03, iters=1)
+    optimizer = make_optimizer(0.02, iters=1)
     optimizer.init(model.trainable_parameters())
     stream = excerpts(split(read_corpus([corpus]))[0], Renderer(tokenizer, 40, 18), seed=0)
     learnt = (excerpt_gradients(model, excerpt, Objective()) for excerpt in islice(stream, 2))

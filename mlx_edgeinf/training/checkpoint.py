@@ -64,7 +64,7 @@ def runs_before(folder: Path | None) -> list[dict]:
     try:
         last = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
         return [*last.pop("earlier"), last]
-    except (AttributeError, KeyError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise AdapterError(f"{folder / PROGRESS} is damaged: delete it to go on without it.") from error
 
 
