@@ -156,7 +156,7 @@ def test_results_of_another_setup_are_not_mixed(run, capsys):
         (("--documents", "4"), "holds 3 documents"),
         (("--documents", "1"), "at least 2"),
         (("--length", "99999"), "too short"),
-        (("--length", "32"), "more than 32"),
+        (("--length", "32"), "34 or more"),
         (("--data", "nowhere"), "nowhere"),
         (("--adapter-path", "nowhere"), "No adapter found"),
     ],
