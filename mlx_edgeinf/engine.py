@@ -9,7 +9,6 @@ a token at a time.
 
 from __future__ import annotations
 
-import copy
 import re
 import time
 from bisect import bisect_right
@@ -28,7 +27,7 @@ from .documents import Document
 from .generation import choose_cache, stream_generate
 from .models import load
 from .starter import NAME, starter_model
-from .turns import Turns
+from .turns import Prompter
 from .worker import MLXThread
 
 T = TypeVar("T")
@@ -124,13 +123,9 @@ class Engine:
         if on_progress:
             on_progress(f"Loading {self.name}", 1.0)
         self._model, self._tokenizer = self._run(lambda: load(path, adapter, memory_mb=memory_mb))
-        self._turns = Turns.of(self._tokenizer)
+        self._prompter = Prompter(self._tokenizer)
         # Document tokens that the base path takes, beside questions and answers.
         self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS
-        # For texts of people and documents: what looks like a template's token stays text, so
-        # that no document can end its turn and speak for the user.
-        self._plain = copy.deepcopy(self._tokenizer.backend_tokenizer)
-        self._plain.encode_special_tokens = True
 
     def close(self) -> None:
         """End the thread, after the step it is at."""
@@ -154,9 +149,9 @@ class Engine:
         return self._stepwise(self._ingest(memory, cancel))
 
     def _open(self, document: Document) -> DocumentMemory:
-        tokens, page_ends = self._template(self._turns.opening), []
+        tokens, page_ends = list(self._prompter.opening), []
         for page in document.pages:
-            tokens += self._encode(page.text + "\n\n") if page.text else []
+            tokens += self._prompter.page(page.text)
             page_ends.append(len(tokens))
         cache = choose_cache(self._model, len(tokens) + ANSWER_TOKENS)
         return DocumentMemory(document, tokens, page_ends, cache)
@@ -216,7 +211,8 @@ class Engine:
     def _generate(
         self, texts: list[str], memory: DocumentMemory | None, max_tokens: int, cancel: Event | None
     ) -> Iterator[str]:
-        prompt = self._conversation(texts, opened=memory is not None)
+        opening = [] if memory else self._prompter.opening
+        prompt = opening + self._prompter.conversation(texts)
         responses = stream_generate(
             self._model, self._tokenizer, prompt, max_tokens,
             prompt_cache=[layer.fork() for layer in memory.cache] if memory else None,
@@ -231,22 +227,9 @@ class Engine:
             answer += response.text
             yield whole_sentences(answer) if response.finish_reason == "length" else answer
 
-    def _conversation(self, texts: list[str], opened: bool) -> list[int]:
-        turns = self._turns
-        tokens = [] if opened else self._template(turns.opening)
-        for number, text in enumerate(texts):
-            tokens += self._encode(text) + self._template(turns.question if number % 2 else turns.answer)
-        return tokens
-
     def count(self, text: str) -> int:
         """Tokens of a text."""
-        return len(self._encode(text))
-
-    def _encode(self, text: str) -> list[int]:
-        return self._plain.encode(text, add_special_tokens=False).ids
-
-    def _template(self, piece: str) -> list[int]:
-        return self._tokenizer.encode(piece, add_special_tokens=False)
+        return len(self._prompter.text(text))
 
     # -- the thread ---------------------------------------------------------------
 

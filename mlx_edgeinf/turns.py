@@ -7,9 +7,13 @@ continues from a fork.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+PAGE_BREAK = "\n\n"
 
 # Texts that no template and no tokenizer treats specially.
 _MARKS = ("FIRSTQUESTION", "FIRSTANSWER", "SECONDQUESTION")
@@ -46,3 +50,38 @@ class Turns:
         _, rest = rest.split(reply)
         question, answer = rest.split(second)
         return cls(opening, answer, question)
+
+
+class Prompter:
+    """Tokens of a conversation about a document, in the pieces in which the model reads them.
+
+    What looks like a template's token in a text of people or documents stays text, so that no
+    document can end its turn and speak for the user.
+    """
+
+    def __init__(self, tokenizer: TokenizerWrapper):
+        self._tokenizer, self._turns = tokenizer, Turns.of(tokenizer)
+        self._plain = copy.deepcopy(tokenizer.backend_tokenizer)
+        self._plain.encode_special_tokens = True
+        self.opening = self._template(self._turns.opening)
+        self._answer = self._template(self._turns.answer)
+        self._question = self._template(self._turns.question)
+        ends = self._question[:1]
+        # What ends an answer: the template's own token, where it begins the next turn.
+        self.end = ends[0] if set(ends) & set(tokenizer.eos_token_ids) else tokenizer.eos_token_id
+
+    def text(self, text: str) -> list[int]:
+        """Of a text of people or documents."""
+        return self._plain.encode(text, add_special_tokens=False).ids
+
+    def page(self, text: str) -> list[int]:
+        """Of a page of a document, with what parts it from the next; nothing if it is empty."""
+        return self.text(text + PAGE_BREAK) if text else []
+
+    def conversation(self, texts: Sequence[str]) -> list[int]:
+        """Of user and assistant texts in turn, from behind the opening, up to the next text."""
+        following = (self._answer, self._question)
+        return [token for at, text in enumerate(texts) for token in self.text(text) + following[at % 2]]
+
+    def _template(self, piece: str) -> list[int]:
+        return self._tokenizer.encode(piece, add_special_tokens=False)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tiny import book
 
+from mlx_edgeinf import engine as home
 from mlx_edgeinf.chat import Turn, ask
-from mlx_edgeinf.turns import Turns
+from mlx_edgeinf.turns import Prompter, Turns
 
 HISTORY = (Turn("Who?", "A sailor."), Turn("Where?", "At sea."))
 
@@ -22,14 +23,13 @@ def memory(engine):
 @pytest.fixture
 def prompts(engine, monkeypatch) -> list[str]:
     """What is read after the document."""
-    read, conversation = [], engine._conversation
+    read, generate = [], home.stream_generate
 
-    def watched(*args, **options):
-        tokens = conversation(*args, **options)
-        read.append(engine._tokenizer.decode(tokens))
-        return tokens
+    def watched(model, tokenizer, prompt, *args, **options):
+        read.append(tokenizer.decode(prompt))
+        return generate(model, tokenizer, prompt, *args, **options)
 
-    monkeypatch.setattr(engine, "_conversation", watched)
+    monkeypatch.setattr(home, "stream_generate", watched)
     return read
 
 
@@ -45,8 +45,9 @@ def test_the_conversation_so_far_is_part_of_the_prompt(engine, memory, prompts):
 
 
 def test_the_opening_is_read_before_the_document_and_only_there(engine, memory, prompts, monkeypatch):
-    monkeypatch.setattr(engine, "_turns", Turns("<open>", "<answer>", "<question>"))
-    assert engine.open(book(1)).tokens[:6] == engine._template("<open>")
+    monkeypatch.setattr(Turns, "of", lambda _: Turns("<open>", "<answer>", "<question>"))
+    monkeypatch.setattr(engine, "_prompter", Prompter(engine._tokenizer))
+    assert engine._tokenizer.decode(engine.open(book(1)).tokens[:6]) == "<open>"
     answer(engine, memory)
     list(engine.generate(["Why?"], max_tokens=1))
     assert prompts == ["Why?<answer>", "<open>Why?<answer>"]

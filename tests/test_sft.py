@@ -50,9 +50,8 @@ def test_an_exercise_reads_as_the_app_asks_about_a_document(engine, texts):
     """The opening and the document, then the conversation; of which the last text is learnt."""
     tokens, learnt = renderer(template=None).render(PAGES, texts)
     read = engine.open(document(*PAGES)).tokens
-    asked = engine._conversation(list(texts[:-1]), opened=True)
-    assert tokens[:learnt] == read + asked
-    assert tokens[learnt:] == [*engine._encode(texts[-1]), END]
+    assert tokens[:learnt] == read + engine._prompter.conversation(texts[:-1])
+    assert tokens[learnt:] == [*engine._prompter.text(texts[-1]), END]
 
 
 def test_an_exercise_is_the_chat_template_with_the_document_before_the_question():

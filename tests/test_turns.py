@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 from mlx_lm.tokenizer_utils import TokenizerWrapper
-from tiny import byte_tokenizer
+from tiny import END, byte_tokenizer
 
-from mlx_edgeinf.turns import Turns
+from mlx_edgeinf.turns import Prompter, Turns
 
 SMOLLM2 = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -62,3 +62,22 @@ def test_models_that_think_aloud_are_told_to_answer_at_once():
 def test_plain_labels_without_a_template():
     turns = Turns.of(byte_tokenizer())
     assert turns == Turns("", "\n\nAnswer: ", "\n\nQuestion: ")
+
+
+# -- as tokens -----------------------------------------------------------------------
+
+
+def test_a_conversation_about_a_document_is_what_the_template_renders():
+    tokenizer = byte_tokenizer()
+    prompter = Prompter(tokenizer)
+    read = prompter.opening + prompter.page("One page.") + prompter.page("") + prompter.page("Another.")
+    asked = read + prompter.conversation(["Who?", "Ann.", "When?"])
+    expected = "One page.\n\nAnother.\n\nWho?\n\nAnswer: Ann.\n\nQuestion: When?\n\nAnswer: "
+    assert tokenizer.decode(asked) == expected
+    assert prompter.end == tokenizer.eos_token_id
+
+
+def test_no_text_can_end_its_turn():
+    tokenizer = byte_tokenizer()
+    assert tokenizer.encode("<end>", add_special_tokens=False) == [END]
+    assert END not in Prompter(tokenizer).text("<end>")

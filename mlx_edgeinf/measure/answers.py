@@ -7,11 +7,10 @@ scored by its mean log-probability in nats per token, averaged over the people w
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import pairwise
+from itertools import chain, pairwise
 from statistics import mean
 
 import mlx.core as mx
@@ -21,7 +20,7 @@ from ..attention import trained_context
 from ..cache import EdgeCache, state_bytes
 from ..generation import generate
 from ..training.loss import token_losses
-from ..turns import Turns
+from ..turns import Prompter
 from .gap import HALF, OURS, SHUFFLED, UNTRAINED
 from .metrics import Metric
 from .readings import Reader, features, gates, half, memory_gates
@@ -44,10 +43,7 @@ class Examiner:
     def __init__(self, subject: Subject, exams: dict[str, Exam], metric: Metric | None):
         self.exams, self.metric = exams, metric
         self._model, self._tokenizer = subject.model, subject.tokenizer
-        self._turns = Turns.of(self._tokenizer)
-        # As in the engine: what looks like a template's token stays text.
-        self._plain = copy.deepcopy(self._tokenizer.backend_tokenizer)
-        self._plain.encode_special_tokens = True
+        self._prompter = Prompter(self._tokenizer)
         self.documents = {name: self._document(exam) for name, exam in exams.items()}
         self._reader = Reader(self._model, subject.untrained, self.documents, first=0)
 
@@ -101,7 +97,7 @@ class Examiner:
 
     def _log_probability(self, last: int, answer: str, asked: list[EdgeCache]) -> float:
         """Of an answer behind the last token of the prompt: nats per token, on average."""
-        tokens = self._encode(answer)
+        tokens = self._prompter.text(answer)
         inputs = mx.array([last, *tokens[:-1]])
         return -token_losses(self._model, inputs, mx.array(tokens), _forked(asked)).mean().item()
 
@@ -115,26 +111,20 @@ class Examiner:
     # -- tokens -------------------------------------------------------------------
 
     def _document(self, exam: Exam) -> list[int]:
-        opening = self._template(self._turns.opening)
-        return opening + [token for page in exam.pages for token in self._encode(page + "\n\n")]
+        pages = map(self._prompter.page, exam.pages)
+        return [*self._prompter.opening, *chain.from_iterable(pages)]
 
     def _prompt(self, question: Question) -> list[int]:
-        return self._encode(question.text) + self._template(self._turns.answer)
+        return self._prompter.conversation([question.text])
 
     def _length(self, name: str) -> int:
         """Tokens of a document with its longest question and answer."""
         written = self.metric.max_tokens if self.metric else 0
         asked = (
-            len(self._prompt(question)) + max(written, *map(len, map(self._encode, question.answers)))
+            len(self._prompt(question)) + max(written, *map(len, map(self._prompter.text, question.answers)))
             for question in self.exams[name].questions
         )
         return len(self.documents[name]) + max(asked)
-
-    def _encode(self, text: str) -> list[int]:
-        return self._plain.encode(text, add_special_tokens=False).ids
-
-    def _template(self, piece: str) -> list[int]:
-        return self._tokenizer.encode(piece, add_special_tokens=False)
 
 
 def measure_answers(examiner: Examiner, results: Results, trained: str) -> None:

@@ -6,18 +6,14 @@ in inference, and only the answer is learnt.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from ..turns import Turns
+from ..turns import PAGE_BREAK, Prompter
 from .corpus import Corpus
 from .formats import Exercise
-
-# Between the pages of a document, as in `engine.Engine`.
-PAGE_BREAK = "\n\n"
 
 
 class Renderer:
@@ -31,12 +27,7 @@ class Renderer:
     def __init__(self, tokenizer: TokenizerWrapper, length: int, capacity: int):
         self.tokenizer, self.length = tokenizer, length
         self._capacity = capacity
-        self._turns = Turns.of(tokenizer)
-        # As in the engine: what looks like a template's token stays text.
-        self._plain = copy.deepcopy(tokenizer.backend_tokenizer)
-        self._plain.encode_special_tokens = True
-        following = self._template(self._turns.question)[0]
-        self._end = following if following in tokenizer.eos_token_ids else tokenizer.eos_token_id
+        self._prompter = Prompter(tokenizer)
 
     def render(self, pages: Sequence[str], dialogue: Sequence[str]) -> tuple[list[int], int]:
         """Tokens of a dialogue about a document, and where among them its last answer begins.
@@ -51,32 +42,23 @@ class Renderer:
     def teaching(self, exercise: Exercise) -> tuple[tuple[str, ...], ...]:
         """The dialogues with an answer that is told with a memory, at least in part, and that fit."""
         document = len(self._document(exercise.pages, self._capacity + 2))
-        least, most = self._capacity + 2 - document, self.length - len(self._text(PAGE_BREAK))
+        least, most = self._capacity + 2 - document, self.length - len(self._prompter.text(PAGE_BREAK))
         return tuple(d for d in exercise.dialogues if least <= sum(map(len, self._parts(d))) <= most)
 
     def _document(self, pages: Sequence[str], room: int) -> list[int]:
         tokens: list[int] = []
         for page in pages:
-            tokens += self._text(page + PAGE_BREAK)
+            tokens += self._prompter.page(page)
             if len(tokens) > room:
-                end = self._text(PAGE_BREAK)
+                end = self._prompter.text(PAGE_BREAK)
                 return tokens[: room - len(end)] + end
         return tokens
 
     def _parts(self, dialogue: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
         """What stands before the document, after it, and the last answer with the end of its turn."""
         *before, answer = dialogue
-        prompt: list[int] = []
-        for number, text in enumerate(before):
-            prompt += self._text(text)
-            prompt += self._template(self._turns.question if number % 2 else self._turns.answer)
-        return self._template(self._turns.opening), prompt, [*self._text(answer), self._end]
-
-    def _text(self, text: str) -> list[int]:
-        return self._plain.encode(text, add_special_tokens=False).ids
-
-    def _template(self, piece: str) -> list[int]:
-        return self.tokenizer.encode(piece, add_special_tokens=False)
+        prompter = self._prompter
+        return prompter.opening, prompter.conversation(before), [*prompter.text(answer), prompter.end]
 
 
 def teaching(documents: Corpus, renderer: Renderer) -> tuple[Corpus, int]:
