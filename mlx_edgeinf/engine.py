@@ -19,12 +19,11 @@ from threading import Event
 from typing import TypeVar
 
 import mlx.core as mx
-from mlx_lm.sample_utils import make_logits_processors
 
 from .attention import base_path_limit, kv_bytes_per_token
 from .cache import EdgeCache, state_bytes
 from .documents import Document
-from .generation import choose_cache, stream_generate
+from .generation import against_repetition, choose_cache, stream_generate
 from .models import load
 from .starter import NAME, starter_model
 from .turns import Prompter
@@ -35,8 +34,6 @@ _END = object()
 
 # Kept free on the base path for questions and answers after the document.
 ANSWER_TOKENS = 1024
-# Small models repeat themselves without it.
-REPETITION_PENALTY, REPETITION_CONTEXT = 1.15, 128
 
 
 @dataclass(frozen=True)
@@ -216,9 +213,7 @@ class Engine:
         responses = stream_generate(
             self._model, self._tokenizer, prompt, max_tokens,
             prompt_cache=[layer.fork() for layer in memory.cache] if memory else None,
-            logits_processors=make_logits_processors(
-                repetition_penalty=REPETITION_PENALTY, repetition_context_size=REPETITION_CONTEXT
-            ),
+            logits_processors=against_repetition(),
         )  # fmt: skip
         answer = ""
         for response in responses:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.generate import GenerationResponse, generate_step
+from mlx_lm.sample_utils import make_logits_processors
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from .cache import EdgeCache
@@ -57,6 +58,11 @@ def generate(
         if verbose:
             print(response.text, end="", flush=True)
     return "".join(pieces)
+
+
+def against_repetition() -> list[Callable]:
+    """mlx-lm's logits processors for answers of the app: small models repeat themselves without."""
+    return make_logits_processors(repetition_penalty=1.15, repetition_context_size=128)
 
 
 def _encode(tokenizer: TokenizerWrapper, prompt: str) -> list[int]:

@@ -6,9 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from mlx_lm.sample_utils import make_logits_processors
-
-from ..engine import REPETITION_CONTEXT, REPETITION_PENALTY
+from ..generation import against_repetition
 
 # For people, by the name in a results file, in the order of the tables.
 NAMES = {
@@ -69,7 +67,4 @@ def rouge() -> Metric:
     def score(written: str, answers: Sequence[str]) -> dict[str, float]:
         return {name: value.fmeasure for name, value in scorer.score_multi(answers, written).items()}
 
-    penalty = make_logits_processors(
-        repetition_penalty=REPETITION_PENALTY, repetition_context_size=REPETITION_CONTEXT
-    )
-    return Metric(256, score, penalty)
+    return Metric(256, score, against_repetition())
