@@ -72,9 +72,9 @@ class MemoryAttention(nn.Module):
         keys, values = cache.update_and_fetch(self.rope(keys, offset=position), values)
         local = attend(self.rope(queries, offset=position), keys, values, self.scale)
         cache.note(local.received)
-        if cache.received is not None:
-            # Before the layers above: noted at the end, it would keep the scores of all layers until then.
-            (output,) = mx.depends([local.output], [cache.received])
+        if cache.pending:
+            # Before the layers above: left to the end, it would keep the scores of all layers until then.
+            (output,) = mx.depends([local.output], cache.pending)
             local = local._replace(output=output)
         if not cache.memory:
             return local.output

@@ -122,6 +122,12 @@ class EdgeCache:
             received = received + lengthened(self.received, received.shape[2])
         self.received = received
 
+    @property
+    def pending(self) -> list[mx.array]:
+        """What was noted and folded for later segments: this one's output may need none of it."""
+        noted = [] if self.received is None else [self.received]
+        return [*noted, *self.memory.values()]
+
     def _fold(self, keys: mx.array, values: mx.array, position: int) -> None:
         if self._kind is None:
             return
