@@ -60,12 +60,12 @@ class Prompter:
     """
 
     def __init__(self, tokenizer: TokenizerWrapper):
-        self._tokenizer, self._turns = tokenizer, Turns.of(tokenizer)
+        turns, self._tokenizer = Turns.of(tokenizer), tokenizer
         self._plain = copy.deepcopy(tokenizer.backend_tokenizer)
         self._plain.encode_special_tokens = True
-        self.opening = self._template(self._turns.opening)
-        self._answer = self._template(self._turns.answer)
-        self._question = self._template(self._turns.question)
+        self.opening = self._template(turns.opening)
+        self._answer = self._template(turns.answer)
+        self._question = self._template(turns.question)
         ends = self._question[:1]
         # What ends an answer: the template's own token, where it begins the next turn.
         self.end = ends[0] if set(ends) & set(tokenizer.eos_token_ids) else tokenizer.eos_token_id

@@ -6,6 +6,7 @@ of tokens in each stretch of positions between two edges.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -33,9 +34,20 @@ def summary(results: Results) -> str:
     Raises:
         ResultsError: the evaluation was stopped before its end.
     """
-    if not finished(results):
-        raise ResultsError(f"{results.path} is not finished: run its command again.")
+    check_finished(results, product(results.setup["documents"], results.setup["rows"]))
     return "\n\n".join([table(results), documents_table(results), described(results.setup)])
+
+
+def check_finished(results: Results, pairs: Iterable[tuple[str, str]]) -> None:
+    """See that every pair of document and row was measured, with one set of gates.
+
+    Raises:
+        ResultsError: it was not.
+    """
+    entries = [(row, results.group(name).get(row)) for name, row in pairs]
+    gates = {entry.get("gates") for row, entry in entries if entry and row in GATED}
+    if len(gates) > 1 or not all(entry for _, entry in entries):
+        raise ResultsError(f"{results.path} is not finished: run its command again.")
 
 
 def mean_nll(results: Results, row: str, stretch: slice) -> np.ndarray:
@@ -43,13 +55,6 @@ def mean_nll(results: Results, row: str, stretch: slice) -> np.ndarray:
     entries = [results.entries[name][row] for name in results.setup["documents"]]
     nats = np.array([sum(entry["nats"][stretch]) for entry in entries])
     return nats / np.array([sum(entry["tokens"][stretch]) for entry in entries])
-
-
-def finished(results: Results) -> bool:
-    """Whether every row has read every document, with one set of gates."""
-    pairs = list(product(results.setup["documents"], results.setup["rows"]))
-    gates = {results.group(name).get(row, {}).get("gates") for name, row in pairs if row in GATED}
-    return len(gates) == 1 and all(results.has(name, row) for name, row in pairs)
 
 
 def closed(results: Results, row: str, stretch: slice) -> tuple[np.ndarray, np.ndarray]:

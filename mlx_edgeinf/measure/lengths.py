@@ -12,9 +12,9 @@ from itertools import product
 import numpy as np
 
 from ..wording import count, counted
-from .gap import FULL, OURS
+from .gap import FULL, OURS, check_finished
 from .readings import Reader
-from .results import Results, ResultsError, described
+from .results import Results, described
 from .subject import Subject
 from .tables import markdown, with_interval
 from .work import Entries, measure_missing
@@ -53,8 +53,7 @@ def summary(results: Results) -> str:
     Raises:
         ResultsError: the evaluation was stopped before its end.
     """
-    if not finished(results):
-        raise ResultsError(f"{results.path} is not finished: run its command again.")
+    check_finished(results, product(results.setup["documents"], ROWS))
     return f"{table(results)}\n\n{described(results.setup)}"
 
 
@@ -64,13 +63,6 @@ def _losses(reader: Reader, tokens: list[int], row: str, lengths: list[int]) -> 
     cache = reader.model.make_cache() if row == OURS else reader.caches(row, len(tokens))
     losses = np.concatenate([piece.losses for piece in reader.read(tokens, cache)])
     return [losses[length - 1 - COUNTED : length - 1].mean() for length in lengths]
-
-
-def finished(results: Results) -> bool:
-    """Whether both rows have read every document, ours with one set of gates."""
-    names = results.setup["documents"]
-    gates = {results.group(name).get(OURS, {}).get("gates") for name in names}
-    return len(gates) == 1 and all(results.has(name, row) for name, row in product(names, ROWS))
 
 
 def table(results: Results) -> str:

@@ -14,9 +14,9 @@ from statistics import mean
 import numpy as np
 
 from ..wording import count, counted, size
-from .gap import FULL, GATED, ROWS, WINDOW
+from .gap import FULL, ROWS, WINDOW, check_finished
 from .metrics import NAMES
-from .results import Results, ResultsError, described
+from .results import Results, described
 from .tables import markdown, with_interval
 
 FIFTHS = ("0-20 %", "20-40 %", "40-60 %", "60-80 %", "80-100 %")
@@ -26,13 +26,6 @@ def pairs(setup: dict) -> list[tuple[str, str]]:
     """What there is to measure, by document and row: full attention only of what fits."""
     every = product(setup["documents"], setup["rows"])
     return [(name, row) for name, row in every if row != FULL or name in setup["exact"]]
-
-
-def finished(results: Results) -> bool:
-    """Whether all there is to measure is, with one set of gates."""
-    entries = [(row, results.group(name).get(row)) for name, row in pairs(results.setup)]
-    gates = {entry["gates"] for row, entry in entries if entry and row in GATED}
-    return all(entry for _, entry in entries) and len(gates) <= 1
 
 
 def means(questions: list[dict]) -> dict[str, float]:
@@ -48,8 +41,7 @@ def summary(folder: Path, tasks: Iterable[str]) -> str:
     """
     measured = [Results.read(folder / f"{task}.json") for task in tasks]
     for results in measured:
-        if not finished(results):
-            raise ResultsError(f"{results.path} is not finished: run its command again.")
+        check_finished(results, pairs(results.setup))
     return "\n\n".join([*map(table, measured), *_commands([results.setup for results in measured])])
 
 
