@@ -22,9 +22,10 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from .cache import Layout
+from .gate import FORMS
 from .memory import KINDS
 
-FORMAT = 2
+FORMAT = 3
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 
 
@@ -42,7 +43,7 @@ class AdapterConfig:
 
     base_model: name of the base model, for people.
     fingerprint: `fingerprint(base model)`, which quantisation does not change.
-    kind, features: of the memory. sinks, window, segment: in tokens.
+    kind, features: of the memory. sinks, window, segment: in tokens. gate: its form.
     """
 
     base_model: str
@@ -52,6 +53,7 @@ class AdapterConfig:
     sinks: int = 4
     window: int = 512
     segment: int = 512
+    gate: str = "full"
     fine_tune_type: str = "full"
     format: int = FORMAT
 
@@ -109,7 +111,8 @@ def read_config(folder: Path) -> AdapterConfig:
             f"{path} is an adapter of format {fields.get('format')}, this version reads format "
             f"{FORMAT}. Train it again with `python -m mlx_edgeinf.finetune`."
         )
-    if fields.keys() != set(AdapterConfig.__dataclass_fields__) or fields["kind"] not in KINDS:
+    known = AdapterConfig.__dataclass_fields__
+    if fields.keys() != set(known) or fields["kind"] not in KINDS or fields["gate"] not in FORMS:
         raise AdapterError(f"{path} is damaged: its fields are not those of gates. Train them again.")
     return AdapterConfig(**fields)
 
@@ -140,11 +143,12 @@ def swap_gates(model: nn.Module, adapter_path: str | Path) -> None:
     read before keeps the memory that the gates of that time wrote.
 
     Raises:
-        AdapterError: they are for another base model, another kind of memory or another layout.
+        AdapterError: they are for another base model, layout, kind of memory or form of the gate.
     """
     folder = Path(adapter_path)
-    config, memory = read_config(folder), model.layers[0].self_attn.memory_gate.memory
-    if config.layout != model.make_cache()[0].layout or not isinstance(memory, KINDS[config.kind]):
+    config, gate = read_config(folder), model.layers[0].self_attn.memory_gate
+    own = (model.make_cache()[0].layout, gate.form, type(gate.memory))
+    if own != (config.layout, config.gate, KINDS[config.kind]):
         raise AdapterError(
             f"The gates in {folder} are for {config.kind} and {config.layout}, which this model was not "
             "loaded for: load it again with these gates."

@@ -81,7 +81,9 @@ class MemoryAttention(nn.Module):
         return self.memory_gate(queries, cache.memory, local)
 
 
-def retrofit(model: nn.Module, layout: Layout, kind: str, features: int, exact_limit: int) -> nn.Module:
+def retrofit(
+    model: nn.Module, layout: Layout, kind: str, features: int, exact_limit: int, gate: str = "full"
+) -> nn.Module:
     """Give every attention layer of a loaded mlx-lm model a memory gate, in place.
 
     Args:
@@ -89,6 +91,7 @@ def retrofit(model: nn.Module, layout: Layout, kind: str, features: int, exact_l
         kind: "centroids", "exponential" or "linear".
         features: m, the size of the memory per kv head.
         exact_limit: tokens up to which the base path runs (see EdgeCache).
+        gate: form of the memory gate, a key of `gate.FORMS`.
 
     Returns the model; `model.make_cache()` now makes EdgeCaches, and all base
     parameters are frozen.
@@ -101,9 +104,9 @@ def retrofit(model: nn.Module, layout: Layout, kind: str, features: int, exact_l
     model.freeze()
     for layer in model.layers:
         attention = layer.self_attn
-        gate = MemoryGate(_heads(attention, model, layout), kind, features)
+        memory_gate = MemoryGate(_heads(attention, model, layout), kind, features, gate)
         attention.__class__ = _with_memory(type(attention))
-        attention.memory_gate = gate
+        attention.memory_gate = memory_gate
 
     def make_cache(exact_limit: int = exact_limit) -> list[EdgeCache]:
         gates = [layer.self_attn.memory_gate for layer in model.layers]

@@ -9,10 +9,13 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
 
 `lengths`: the same for texts far beyond the base model's context (see `measure.lengths`).
 
+`gates`: the loss under gates that were trained otherwise, or on other base weights (see `measure.variants`).
+
 `answers`: documents are read by every row, and then questions about them are asked (see `measure.tasks`).
 
     python -m mlx_edgeinf.evaluate perplexity --data FOLDER
     python -m mlx_edgeinf.evaluate lengths --data FOLDER --documents 2
+    python -m mlx_edgeinf.evaluate gates --data FOLDER --adapters GATES OTHER_GATES
     python -m mlx_edgeinf.evaluate answers --data FOLDER --tasks needles-4096 lines-200 squality qmsum
     mlx.launch -n 2 -- python -m mlx_edgeinf.evaluate perplexity --data FOLDER
 """
@@ -30,16 +33,17 @@ import mlx.core as mx
 
 from .adapter import AdapterError
 from .attention import UnsupportedModel
-from .measure import gap, scores
+from .measure import gap, scores, variants
 from .measure import lengths as far
 from .measure.answers import Examiner, measure_answers
-from .measure.gap import OF_CENTROIDS, ROWS, SHUFFLED, WINDOW, ZEROED
+from .measure.gap import FULL, OF_CENTROIDS, ROWS, SHUFFLED, WINDOW, ZEROED
 from .measure.metrics import EXACT_MATCH, RougeMissing, rouge
 from .measure.passages import passages
 from .measure.perplexity import measure_losses
 from .measure.results import FOLDER, Results, ResultsError, command, surroundings
 from .measure.subject import Subject
 from .measure.tasks import Exam, is_retrieval, load_task
+from .models import base_name
 from .starter import StarterModelError
 from .terminal import run
 from .training.corpus import CorpusError
@@ -53,15 +57,31 @@ def perplexity(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet, one document and row at a time; the tables."""
     _check_lender(args.documents)
     subject = Subject.load(args.model, args.adapter_path)
-    edges = [2 * subject.config.window, args.length // 2, args.length]
-    if not edges[0] < edges[1]:
-        raise CorpusError(f"--length must be {2 * edges[0] + 2} or more, over four windows of these gates.")
+    edges = _edges(subject, args.length)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
     rows = [row for row in ROWS if subject.config.kind == "centroids" or row not in OF_CENTROIDS]
-    setup = _setup(args, subject, documents) | {"edges": edges, "rows": rows}
+    setup = _setup(args, documents, subject) | {"edges": edges, "rows": rows}
     results = Results.resume(args.output, setup)
     measure_losses(subject, documents, results)
     return gap.summary(results)
+
+
+def gates(args: argparse.Namespace) -> str:
+    """Measure what the results file of a base model does not hold yet; the table."""
+    folders = {folder.resolve().name: folder for folder in args.adapters}
+    if len(folders) < len(args.adapters):
+        raise CorpusError("Two of the --adapters have the same name: rename one of their folders.")
+    described = {}
+    for name, folder in folders.items():
+        subject = Subject.load(args.model, folder)
+        described[name] = variants.described_gates(folder, subject)
+    edges = _edges(subject, args.length)
+    documents = passages(args.data, subject.tokenizer, args.documents, args.length)
+    base, rows = base_name(args.model), [FULL, *folders, WINDOW]
+    setup = _setup(args, documents) | {"edges": edges, "base_model": base, "gates": described, "rows": rows}
+    results = Results.resume(args.output / f"{base}.json", setup)
+    variants.measure_variants(args.model, folders, documents, results)
+    return variants.summary(results)
 
 
 def lengths(args: argparse.Namespace) -> str:
@@ -71,7 +91,7 @@ def lengths(args: argparse.Namespace) -> str:
     if recent <= far.COUNTED:
         raise CorpusError(f"--lengths must all be more than {far.COUNTED}, the tokens whose loss counts.")
     documents = passages(args.data, subject.tokenizer, args.documents, wanted[-1])
-    setup = _setup(args, subject, documents) | {"lengths": wanted, "recent": recent}
+    setup = _setup(args, documents, subject) | {"lengths": wanted, "recent": recent}
     results = Results.resume(args.output, setup)
     far.measure_lengths(subject, documents, results)
     return far.summary(results)
@@ -90,7 +110,7 @@ def answers(args: argparse.Namespace) -> str:
         examiner = Examiner(subject, exams, EXACT_MATCH if is_retrieval(task) else summaries)
         alone = argparse.Namespace(**vars(args) | {"tasks": [task]})
         exact = [name for name in exams if examiner.fits(name)]
-        setup = _setup(alone, subject, exams) | {"task": task, "rows": rows, "exact": exact}
+        setup = _setup(alone, exams, subject) | {"task": task, "rows": rows, "exact": exact}
         results = Results.resume(args.output / f"{task}.json", setup)
         measure_answers(examiner, results, subject.gates)
     return scores.summary(args.output, tasks)
@@ -101,12 +121,22 @@ def _check_lender(documents: int) -> None:
         raise CorpusError(f"The row `{SHUFFLED}` takes another document's: --documents must be at least 2.")
 
 
-def _setup(args: argparse.Namespace, subject: Subject, documents: dict[str, Any]) -> dict[str, Any]:
-    """Everything that numbers of both kinds depend on."""
+def _edges(subject: Subject, length: int) -> list[int]:
+    """Positions between which losses are counted: from where all ways of reading differ."""
+    edges = [2 * subject.config.window, length // 2, length]
+    if not edges[0] < edges[1]:
+        raise CorpusError(f"--length must be {2 * edges[0] + 2} or more, over four windows of these gates.")
+    return edges
+
+
+def _setup(
+    args: argparse.Namespace, documents: dict[str, Any], subject: Subject | None = None
+) -> dict[str, Any]:
+    """What numbers of any kind depend on; subject: with the only gates, if they are of one."""
+    config = subject and asdict(subject.config)
     return {
         "command": command("evaluate", args),
-        "base_model": subject.config.base_model,
-        "config": asdict(subject.config),
+        **({"base_model": config["base_model"], "config": config} if config else {}),
         "documents": {name: _digest(document) for name, document in documents.items()},
         **surroundings(),
     }
@@ -116,7 +146,7 @@ def _digest(document: list[int] | Exam) -> str:
     return hashlib.sha256(repr(document).encode()).hexdigest()[:16]
 
 
-MEASUREMENTS = {"perplexity": perplexity, "lengths": lengths, "answers": answers}
+MEASUREMENTS = {"perplexity": perplexity, "gates": gates, "lengths": lengths, "answers": answers}
 FAILURES = (
     AdapterError, CorpusError, ResultsError, RougeMissing, StarterModelError, UnsupportedModel, OSError,
 )  # fmt: skip
@@ -141,14 +171,22 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     measurements = parser.add_subparsers(dest="measurement", required=True)
     losses = measurements.add_parser("perplexity", help="The loss of held-out documents.")
     _common(losses, "Folder of held-out documents.")
+    _one(losses)
     losses.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
     losses.add_argument("--output", type=Path, default=FOLDER / "evaluate.json", help="Results file.")
+    several = measurements.add_parser("gates", help="The loss under gates that were trained otherwise.")
+    _common(several, "Folder of held-out documents.")
+    several.add_argument("--adapters", type=Path, nargs="+", required=True, help="Folders of trained gates.")
+    several.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
+    several.add_argument("--output", type=Path, default=FOLDER / "gates", help="Folder of results files.")
     long = measurements.add_parser("lengths", help="The loss far beyond the base model's context.")
     _common(long, "Folder of held-out documents.")
+    _one(long)
     long.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="Tokens; the least are recent.")
     long.add_argument("--output", type=Path, default=FOLDER / "lengths.json", help="Results file.")
     asking = measurements.add_parser("answers", help="Questions about documents.")
     _common(asking, "Folder of classics, longeval, squality and qmsum.")
+    _one(asking)
     asking.add_argument("--rows", nargs="+", choices=ROWS, help="Ways of reading; else all but ablations.")
     asking.add_argument("--rouge", action="store_true", help="Have summaries written and count ROUGE; slow.")
     asking.add_argument("--tasks", nargs="+", required=True, help="needles-4096, lines-200, squality, ...")
@@ -159,8 +197,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def _common(parser: argparse.ArgumentParser, data: str) -> None:
     parser.add_argument("--data", type=Path, required=True, help=data)
     parser.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
-    parser.add_argument("--adapter-path", type=Path, help="Trained gates; those shipped if not given.")
     parser.add_argument("--documents", type=int, default=6, help="How many, evenly from the sorted names.")
+
+
+def _one(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--adapter-path", type=Path, help="Trained gates; those shipped if not given.")
 
 
 if __name__ == "__main__":

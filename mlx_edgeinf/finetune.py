@@ -22,6 +22,7 @@ import mlx.optimizers as optim
 
 from .adapter import WEIGHTS, AdapterConfig, AdapterError, read_config
 from .attention import UnsupportedModel
+from .gate import FORMS
 from .memory import KINDS
 from .models import base_name, equip, load_base, parameter_budget, untrained_config
 from .starter import StarterModelError
@@ -32,6 +33,9 @@ from .training.corpus import Corpus, CorpusError, read_corpus, split
 from .training.excerpts import Excerpt, Lessons, excerpts
 from .training.loss import Objective
 from .training.rendering import Renderer, teaching
+
+# Options that are fields of `AdapterConfig`.
+SIZES = ("kind", "features", "sinks", "window", "segment", "gate")
 
 # What a person can put right; each carries its sentence.
 FAILURES = (AdapterError, CorpusError, StarterModelError, UnsupportedModel, TrainingDiverged, OSError)
@@ -144,7 +148,7 @@ def _step(
 def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path | None) -> Progress:
     """The record of a new run; names of folders only, so that no path of this machine is kept."""
     names = [Path(folder).name for folder in args.data]
-    sizes = {f"--{name}": getattr(args, name) for name in ("kind", "features", "sinks", "window", "segment")}
+    sizes = {f"--{name}": getattr(args, name) for name in SIZES}
     options = {
         "--model": base_name(args.model) if args.model else None,
         "--data": " ".join(names),
@@ -171,7 +175,7 @@ def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path
 
 
 def _config(args: argparse.Namespace, model: nn.Module) -> AdapterConfig:
-    sizes = {k: getattr(args, k) for k in ("kind", "features", "sinks", "window", "segment")}
+    sizes = {name: getattr(args, name) for name in SIZES}
     return untrained_config(model, base_name(args.model), **sizes)
 
 
@@ -197,6 +201,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="The PRNG seed.")
     parser.add_argument("--kind", choices=tuple(KINDS), default="centroids")
     parser.add_argument("--features", type=int, default=500, help="Size of the memory per kv head.")
+    parser.add_argument("--gate", choices=tuple(FORMS), default="full", help="Terms of the gate.")
     parser.add_argument("--sinks", type=int, default=4, help="First tokens kept exactly.")
     parser.add_argument("--window", type=int, default=512, help="Last tokens kept exactly.")
     parser.add_argument("--segment", type=int, default=512, help="Tokens read at a time.")

@@ -8,6 +8,9 @@ The paper leaves the gate's form open. Ours starts from the exact answer for
 calibrated sources, the mass ratio, and learns a correction to it:
 
     logit g = a_h * (log_mass_mem - log_mass_local) + b_h + u_h . q
+
+Two lesser forms are kept to be compared with it: without the mass, and b_h alone, the scalar
+gate of Infini-attention (arXiv 2404.07143).
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ import mlx.nn as nn
 from .memory import KINDS, Heads, State
 from .sources import Source
 
+# The terms of logit g beside b_h, by the form of the gate.
+FORMS = {"full": ("mass", "query"), "query": ("query",), "scalar": ()}
+
 # Features that are not trained yet answer with noise: their gate starts all but shut.
 INITIAL_BIAS = {"centroids": 0.0, "exponential": -8.0, "linear": -8.0}
 
@@ -27,13 +33,17 @@ class MemoryGate(nn.Module):
 
     mass (H,) a_h: trust in the mass ratio; 1 untrained.
     bias (H,) b_h, and query (H, d) u_h: what the query says beyond it; 0 untrained.
+    A form of the gate (a key of FORMS) has no parameters for the terms it leaves out.
     """
 
-    def __init__(self, heads: Heads, kind: str, features: int):
+    def __init__(self, heads: Heads, kind: str, features: int, form: str = "full"):
         super().__init__()
-        self.mass = mx.ones((heads.queries,))
+        self.form = form
         self.bias = mx.full((heads.queries,), INITIAL_BIAS[kind])
-        self.query = mx.zeros((heads.queries, heads.size))
+        if "mass" in FORMS[form]:
+            self.mass = mx.ones((heads.queries,))
+        if "query" in FORMS[form]:
+            self.query = mx.zeros((heads.queries, heads.size))
         self.memory = KINDS[kind](heads, features)
         self.rotation = heads.rotation
 
@@ -49,6 +59,9 @@ class MemoryGate(nn.Module):
 
     def opening(self, queries: mx.array, memory: Source, local: Source) -> mx.array:
         """g (B, H, L) in float32: how much of the output comes from memory."""
-        ratio = memory.log_mass - local.log_mass
-        asked = (queries.astype(mx.float32) * self.query[:, None]).sum(axis=-1)
-        return mx.sigmoid(self.mass[:, None] * ratio + self.bias[:, None] + asked)
+        logit = mx.broadcast_to(self.bias[:, None], queries.shape[:3])
+        if "mass" in self:
+            logit = logit + self.mass[:, None] * (memory.log_mass - local.log_mass)
+        if "query" in self:
+            logit = logit + (queries.astype(mx.float32) * self.query[:, None]).sum(axis=-1)
+        return mx.sigmoid(logit)

@@ -85,7 +85,7 @@ def equip(
 ) -> None:
     """Retrofit a base model for `config`, with the trained gates of a folder if one is given."""
     limit = base_path_limit(model) if exact_limit is None else exact_limit
-    retrofit(model, config.layout, config.kind, config.features, limit)
+    retrofit(model, config.layout, config.kind, config.features, limit, config.gate)
     if weights:
         load_weights(model, config, weights)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import benchmark
 from .adapter import replace_text
-from .measure import gap, lengths, scores
+from .measure import gap, lengths, scores, variants
 from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError
 from .terminal import run
@@ -44,6 +44,9 @@ def report(args: argparse.Namespace) -> None:
     page = args.page.read_text(encoding="utf-8")
     if args.evaluation.exists():
         page = insert(page, "evaluate", gap.summary(Results.read(args.evaluation)))
+    if variant_files := sorted(args.gates.glob("*.json")):
+        tables = [variants.summary(Results.read(path)) for path in variant_files]
+        page = insert(page, "gates", "\n\n".join(tables))
     if args.lengths.exists():
         page = insert(page, "lengths", lengths.summary(Results.read(args.lengths)))
     if tasks := _tasks(args.answers):
@@ -78,6 +81,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.report", description=__doc__.split("\n")[0])
     parser.add_argument("page", type=Path, help="The page to write into, usually README.md.")
     parser.add_argument("--evaluation", type=Path, default=FOLDER / "evaluate.json", help="Perplexity.")
+    parser.add_argument("--gates", type=Path, default=FOLDER / "gates", help="A file for each base model.")
     parser.add_argument("--lengths", type=Path, default=FOLDER / "lengths.json", help="Long texts.")
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
     parser.add_argument("--benchmark", type=Path, default=FOLDER / "benchmark.json", help="Its results.")

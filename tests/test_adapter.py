@@ -148,7 +148,7 @@ def test_other_gates_take_the_place_of_a_loaded_models_and_come_back(tmp_path):
     assert mx.array_equal(logits(model), before)
 
 
-@pytest.mark.parametrize("change", [{"window": 16}, {"kind": "linear"}], ids=["layout", "kind"])
+@pytest.mark.parametrize("change", [{"window": 16}, {"kind": "linear"}, {"gate": "scalar"}], ids=str)
 def test_gates_for_another_memory_are_not_swapped_in(tmp_path, change):
     model = saved(tmp_path)
     fields = json.loads((tmp_path / "adapter_config.json").read_text())
@@ -157,7 +157,7 @@ def test_gates_for_another_memory_are_not_swapped_in(tmp_path, change):
         swap_gates(model, tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"kind": "none"}, {"more": 1}, {"window": None}])
+@pytest.mark.parametrize("change", [{"kind": "none"}, {"gate": "none"}, {"more": 1}, {"window": None}])
 def test_a_configuration_of_other_fields_is_refused(tmp_path, change):
     saved(tmp_path)
     path = tmp_path / "adapter_config.json"

@@ -9,7 +9,7 @@ from tiny import LAYOUT, MODELS, llama_model, with_memory
 
 from mlx_edgeinf.adapter import gate_parameters
 from mlx_edgeinf.attention import retrofit
-from mlx_edgeinf.gate import MemoryGate
+from mlx_edgeinf.gate import FORMS, MemoryGate
 from mlx_edgeinf.memory import KINDS, Heads
 from mlx_edgeinf.models import parameter_budget
 from mlx_edgeinf.rotation import Rotation
@@ -21,6 +21,9 @@ HEADS = Heads(H, G, D, D**-0.5, Rotation(mx.zeros(D // 2), False), nearest=12.0,
 
 def normal(seed: int, *shape: int) -> mx.array:
     return mx.random.normal(shape, key=mx.random.key(seed))
+
+
+TRAINED = {"mass": 1 + 0.3 * normal(5, H), "bias": normal(6, H), "query": 0.3 * normal(7, H, D)}
 
 
 @pytest.fixture
@@ -54,14 +57,16 @@ def test_one_centre_per_token_without_positions_completes_exact_attention(querie
     assert mx.allclose(output, attend(queries, keys, values, HEADS.scale).output, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_trained_gate_agrees_with_float64(kind, queries, local):
-    gate = MemoryGate(HEADS, kind, 6)
-    gate.mass, gate.bias, gate.query = 1 + 0.3 * normal(5, H), normal(6, H), 0.3 * normal(7, H, D)
+def test_the_trained_gate_agrees_with_float64(kind, form, queries, local):
+    gate = MemoryGate(HEADS, kind, 6, form)
+    gate.update({term: value for term, value in TRAINED.items() if term in gate})
+    terms = [np.array(gate.get(term, mx.zeros(value.shape))) for term, value in TRAINED.items()]
     state = filled(gate)
     output, memory = gate(queries, state, local), gate.memory.read(state, queries)
     for b, h, i in np.ndindex(B, H, L):
-        one = reference.Gate(gate.mass[h].item(), gate.bias[h].item(), np.array(gate.query[h]))
+        one = reference.Gate(*(term[h] for term in terms))
         answers = [
             (np.array(source.output[b, h, i], dtype=float), source.log_mass[b, h, i].item())
             for source in (memory, local)
@@ -77,9 +82,16 @@ def test_an_empty_memory_leaves_the_local_answer_untouched(kind, queries, local)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_calibrated_memory_is_let_in_before_training(kind, queries, local):
+    mx.random.seed(0)
     gate = MemoryGate(HEADS, kind, 6)
     opening = gate.opening(queries, gate.memory.read(filled(gate), queries), local)
     assert (mx.mean(opening).item() > 0.1) == (kind == "centroids")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_gate_has_parameters_for_the_terms_of_its_form_alone(form):
+    own = MemoryGate(HEADS, "linear", D, form).trainable_parameters()
+    assert {term for term, value in own.items() if term != "memory"} == {"bias", *FORMS[form]}
 
 
 @pytest.mark.parametrize("make", MODELS)

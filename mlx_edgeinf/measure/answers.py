@@ -21,7 +21,7 @@ from ..cache import EdgeCache, state_bytes
 from ..generation import generate
 from ..training.loss import token_losses
 from ..turns import Prompter
-from .gap import HALF, OURS, SHUFFLED, UNTRAINED
+from .gap import GATED, HALF, OURS, SHUFFLED, UNTRAINED
 from .metrics import Metric
 from .readings import Reader, features, gates, half, memory_gates
 from .results import Results
@@ -137,7 +137,7 @@ def measure_answers(examiner: Examiner, results: Results, trained: str) -> None:
         place = f"{results.setup['task']}: {done} of {len(wanted)}: {name}, {row}"
         return f"{place}: {', '.join(said)}, {entry['seconds']:.0f} s"
 
-    measure_missing(results, wanted, trained, examiner.measure, told)
+    measure_missing(results, wanted, dict.fromkeys(GATED, trained), examiner.measure, told)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .results import Results, ResultsError, described
+from .tables import markdown, ratio
 
 FULL, WINDOW = "full attention", "sinks + window"
 LONGER, H2O, SNAPKV = "longer window, same bytes", "H2O, same bytes", "SnapKV, same bytes"
@@ -24,8 +25,6 @@ ROWS = (FULL, OURS, HALF, SNAPKV, H2O, LONGER, UNTRAINED, ALIKE, RETAINED, SHUFF
 OF_CENTROIDS = (HALF, ALIKE, RETAINED)
 # What these rows say depends on the trained gates.
 GATED = (OURS, HALF, ALIKE, RETAINED, SHUFFLED)
-
-RESAMPLES, SEED = 2000, 0
 
 
 def summary(results: Results) -> str:
@@ -66,25 +65,20 @@ def closed(results: Results, row: str, stretch: slice) -> tuple[np.ndarray, np.n
     return window - mean_nll(results, row, stretch), window - mean_nll(results, FULL, stretch)
 
 
-def interval(gains: np.ndarray, gaps: np.ndarray) -> tuple[float, float]:
-    """95 % bootstrap interval over documents of sum(gains) / sum(gaps)."""
-    picks = np.random.default_rng(SEED).integers(len(gaps), size=(RESAMPLES, len(gaps)))
-    low, high = np.percentile(gains[picks].sum(axis=1) / gaps[picks].sum(axis=1), [2.5, 97.5])
-    return low, high
-
-
 def table(results: Results) -> str:
     """Markdown: share closed by each row in each stretch, and what ours closes more, with intervals."""
+    return markdown(share_lines(results, OURS))
+
+
+def share_lines(results: Results, leader: str) -> list[list[str]]:
+    """Of each row its NLL, the share closed in each stretch, and what the row `leader` closes more."""
     stretches = _stretches(results.setup["edges"])
-    lines = [
-        f"| gap closed | NLL at {list(stretches)[-1]} | " + " | ".join(stretches) + " | ours minus it |",
-        "|---|---" + "|---" * len(stretches) + "|---|",
-    ]
+    lines = [["gap closed", f"NLL at {list(stretches)[-1]}", *stretches, f"{leader} minus it"]]
     for row in results.setup["rows"]:
         nll = mean_nll(results, row, slice(None)).mean()
         cells = [_share(row, *closed(results, row, stretch)) for stretch in stretches.values()]
-        lines.append(f"| {row} | {nll:.4f} | " + " | ".join([*cells, _lead(results, row)]) + " |")
-    return "\n".join(lines)
+        lines.append([row, f"{nll:.4f}", *cells, _lead(results, row, leader)])
+    return lines
 
 
 def documents_table(results: Results) -> str:
@@ -92,12 +86,11 @@ def documents_table(results: Results) -> str:
     shown = [row for row in results.setup["rows"] if row not in (FULL, ZEROED, WINDOW)]
     shares = [np.divide(*closed(results, row, slice(None))) for row in shown]
     _, gaps = closed(results, FULL, slice(None))
-    lines = ["| document | gap, nats | " + " | ".join(shown) + " |", "|---|---" + "|---" * len(shown) + "|"]
+    lines = [["document", "gap, nats", *shown]]
     for index, name in enumerate(results.setup["documents"]):
-        cells = [f"{share[index]:.2f}" for share in shares]
         title = Path(name).stem.replace("_", " ")
-        lines.append(f"| {title} | {gaps[index]:.3f} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([title, f"{gaps[index]:.3f}", *(f"{share[index]:.2f}" for share in shares)])
+    return markdown(lines)
 
 
 def _stretches(edges: list[int]) -> dict[str, slice]:
@@ -106,18 +99,13 @@ def _stretches(edges: list[int]) -> dict[str, slice]:
     return {**named, f"{edges[0]}-{edges[-1] - 1}": slice(None)}
 
 
-def _lead(results: Results, row: str) -> str:
-    """What ours closes more than a row, over all positions of the same documents."""
-    if row == OURS:
+def _lead(results: Results, row: str, leader: str) -> str:
+    """What one row closes more than another, over all positions of the same documents."""
+    if row == leader:
         return ""
-    gains, gaps = closed(results, OURS, slice(None))
-    return _interval_text(gains - closed(results, row, slice(None))[0], gaps)
+    gains, gaps = closed(results, leader, slice(None))
+    return ratio(gains - closed(results, row, slice(None))[0], gaps)
 
 
 def _share(row: str, gains: np.ndarray, gaps: np.ndarray) -> str:
-    return f"{gains.sum() / gaps.sum():.2f}" if row in (FULL, WINDOW) else _interval_text(gains, gaps)
-
-
-def _interval_text(gains: np.ndarray, gaps: np.ndarray) -> str:
-    low, high = interval(gains, gaps)
-    return f"{gains.sum() / gaps.sum():.2f} ({low:.2f} to {high:.2f})"
+    return f"{gains.sum() / gaps.sum():.2f}" if row in (FULL, WINDOW) else ratio(gains, gaps)

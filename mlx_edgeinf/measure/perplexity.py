@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from .gap import ROWS, SHUFFLED, WINDOW, ZEROED
+from .gap import GATED, ROWS, SHUFFLED, WINDOW, ZEROED
 from .readings import Reader, shut_when_empty, tally
 from .results import Results
 from .subject import Subject
@@ -35,4 +35,4 @@ def measure_losses(subject: Subject, documents: dict[str, list[int]], results: R
         return f"{done} of {total}: {name}, {row}: {nll:.4f} nats, {entry['seconds']:.0f} s"
 
     pairs = product(documents, [row for row in PASSES if row in rows])
-    measure_missing(results, pairs, subject.gates, measure, told)
+    measure_missing(results, pairs, dict.fromkeys(GATED, subject.gates), measure, told)

@@ -179,7 +179,7 @@ def gates(model: nn.Module, parameters: dict[str, mx.array]) -> Iterator[None]:
 
 def shut_when_empty(model: nn.Module) -> bool:
     """Whether an empty memory, whose mass is all but 0, leaves every head as it was: a_h > 0."""
-    return all(gate.mass.min().item() > 0 for gate in memory_gates(model))
+    return all("mass" in gate and gate.mass.min().item() > 0 for gate in memory_gates(model))
 
 
 def tally(pieces: Iterable[Piece], counts: list[int]) -> dict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .gap import interval
+RESAMPLES, SEED = 2000, 0
 
 
 def markdown(lines: list[list[str]]) -> str:
@@ -13,7 +13,19 @@ def markdown(lines: list[list[str]]) -> str:
     return "\n".join([header, "|---" * len(lines[0]) + "|", *rest])
 
 
+def interval(gains: np.ndarray, gaps: np.ndarray) -> tuple[float, float]:
+    """95 % bootstrap interval over documents of sum(gains) / sum(gaps)."""
+    picks = np.random.default_rng(SEED).integers(len(gaps), size=(RESAMPLES, len(gaps)))
+    low, high = np.percentile(gains[picks].sum(axis=1) / gaps[picks].sum(axis=1), [2.5, 97.5])
+    return low, high
+
+
+def ratio(gains: np.ndarray, gaps: np.ndarray, digits: int = 2) -> str:
+    """sum(gains) / sum(gaps) over documents, with its interval."""
+    low, high = interval(gains, gaps)
+    return f"{gains.sum() / gaps.sum():.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
 def with_interval(values: np.ndarray) -> str:
     """The mean of one value for each document, with its 95 % bootstrap interval."""
-    low, high = interval(values, np.ones_like(values))
-    return f"{values.mean():.3f} ({low:.3f} to {high:.3f})"
+    return ratio(values, np.ones_like(values), digits=3)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
 import mlx.core as mx
 
-from .gap import GATED
 from .results import Results
 
 Entries = dict[tuple[str, str], dict]
 
 
 def measure_missing(
-    results: Results, pairs: Iterable[tuple[str, str]], gates: str,
+    results: Results, pairs: Iterable[tuple[str, str]], gates: Mapping[str, str],
     measure: Callable[[str, str], Entries], told: Callable[[str, str], str],
 ) -> None:  # fmt: skip
     """Measure the pairs of document and row that the results lack; each process takes its share.
@@ -22,16 +21,17 @@ def measure_missing(
     Returns when all processes are done, with what all of them have measured.
 
     Args:
-        gates: digest of the trained gates; what others have said is measured again.
+        gates: of the rows that depend on trained gates, these gates' digest; what others have
+            said is measured again.
         measure: entries by (document, row) of a pair; all of them are kept at once.
         told: what to print of a pair that has just been measured.
     """
     world = mx.distributed.init()
     for name, row in islice(pairs, world.rank(), None, world.size()):
-        if not _measured(results, name, row, gates):
+        if not _measured(results.group(name).get(row), gates.get(row)):
             entries = measure(name, row)
             for (_, read), entry in entries.items():
-                entry.update({"gates": gates} if read in GATED else {})
+                entry.update({"gates": gates[read]} if read in gates else {})
             results.add(entries)
             print(told(name, row), flush=True)
     # Everyone is heard here, so the last one has added what it measured.
@@ -39,6 +39,5 @@ def measure_missing(
     results.refresh()
 
 
-def _measured(results: Results, name: str, row: str, gates: str) -> bool:
-    done = results.group(name).get(row)
-    return done is not None and (row not in GATED or done["gates"] == gates)
+def _measured(entry: dict | None, gates: str | None) -> bool:
+    return entry is not None and entry.get("gates") == gates

@@ -1,0 +1,96 @@
+"""The same books under gates that were trained otherwise: kinds of memory, forms of the gate, sizes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from ..cache import state_bytes
+from ..models import parameter_budget
+from ..training.checkpoint import PROGRESS
+from ..wording import counted, size
+from .gap import FULL, WINDOW, check_finished, share_lines
+from .readings import Reader, tally
+from .results import Results, described
+from .subject import Subject
+from .tables import markdown
+from .work import Entries, measure_missing
+
+FIXED = (FULL, WINDOW)
+
+
+def described_gates(folder: Path, subject: Subject) -> dict:
+    """What tells trained gates from others: their configuration, digest, size, and training."""
+    path = folder / PROGRESS
+    runs = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"tokens": 0, "earlier": []}
+    return {
+        "config": asdict(subject.config),
+        "digest": subject.gates,
+        "share": parameter_budget(subject.model),
+        "tokens": sum(run["tokens"] for run in [*runs["earlier"], runs]),
+    }
+
+
+def measure_variants(
+    model: str | None, folders: dict[str, Path], documents: dict[str, list[int]], results: Results
+) -> None:
+    """Read documents, by name the tokens of each, with the gates of each folder, by their name."""
+    edges = results.setup["edges"]
+    counts = np.diff(edges).tolist()
+
+    # Gates of another kind need a model of their own; one is held at a time.
+    @lru_cache(maxsize=1)
+    def reader(folder: Path) -> Reader:
+        subject = Subject.load(model, folder)
+        return Reader(subject.model, subject.untrained, documents, edges[0])
+
+    def measure(name: str, row: str) -> Entries:
+        tokens, reading = documents[name], reader(folders.get(row, next(iter(folders.values()))))
+        fixed = row in FIXED
+        cache = reading.caches(row, len(tokens)) if fixed else reading.model.make_cache()
+        entry = tally(reading.read(tokens, cache), counts)
+        return {(name, row): entry | {"state_bytes": state_bytes(cache)}}
+
+    def told(name: str, row: str) -> str:
+        entry = results.entries[name][row]
+        nll = sum(entry["nats"]) / sum(entry["tokens"])
+        return f"{name}, {row}: {nll:.4f} nats, {entry['seconds']:.0f} s"
+
+    # Row by row, so that a model is loaded once.
+    pairs = ((name, row) for row, name in product(results.setup["rows"], documents))
+    measure_missing(results, pairs, {}, measure, told)
+
+
+def summary(results: Results) -> str:
+    """Markdown: the table, and where it was measured.
+
+    Raises:
+        ResultsError: the evaluation was stopped before its end.
+    """
+    check_finished(results, product(results.setup["documents"], results.setup["rows"]))
+    return f"{table(results)}\n\n{described(results.setup)}"
+
+
+def table(results: Results) -> str:
+    """Markdown: what each set of gates is, and what it closes of the gap of its base model."""
+    gates, documents = results.setup["gates"], results.setup["documents"]
+    header, *lines = share_lines(results, next(iter(gates)))
+    columns = [["memory", "gate", "trained on, tokens", "trained, % of the model", "state"]]
+    for row, *_ in lines:
+        largest = max(results.entries[name][row]["state_bytes"] for name in documents)
+        columns.append([*_training(gates.get(row)), size(largest)])
+    joined = [[line[0], *told, *line[1:]] for told, line in zip(columns, [header, *lines])]
+    return f"{results.setup['base_model']}, {counted(len(documents), 'document')}:\n\n{markdown(joined)}"
+
+
+def _training(gates: dict | None) -> list[str]:
+    if gates is None:
+        return ["-", "-", "-", "-"]
+    config = gates["config"]
+    memory = f"{config['kind']}, {config['features']}"
+    return [memory, config["gate"], f"{gates['tokens']:,}", f"{100 * gates['share']:.3f}"]
