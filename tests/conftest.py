@@ -39,3 +39,14 @@ def engine(model_folder, gates_folder) -> Iterator:
         engine = home.Engine(str(model_folder), str(gates_folder))
         yield engine
         engine.close()
+
+
+@pytest.fixture
+def tiny_subject(monkeypatch) -> None:
+    """A tiny model in place of the starter model, and no gates that ship for it."""
+    from tiny import byte_tokenizer, llama_model
+
+    from mlx_edgeinf.measure import subject
+
+    monkeypatch.setattr(subject, "load_base", lambda _: (llama_model(), byte_tokenizer()))
+    monkeypatch.setattr(subject, "shipped_gates", lambda _: None)

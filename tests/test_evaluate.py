@@ -7,15 +7,12 @@ import sys
 from itertools import count
 from pathlib import Path
 
-import mlx.core as mx
-import numpy as np
 import pytest
-from tiny import LAYOUT, byte_tokenizer, llama_model, with_memory
+from held_out import save_trained, write_books
 
 from mlx_edgeinf import evaluate
-from mlx_edgeinf.adapter import AdapterConfig, fingerprint, read_config, save_adapter
+from mlx_edgeinf.adapter import read_config
 from mlx_edgeinf.measure import lengths as far
-from mlx_edgeinf.measure import subject
 from mlx_edgeinf.measure.answers import Examiner
 from mlx_edgeinf.measure.gap import FULL, GATED, OURS, ROWS, SHUFFLED, WINDOW, ZEROED
 from mlx_edgeinf.measure.perplexity import PASSES
@@ -24,40 +21,13 @@ from mlx_edgeinf.measure.readings import Reader
 LENGTH = 72
 
 
-def save_trained(folder: Path, seed: int = 1) -> Path:
-    """Gates of a tiny model, as if they had been trained."""
-    model = with_memory(llama_model())
-    for layer in model.layers:
-        gate = layer.self_attn.memory_gate
-        gate.mass = 0.5 + mx.random.uniform(shape=gate.mass.shape, key=mx.random.key(seed))
-    config = AdapterConfig("tiny", fingerprint(model), "centroids", 4, *LAYOUT.__dict__.values())
-    save_adapter(model, config, folder)
-    return folder
-
-
-def write_books(folder: Path, length: int = 20) -> Path:
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for name in ("a.md", "b.txt", "c.md", "README.md"):
-        paragraphs = (" ".join(map(str, numbers)) for numbers in rng.integers(0, 99, (length, 20)))
-        (folder / name).write_text("\n\n".join(paragraphs))
-    return folder
-
-
 @pytest.fixture
 def gates(tmp_path) -> Path:
     return save_trained(tmp_path / "gates")
 
 
 @pytest.fixture
-def tiny(monkeypatch) -> None:
-    """A tiny model in place of the starter model, and no gates that ship for it."""
-    monkeypatch.setattr(subject, "load_base", lambda _: (llama_model(), byte_tokenizer()))
-    monkeypatch.setattr(subject, "shipped_gates", lambda _: None)
-
-
-@pytest.fixture
-def run(tmp_path, gates, tiny):
+def run(tmp_path, gates, tiny_subject):
     """Measure perplexity of three short documents with a tiny model; later options win."""
     books = write_books(tmp_path / "books")
 
@@ -167,7 +137,7 @@ def test_what_cannot_be_measured_is_said_in_a_sentence(run, capsys, options, wor
     assert words in message and message.count("\n") == 1
 
 
-def test_a_model_without_gates_is_not_evaluated(tmp_path, tiny, capsys):
+def test_a_model_without_gates_is_not_evaluated(tmp_path, tiny_subject, capsys):
     books = write_books(tmp_path / "books")
     assert evaluate.main(["perplexity", "--data", str(books), "--output", str(tmp_path / "e.json")]) == 1
     assert "--adapter-path" in capsys.readouterr().err
@@ -177,7 +147,7 @@ def test_a_model_without_gates_is_not_evaluated(tmp_path, tiny, capsys):
 
 
 @pytest.fixture
-def ask(tmp_path, gates, tiny):
+def ask(tmp_path, gates, tiny_subject):
     """Ask a tiny model for needles in short books and about a meeting; later options win."""
     write_books(tmp_path / "dev" / "classics", length=60)
     (tmp_path / "dev" / "qmsum").mkdir()

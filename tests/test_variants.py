@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_evaluate import LENGTH, save_trained, tiny, write_books  # noqa: F401
+from held_out import save_trained, write_books
 from tiny import llama_model, with_memory
 
 from mlx_edgeinf import evaluate
@@ -13,6 +13,8 @@ from mlx_edgeinf.adapter import AdapterConfig, fingerprint, read_config, save_ad
 from mlx_edgeinf.measure import variants
 from mlx_edgeinf.measure.gap import FULL, OURS, WINDOW
 from mlx_edgeinf.measure.results import Results
+
+LENGTH = 72
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def folders(tmp_path) -> list[Path]:
 
 
 @pytest.fixture
-def run(tmp_path, folders, tiny):  # noqa: F811
+def run(tmp_path, folders, tiny_subject):
     books = write_books(tmp_path / "books")
 
     def command(*options: str) -> int:
@@ -54,8 +56,9 @@ def test_all_gates_read_the_same_books_beside_full_attention_and_none(run, tmp_p
 def test_gates_score_as_they_do_alone(run, tmp_path, folders):
     run()
     alone = tmp_path / "alone.json"
-    options = ["--data", str(tmp_path / "books"), "--documents", "2", "--length", str(LENGTH)]
-    assert evaluate.main(["perplexity", *options, "--adapter-path", str(folders[0]), "--output", str(alone)]) == 0
+    books = ["--data", str(tmp_path / "books"), "--documents", "2", "--length", str(LENGTH)]
+    options = [*books, "--adapter-path", str(folders[0]), "--output", str(alone)]
+    assert evaluate.main(["perplexity", *options]) == 0
     for name, rows in Results.read(alone).entries.items():
         for theirs, here in ((FULL, FULL), (OURS, "ours"), (WINDOW, WINDOW)):
             assert measured(tmp_path).entries[name][here]["nats"] == pytest.approx(rows[theirs]["nats"])

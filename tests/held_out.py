@@ -1,0 +1,31 @@
+"""Books nobody trained on, and gates as if they had been trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+from tiny import LAYOUT, llama_model, with_memory
+
+from mlx_edgeinf.adapter import AdapterConfig, fingerprint, save_adapter
+
+
+def save_trained(folder: Path, seed: int = 1) -> Path:
+    """Gates of a tiny model, as if they had been trained."""
+    model = with_memory(llama_model())
+    for layer in model.layers:
+        gate = layer.self_attn.memory_gate
+        gate.mass = 0.5 + mx.random.uniform(shape=gate.mass.shape, key=mx.random.key(seed))
+    config = AdapterConfig("tiny", fingerprint(model), "centroids", 4, *LAYOUT.__dict__.values())
+    save_adapter(model, config, folder)
+    return folder
+
+
+def write_books(folder: Path, length: int = 20) -> Path:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("a.md", "b.txt", "c.md", "README.md"):
+        paragraphs = (" ".join(map(str, numbers)) for numbers in rng.integers(0, 99, (length, 20)))
+        (folder / name).write_text("\n\n".join(paragraphs))
+    return folder
