@@ -1,0 +1,1 @@
+"""Exact recall from disk: evicted keys and values in pages on disk, the few that matter brought back."""
