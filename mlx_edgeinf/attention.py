@@ -16,8 +16,9 @@ from mlx_lm.models import llama, qwen2, qwen3
 from .cache import EdgeCache, Layout
 from .gate import MemoryGate
 from .memory import Heads
+from .recall.recall import in_blocks, out_of_blocks
 from .rotation import Rotation
-from .sources import attend
+from .sources import Source, attend, joined
 
 # Attention bodies that `_project` reproduces. mistral runs on mlx-lm's llama.
 SUPPORTED = (llama.Attention, qwen2.Attention, qwen3.Attention)
@@ -70,7 +71,8 @@ class MemoryAttention(nn.Module):
         """Local source exactly, memory through the gate; (B, H, L, d)."""
         position = cache.offset
         keys, values = cache.update_and_fetch(self.rope(keys, offset=position), values)
-        local = attend(self.rope(queries, offset=position), keys, values, self.scale)
+        turned = self.rope(queries, offset=position)
+        local = attend(turned, keys, values, self.scale)
         cache.note(local.received)
         if cache.pending:
             # Before the layers above: left to the end, it would keep the scores of all layers until then.
@@ -78,7 +80,21 @@ class MemoryAttention(nn.Module):
             local = local._replace(output=output)
         if not cache.memory:
             return local.output
-        return self.memory_gate(queries, cache.memory, local)
+        if not cache.recall:
+            return self.memory_gate(queries, cache.memory, local)
+        return self._recalling(queries, turned, local, cache)
+
+    def _recalling(
+        self, queries: mx.array, turned: mx.array, local: Source, cache: EdgeCache
+    ) -> mx.array:
+        """Block by block: what each recalls joins its local source, and is taken out of its memory."""
+        gate, outputs = self.memory_gate, []
+        for asked, placed, output, log_mass in in_blocks(queries, turned, local.output, local.log_mass):
+            recalled = cache.recall.read(placed, log_mass)
+            exact = joined(local._replace(output=output, log_mass=log_mass), recalled.source)
+            state = gate.memory.without(cache.memory, recalled.keys, recalled.values)
+            outputs.append(out_of_blocks(gate(asked, state, exact)))
+        return mx.concatenate(outputs, axis=2)
 
 
 def retrofit(

@@ -24,6 +24,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import KVCache
 
 from .memory import Memory, State
+from .recall import Recall
 from .rotation import Rotation
 from .sources import lengthened
 
@@ -54,17 +55,20 @@ class EdgeCache:
             (sinks + window alone: StreamingLLM).
         rotation: the layer's rotary embedding.
         exact_limit: tokens up to which the base path runs.
+        recall: brings back folded tokens from disk; None for memory alone.
     """
 
     def __init__(
-        self, layout: Layout, memory: Memory | None, rotation: Rotation, exact_limit: int = 0
-    ):
+        self, layout: Layout, memory: Memory | None, rotation: Rotation, exact_limit: int = 0,
+        recall: Recall | None = None,
+    ):  # fmt: skip
         self.layout = layout
         self.local = KVCache()
         self.memory: State = {}
         self.received: mx.array | None = None
         self.folded = 0
         self.exact_limit = exact_limit
+        self.recall = recall
         self._kind = memory
         self._rotation = rotation
 
@@ -136,6 +140,8 @@ class EdgeCache:
         bare = self._rotation.remove(keys, position)
         received = mx.ones(keys.shape[:3]) if self.received is None else self.received
         self.memory = self._kind.write(self.memory, bare, values, received)
+        if self.recall:
+            self.recall.append(bare, values)
 
     # -- mlx-lm's cache protocol ----------------------------------------------
 
@@ -160,7 +166,7 @@ class EdgeCache:
     @property
     def nbytes(self) -> int:
         arrays = (a for _, a in tree_flatten(self.state) if isinstance(a, mx.array))
-        return sum(a.nbytes for a in arrays)
+        return sum(a.nbytes for a in arrays) + (self.recall.nbytes if self.recall else 0)
 
     def size(self) -> int:
         return self.offset
@@ -182,16 +188,18 @@ class EdgeCache:
 
     def fork(self) -> EdgeCache:
         """An independent continuation from here: neither side sees the other's later tokens."""
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict) -> EdgeCache:
+        """A fork; of all layers together, so that they share one fork of the pages on disk."""
         twin = copy.copy(self)
         twin.local = copy.copy(self.local)
         if not self.empty():
             # An assignment to a slice changes the array object itself, so each side needs its own.
             twin.local.keys = mx.array(self.local.keys)
             twin.local.values = mx.array(self.local.values)
+        twin.recall = copy.deepcopy(self.recall, memo)
         return twin
-
-    def __deepcopy__(self, _: dict) -> EdgeCache:
-        return self.fork()
 
 
 class ExactCache(EdgeCache):

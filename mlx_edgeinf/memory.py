@@ -93,6 +93,19 @@ class Memory(nn.Module):
         source = weigh(scores, means, queries.shape)
         return source._replace(output=source.output.astype(queries.dtype))
 
+    def without(self, state: State, keys: mx.array, values: mx.array) -> State:
+        """The state less some of what it holds: keys and values (B, G, T, d) that answer elsewhere.
+
+        Of a state for one batch entry, B states. What is left of a feature is all but nothing or nothing.
+        """
+        phi = self.key_features(keys.astype(mx.float32))
+        z = state["z"] - phi.sum(axis=-2)
+        left = z > 1e-4 * state["z"]
+        return {
+            "M": mx.where(left[..., None], state["M"] - phi.swapaxes(-1, -2) @ values.astype(mx.float32), 0),
+            "z": mx.where(left, z, 0),
+        }
+
     def key_features(self, keys: mx.array) -> mx.array:
         """phi_k: (B, G, T, d) -> (B, G, T, m), positive."""
         raise TypeError(f"{type(self).__name__} has no fixed key features.")
@@ -185,6 +198,20 @@ class CentroidMemory(Memory):
             "centres": _means(nearest, points, weights),
             "weight": (nearest @ weights)[..., 0],
         }
+
+    def without(self, state: State, keys: mx.array, values: mx.array) -> State:
+        """Centres lose the keys that are nearest to them now.
+
+        Which centre a key went to is not known any more: centres move, and merge. So a centre may be
+        asked for more than it has; all together lose as many as there are, and none is left of all.
+        """
+        metric = self._metric(state, 0)
+        nearest = _nearest(keys.astype(mx.float32) * metric, state["centres"] * metric)
+        z = mx.maximum(state["z"] - nearest.sum(axis=-1), 0)
+        tokens = mx.maximum(state["z"].sum(axis=-1, keepdims=True) - keys.shape[2], 0)
+        z = z * tokens / mx.maximum(z.sum(axis=-1, keepdims=True), 1e-9)
+        share = z / mx.maximum(state["z"], 1e-9)
+        return {**state, "M": state["M"] * share[..., None], "z": z}
 
     def _cluster(self, state: State, points: mx.array, weights: mx.array) -> mx.array:
         """Lloyd's algorithm from the present centres; those still empty start at new keys.

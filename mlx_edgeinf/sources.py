@@ -65,9 +65,7 @@ def attend(queries: mx.array, keys: mx.array, values: mx.array, scale: float) ->
 def _attend_block(queries: mx.array, keys: mx.array, values: mx.array, scale: float) -> Source:
     """The queries of one block against all keys up to the block's last query."""
     length, total = queries.shape[2], keys.shape[2]
-    # float32 scores: half precision would round one of 50 to a multiple of 0.03, bfloat16 of 0.25.
-    queries, keys = queries.astype(mx.float32) * scale, keys.astype(mx.float32)
-    scores = grouped(queries, keys.shape[1]) @ keys.swapaxes(-1, -2)
+    scores = _scores(queries, keys, scale)
     if length > 1:
         future = mx.arange(total) > mx.arange(total - length, total)[:, None]
         mask = mx.where(future, -mx.inf, 0.0)
@@ -88,6 +86,27 @@ def weigh(scores: mx.array, values: mx.array, shape: tuple[int, ...]) -> Source:
     received = (1 / total).swapaxes(-1, -2) @ weights
     return Source(
         output.reshape(shape), (top + mx.log(total)).reshape(shape[:3]), mx.stop_gradient(received[:, :, 0])
+    )
+
+
+def attend_to_all(queries: mx.array, keys: mx.array, values: mx.array, scale: float) -> Source:
+    """Exact attention of queries (B, H, L, d) to keys and values (B, G, N, d) that all of them see."""
+    return weigh(_scores(queries, keys, scale), values, queries.shape)
+
+
+def _scores(queries: mx.array, keys: mx.array, scale: float) -> mx.array:
+    """Of queries (B, H, L, d) against keys (B, G, N, d): (B, G, r * L, N)."""
+    # float32: half precision would round a score of 50 to a multiple of 0.03, bfloat16 of 0.25.
+    queries, keys = queries.astype(mx.float32) * scale, keys.astype(mx.float32)
+    return grouped(queries, keys.shape[1]) @ keys.swapaxes(-1, -2)
+
+
+def joined(first: Source, second: Source) -> Source:
+    """Two sources that share no token, as one that keeps what the entries of the first received."""
+    share = mx.sigmoid(second.log_mass - first.log_mass).astype(first.output.dtype)[..., None]
+    return first._replace(
+        output=first.output + share * (second.output - first.output),
+        log_mass=mx.logaddexp(first.log_mass, second.log_mass),
     )
 
 

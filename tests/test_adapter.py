@@ -12,21 +12,20 @@ from mlx.utils import tree_flatten, tree_map
 from mlx_lm.tuner.utils import load_adapters
 from tiny import LAYOUT, MODELS, cut, llama_model, qwen2_model, read, sequence, with_memory
 
-from mlx_edgeinf import adapter
+from mlx_edgeinf import adapter, atomic
 from mlx_edgeinf.adapter import (
     FORMAT,
     AdapterConfig,
     AdapterError,
-    SaveError,
     fingerprint,
     gate_parameters,
     load_weights,
     read_config,
-    replace_text,
     save_adapter,
     save_arrays,
     swap_gates,
 )
+from mlx_edgeinf.atomic import SaveError, replace_text
 from mlx_edgeinf.attention import retrofit
 from mlx_edgeinf.memory import KINDS
 from mlx_edgeinf.models import equip
@@ -230,10 +229,10 @@ def test_a_write_that_fails_halfway_leaves_the_old_adapter(tmp_path, monkeypatch
 def test_a_file_is_replaced_whole_and_only_once_it_is_on_disk(tmp_path, monkeypatch, write):
     path, steps = tmp_path / "file.safetensors", []
     path.write_text("old")
-    replace = adapter.os.replace
-    monkeypatch.setattr(adapter.os, "fsync", lambda fd: steps.append(("fsync", path.read_text())))
+    replace = atomic.os.replace
+    monkeypatch.setattr(atomic.os, "fsync", lambda fd: steps.append(("fsync", path.read_text())))
     monkeypatch.setattr(
-        adapter.os, "replace", lambda a, b: (steps.append(("replace", path.read_text())), replace(a, b))
+        atomic.os, "replace", lambda a, b: (steps.append(("replace", path.read_text())), replace(a, b))
     )
     write(path)
     assert steps == [("fsync", "old"), ("replace", "old")]

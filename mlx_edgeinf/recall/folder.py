@@ -1,0 +1,127 @@
+"""The folder of a page store: its files, its header and its lock."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import secrets
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import StoreDamaged, StoreError, StoreInUse
+from .sealed import read_sealed, write_sealed
+from .shape import StoreShape
+
+MAGIC, FORMAT = "mlx_edgeinf page store", 1
+HEADER, PAGES, SUMMARIES, CHECKPOINT = "header", "pages", "summaries", "checkpoint"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a store is: written once, when it is made.
+
+    document: its maker's id. seed: the store's own number, in every checksum.
+    """
+
+    document: str
+    shape: StoreShape
+    seed: int
+
+    @classmethod
+    def new(cls, document: str, shape: StoreShape) -> Header:
+        return cls(document, shape, secrets.randbits(64))
+
+    def write(self, folder: Path) -> None:
+        """Raises StoreError as `write_sealed`."""
+        fields = {"magic": MAGIC, "format": FORMAT, **asdict(self)}
+        write_sealed(folder / HEADER, json.dumps(fields, indent=2).encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> Header:
+        """Raises StoreDamaged: it is missing or damaged. StoreError: it is of another version."""
+        path = folder / HEADER
+        if not path.exists():
+            raise StoreDamaged(f"{folder} holds no document's pages: read the document again.")
+        fields = json.loads(read_sealed(path))
+        if (fields["magic"], fields["format"]) != (MAGIC, FORMAT):
+            raise StoreError(f"{folder} was written by another version: read the document again.")
+        return cls(fields["document"], StoreShape(**fields["shape"]), fields["seed"])
+
+
+def record_paths(folder: Path, shape: StoreShape) -> list[Path]:
+    """Of the pages and, where there are any, of their summaries."""
+    return [folder / PAGES, folder / SUMMARIES][: 2 if shape.summary_rows else 1]
+
+
+def make_empty(folder: Path, shape: StoreShape) -> None:
+    """Make the folder and its record files, where they are missing.
+
+    Raises:
+        StoreError: the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in record_paths(folder, shape):
+            path.touch()
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be written to ({error.strerror or error}): choose another folder."
+        ) from error
+
+
+def open_locked(folder: Path, shape: StoreShape, writing: bool) -> list[BinaryIO]:
+    """Open the record files: for one writer alone, or for any number of readers, until they are closed.
+
+    Raises:
+        StoreDamaged: one is missing. StoreInUse: someone has them open.
+    """
+    try:
+        files = [
+            path.open("r+b" if writing else "rb", buffering=0) for path in record_paths(folder, shape)
+        ]
+    except OSError as error:
+        raise StoreDamaged(
+            f"{error.filename} could not be opened ({error.strerror}): read the document again."
+        ) from error
+    _lock(files[0], folder, writing)
+    return files
+
+
+def remove_store(folder: Path) -> None:
+    """Delete a store that is not open, damaged or not; other files in its folder stay.
+
+    Raises:
+        StoreInUse: someone has it open.
+    """
+    if (folder / PAGES).exists():
+        with (folder / PAGES).open("rb", buffering=0) as file:
+            _lock(file, folder, writing=True)
+            # Without its header it is no store any more, whatever else goes wrong.
+            for name in (HEADER, CHECKPOINT, SUMMARIES, PAGES):
+                (folder / name).unlink(missing_ok=True)
+    remove_leftovers(folder)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what is left of files that were being replaced when their process was killed."""
+    for name in (HEADER, CHECKPOINT):
+        for path in folder.glob(f".{name}.*"):
+            path.unlink(missing_ok=True)
+
+
+def _lock(file: BinaryIO, folder: Path, writing: bool) -> None:
+    """Lock a store until the file is closed; the system undoes it when the process ends, however it ends."""
+    try:
+        fcntl.flock(file, (fcntl.LOCK_EX if writing else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StoreInUse(
+            f"{folder} is in use by another window or program: close the document there, and try again."
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be locked ({error.strerror}): choose a folder on a disk of this machine."
+        ) from error

@@ -1,0 +1,174 @@
+"""Exact recall: evicted tokens that come back from disk for the queries that want them.
+
+For each block of queries and each kv head, the pages that would get most attention are read
+back and attended exactly, placed right before the window, in their order: at their true
+distances a long past would run out of positions that the model knows.
+
+    [ sinks | recalled | window | segment ]
+
+It is one more exact source, so it joins the local one by its mass; what is recalled is taken
+out of the memory, so that nothing counts twice.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from ..rotation import Rotation
+from ..sources import Source, attend_to_all
+from .index import FINEST, Index, estimated_shares
+from .pages import Pages
+
+# Queries that choose together: neighbours want the same, and choosing for each would read too much.
+BLOCK = 64
+# Pages whose summaries are read from disk, where the index is too coarse to choose among them.
+CANDIDATES = 1024
+
+
+class Recalled(NamedTuple):
+    """What came back for n blocks of queries.
+
+    source: what it answers. keys, values: (n, G, R, d), keys without position.
+    """
+
+    source: Source
+    keys: mx.array
+    values: mx.array
+
+
+class Recall:
+    """The evicted tokens of one layer: their pages on disk, and the index to find them by.
+
+    Args:
+        pages: of all layers. layer: which one this is.
+        tokens: most that come back for a block of queries; a multiple of the page's.
+        place: position behind the last recalled token, where the window begins.
+        vectors: of the index, for each kv head.
+    """
+
+    def __init__(
+        self, pages: Pages, layer: int, rotation: Rotation, scale: float, place: int,
+        tokens: int = 512, vectors: int = 4096,
+    ):  # fmt: skip
+        self._pages, self._layer = pages, layer
+        self._rotation, self._scale, self._place, self._tokens = rotation, scale, place, tokens
+        self.index = Index(vectors)
+
+    @property
+    def _page(self) -> int:
+        return self._pages.shape.page_tokens
+
+    def append(self, keys: mx.array, values: mx.array) -> None:
+        """Take tokens (1, G, T, d) that leave the window; keys without position."""
+        self._pages.append(self._layer, *(np.array(x[0].astype(mx.float32)) for x in (keys, values)))
+        self.index.add(keys[0])
+
+    def read(self, queries: mx.array, log_mass: mx.array) -> Recalled:
+        """Bring back what blocks of queries (n, H, L, d), with their position, ask for, and answer them.
+
+        log_mass (n, H, L): of what they attend to besides.
+        """
+        keys, values = self._fetch(self._choose(queries, log_mass))
+        recalled = keys.shape[2]
+        angles = mx.arange(self._place - recalled, self._place)[:, None] * self._rotation.omega
+        source = attend_to_all(queries, self._rotation.turn(keys, angles), values, self._scale)
+        return Recalled(source, keys, values)
+
+    def _choose(self, queries: mx.array, log_mass: mx.array) -> np.ndarray:
+        """Pages (n, G, k) in the order of the text that each block would attend to most."""
+        blocks, heads = queries.shape[0], self._pages.shape.kv_heads
+        there, wanted = self._pages.pages(self._layer), self._tokens // self._page
+        if there <= wanted:
+            return np.broadcast_to(np.arange(there), (blocks, heads, there))
+        # The middle of where they would be placed: turned back by it, queries meet bare keys.
+        middle = self._place - self._tokens / 2
+        queries = self._rotation.turn(queries, -middle * self._rotation.omega)
+        shares = self.index.shares(queries, log_mass, self._scale)
+        if self.index.grain == FINEST:
+            return _best(_by_group(shares, self._page // FINEST)[..., :there], wanted)
+        candidates = self._candidates(shares.sum(axis=0), there)
+        means = mx.array(self._pages.summaries(self._layer, candidates))
+        rows = means.shape[2]
+        means = means.reshape(heads, -1, means.shape[-1])
+        shares = estimated_shares(queries, means, self._page // rows, log_mass, self._scale)
+        chosen = _best(_by_group(shares, rows), wanted)
+        return np.take_along_axis(np.broadcast_to(candidates, (blocks, *candidates.shape)), chosen, axis=2)
+
+    def _candidates(self, shares: mx.array, there: int) -> np.ndarray:
+        """Pages (G, c), in order, whose runs get most attention from all blocks together.
+
+        shares: (G, vectors).
+        """
+        grain, page = self.index.grain, self._page
+        if grain < page:
+            return _best(_by_group(shares, page // grain)[..., :there], min(CANDIDATES, there))
+        each = grain // page
+        whole = there // each
+        runs = _best(shares[..., :whole], min(CANDIDATES // each, whole))
+        return (runs[..., None] * each + np.arange(each)).reshape(runs.shape[0], -1)
+
+    def _fetch(self, chosen: np.ndarray) -> tuple[mx.array, mx.array]:
+        """Keys and values (n, G, R, d) of pages (n, G, k), and behind them the tokens that fill no page."""
+        blocks, heads, _ = chosen.shape
+        flat = chosen.transpose(1, 0, 2).reshape(heads, -1)
+        parts = zip(self._pages.gather(self._layer, flat), self._pages.waiting(self._layer))
+        return tuple(self._with_waiting(gathered, waiting, blocks) for gathered, waiting in parts)
+
+    @staticmethod
+    def _with_waiting(gathered: np.ndarray, waiting: np.ndarray, blocks: int) -> mx.array:
+        heads, _, size = gathered.shape
+        pages = gathered.reshape(heads, blocks, -1, size).swapaxes(0, 1)
+        tail = np.broadcast_to(waiting, (blocks, *waiting.shape))
+        return mx.array(np.concatenate([pages, tail], axis=2))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the index."""
+        return self.index.nbytes
+
+    def __deepcopy__(self, memo: dict) -> Recall:
+        """An independent continuation from here, on a fork of the pages."""
+        twin = copy.copy(self)
+        twin._pages, twin.index = copy.deepcopy(self._pages, memo), self.index.fork()
+        return twin
+
+
+def in_blocks(*parts: mx.array) -> Iterator[tuple[mx.array, ...]]:
+    """Parts (1, H, L, ...) of L queries as blocks (n, H, BLOCK, ...), then what fills no block."""
+    heads, length = parts[0].shape[1:3]
+    whole = length - length % BLOCK
+    if whole:
+        cut = (part[:, :, :whole].reshape(heads, -1, BLOCK, *part.shape[3:]) for part in parts)
+        yield tuple(part.swapaxes(0, 1) for part in cut)
+    if whole < length:
+        yield tuple(part[:, :, whole:] for part in parts)
+
+
+def out_of_blocks(blocks: mx.array) -> mx.array:
+    """(n, H, L, d) -> (1, H, n * L, d): blocks in a row again."""
+    n, heads, length, size = blocks.shape
+    return blocks.swapaxes(0, 1).reshape(1, heads, n * length, size)
+
+
+def summarize(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Of pages (G, n, P, d): the means (G, n, P / 4, d) of their runs of keys, for the page store."""
+    heads, pages, tokens, size = keys.shape
+    return keys.reshape(heads, pages, tokens // FINEST, FINEST, size).mean(axis=3)
+
+
+def _by_group(shares: mx.array, size: int) -> mx.array:
+    """(..., N) -> (..., N / size): sums of neighbours; the last group may be incomplete."""
+    missing = -shares.shape[-1] % size
+    padded = mx.pad(shares, [(0, 0)] * (shares.ndim - 1) + [(0, missing)])
+    return padded.reshape(*shares.shape[:-1], -1, size).sum(axis=-1)
+
+
+def _best(shares: mx.array, number: int) -> np.ndarray:
+    """Places (..., number), ascending, of the largest of the last axis."""
+    places = mx.argpartition(-shares, number - 1, axis=-1)[..., :number]
+    return np.array(mx.sort(places, axis=-1))

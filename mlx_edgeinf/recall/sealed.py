@@ -1,0 +1,49 @@
+"""Small files that are replaced whole and carry their own checksum."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import xxhash
+
+from ..atomic import SaveError, replacing
+from .errors import StoreDamaged, StoreError
+
+_SEAL = 33  # bytes: a line break and the checksum in hexadecimal
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Replace a file, and return once it is on disk.
+
+    Raises:
+        StoreError: it could not be written; what was there before is unchanged.
+    """
+    try:
+        with replacing(path) as file:
+            file.write(content + b"\n" + xxhash.xxh3_128_hexdigest(content).encode())
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except SaveError as error:
+        raise StoreError(str(error)) from error
+
+
+def read_sealed(path: Path) -> bytes:
+    """The content of such a file.
+
+    Raises:
+        StoreDamaged: it is missing, or not what was written.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreDamaged(
+            f"{path} could not be read ({error.strerror or error}): read the document again."
+        ) from error
+    content, seal = data[:-_SEAL], data[-_SEAL:]
+    if seal != b"\n" + xxhash.xxh3_128_hexdigest(content).encode():
+        raise StoreDamaged(f"{path} is damaged: read the document again.")
+    return content

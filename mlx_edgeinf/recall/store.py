@@ -1,0 +1,224 @@
+"""PageStore: the evicted keys and values of one document, in a folder.
+
+    header       what this is
+    pages        keys and values (records.py)
+    summaries    of the pages, where there are any
+    checkpoint   tokens at the last `sync`, and those of them that filled no page
+
+A reading that was killed at any moment goes on: `resume` trusts what was there
+at the last `sync`, checks what came after it, keeps the longest run of pages
+that is whole in all layers and cuts off the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from .errors import StoreDamaged, StoreError
+from .folder import (
+    CHECKPOINT,
+    HEADER,
+    Header,
+    make_empty,
+    open_locked,
+    record_paths,
+    remove_leftovers,
+    remove_store,
+)
+from .pages import Pages, Summarize, record_files
+from .records import STRIPE
+from .sealed import read_sealed, write_sealed
+from .shape import StoreShape
+
+
+class PageStore(Pages):
+    """The pages of one document on disk: made by `create`, or opened by `open` or `resume`.
+
+    Attributes:
+        document: the id that its maker gave it.
+    """
+
+    def __init__(
+        self, folder: Path, header: Header, writing: bool, quota_bytes: int, summarize: Summarize | None
+    ):
+        files = open_locked(folder, header.shape, writing)
+        records = record_files(header.shape, record_paths(folder, header.shape), files, header.seed)
+        super().__init__(folder, header.shape, records, quota_bytes, summarize)
+        self.document, self._seed = header.document, header.seed
+
+    @classmethod
+    def create(
+        cls, folder: Path, shape: StoreShape, document: str, quota_bytes: int,
+        summarize: Summarize | None = None,
+    ) -> Self:  # fmt: skip
+        """Begin an empty store; nobody else can open it until it is closed.
+
+        Args:
+            folder: made where it is missing.
+            document: an id that tells what is read, and by which model.
+            quota_bytes: that the store may take on disk.
+            summarize: makes the summaries of new pages; together with `shape.summary_rows`.
+
+        Raises:
+            StoreError: there is a store already, or the folder cannot be written to.
+            StoreInUse: someone else is making one here.
+        """
+        make_empty(folder, shape)
+        header = Header.new(document, shape)
+        store = cls(folder, header, True, quota_bytes, summarize)
+        if (folder / HEADER).exists():
+            store.close()
+            raise StoreError(
+                f"{folder} already holds a document's pages: resume that reading, or remove them."
+            )
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        store._cut(0)
+        header.write(folder)
+        return store
+
+    @classmethod
+    def open(cls, folder: Path, summarize: Summarize | None = None) -> Self:
+        """Open a store to read it and to fork it, beside others that do the same.
+
+        Raises:
+            StoreDamaged: it is missing or damaged. StoreInUse: someone is writing to it.
+            StoreError: it is of another version.
+        """
+        return cls._opened(folder, False, 0, summarize)
+
+    @classmethod
+    def resume(cls, folder: Path, quota_bytes: int, summarize: Summarize | None = None) -> Self:
+        """Open a store to go on writing behind its `tokens`, after a crash too.
+
+        Raises:
+            StoreDamaged, StoreInUse, StoreError: as `open`.
+        """
+        store = cls._opened(folder, True, quota_bytes, summarize)
+        remove_leftovers(folder)
+        store._cut(store.pages(0))
+        return store
+
+    def append(self, layer: int, keys: np.ndarray, values: np.ndarray) -> None:
+        self._check_writable()
+        super().append(layer, keys, values)
+
+    append.__doc__ = Pages.append.__doc__
+
+    def sync(self) -> None:
+        """Return once everything appended so far is on disk, the waiting tokens too.
+
+        Raises:
+            StoreError: the files cannot be written, or were deleted or replaced, or the layers
+                hold different numbers of tokens.
+        """
+        if self.tokens != max(map(self._tokens, range(self.shape.layers))):
+            raise StoreError(
+                f"The layers in {self._folder} hold different numbers of tokens: cut them to {self.tokens}."
+            )
+        self._check_writable()
+        for file in self._files:
+            file.sync()
+        self._write_checkpoint(self.tokens, self._waiting)
+
+    def truncate(self, tokens: int) -> None:
+        """Forget all tokens behind the first so many: to go on from an older checkpoint.
+
+        Where the cut falls inside a page, the page's first tokens wait again; in 8 bits they come
+        back as they were stored. Forks from before end.
+
+        Raises:
+            StoreError: there are not so many, or the files cannot be written.
+            StoreDamaged: the page in which the cut falls is damaged.
+        """
+        if not 0 <= tokens <= self.tokens:
+            raise StoreError(
+                f"{self._folder} holds {self.tokens} tokens and cannot go on from {tokens}: "
+                "read the document again."
+            )
+        self._check_writable()
+        pages, rest = divmod(tokens, self.shape.page_tokens)
+        waiting = [self._beginning(layer, pages, rest) for layer in range(self.shape.layers)]
+        # Before the cut: a crash in between leaves more tokens than this, all of them right.
+        self._write_checkpoint(tokens, waiting)
+        self._pages, self._waiting = [pages] * self.shape.layers, waiting
+        self._cut(pages)
+
+    def close(self) -> None:
+        """Let go of the files, and of the lock on them."""
+        for file in self._files:
+            file.close()
+
+    def remove(self) -> None:
+        """Close the store and delete all of it.
+
+        Raises:
+            StoreInUse: someone else has it open.
+        """
+        self.close()
+        remove_store(self._folder)
+
+    # -- inside -----------------------------------------------------------------
+
+    @classmethod
+    def _opened(cls, folder: Path, writing: bool, quota_bytes: int, summarize: Summarize | None) -> Self:
+        store = cls(folder, Header.read(folder), writing, quota_bytes, summarize)
+        store._check_in_place()
+        store._recover()
+        return store
+
+    def _recover(self) -> None:
+        """Find the tokens that all layers hold."""
+        try:
+            tokens, waiting = self._read_checkpoint()
+        except StoreDamaged:
+            tokens, waiting = 0, self._waiting
+        trusted = tokens // self.shape.page_tokens
+        start = min(trusted, *(file.stripes * STRIPE for file in self._files))
+        pages = min(file.valid_pages(start) for file in self._files)
+        self._pages = [pages] * self.shape.layers
+        # With fewer pages or more of them, the tokens that waited are not the next ones.
+        if pages == trusted:
+            self._waiting = waiting
+
+    def _beginning(self, layer: int, page: int, tokens: int) -> np.ndarray:
+        """The first tokens (2, G, tokens, d) of a page, which is complete or waits."""
+        if page == self._pages[layer]:
+            return self._waiting[layer][:, :, :tokens]
+        whole = self.gather(layer, np.full((self.shape.kv_heads, 1), page), np.float16)
+        return np.stack(whole)[:, :, :tokens]
+
+    def _write_checkpoint(self, tokens: int, waiting: list[np.ndarray]) -> None:
+        fields = json.dumps({"seed": self._seed, "tokens": tokens})
+        write_sealed(self._folder / CHECKPOINT, fields.encode() + b"\n" + np.stack(waiting).tobytes())
+
+    def _read_checkpoint(self) -> tuple[int, list[np.ndarray]]:
+        """Tokens at the last `sync`, and for each layer those that waited."""
+        path, shape = self._folder / CHECKPOINT, self.shape
+        fields, _, waiting = read_sealed(path).partition(b"\n")
+        record = json.loads(fields)
+        if record["seed"] != self._seed:
+            raise StoreDamaged(f"{path} belongs to another store: read the document again.")
+        count = record["tokens"] % shape.page_tokens
+        sizes = (shape.layers, 2, shape.kv_heads, count, shape.head_dim)
+        return record["tokens"], list(np.frombuffer(waiting, np.float16).reshape(sizes))
+
+    def _cut(self, pages: int) -> None:
+        self._cuts += 1
+        for file in self._files:
+            file.cut(pages)
+
+    def _check_writable(self) -> None:
+        if not self._files[0].writable:
+            raise StoreError(f"{self._folder} is open for reading alone: resume it, or append to a fork.")
+        self._check_in_place()
+
+    def _check_in_place(self) -> None:
+        for file in self._files:
+            if not file.in_place:
+                raise StoreError(
+                    f"{file.path} was deleted or replaced by another program: read the document again."
+                )
