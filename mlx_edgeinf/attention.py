@@ -16,7 +16,7 @@ from mlx_lm.models import llama, qwen2, qwen3
 from .cache import EdgeCache, Layout
 from .gate import MemoryGate
 from .memory import Heads
-from .recall.recall import in_blocks, out_of_blocks
+from .recall import Pages, Recall, in_blocks, out_of_blocks
 from .rotation import Rotation
 from .sources import Source, attend, joined
 
@@ -109,8 +109,8 @@ def retrofit(
         exact_limit: tokens up to which the base path runs (see EdgeCache).
         gate: form of the memory gate, a key of `gate.FORMS`.
 
-    Returns the model; `model.make_cache()` now makes EdgeCaches, and all base
-    parameters are frozen.
+    Returns the model; all base parameters are frozen, and `model.make_cache()` now makes
+    EdgeCaches; given the pages of a `PageStore`, ones that recall from it.
 
     Raises:
         UnsupportedModel: an attention layer is of a shape this project has not tested.
@@ -124,9 +124,17 @@ def retrofit(
         attention.__class__ = _with_memory(type(attention))
         attention.memory_gate = memory_gate
 
-    def make_cache(exact_limit: int = exact_limit) -> list[EdgeCache]:
-        gates = [layer.self_attn.memory_gate for layer in model.layers]
-        return [EdgeCache(layout, gate.memory, gate.rotation, exact_limit) for gate in gates]
+    def make_cache(exact_limit: int = exact_limit, pages: Pages | None = None) -> list[EdgeCache]:
+        attentions = [layer.self_attn for layer in model.layers]
+        gates = [attention.memory_gate for attention in attentions]
+        recalls = [
+            pages and Recall(pages, number, attention.memory_gate.rotation, attention.scale, layout.sinks)
+            for number, attention in enumerate(attentions)
+        ]
+        return [
+            EdgeCache(layout, gate.memory, gate.rotation, exact_limit, recall)
+            for gate, recall in zip(gates, recalls)
+        ]
 
     model.make_cache = make_cache
     return model

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import copy
+from contextlib import closing
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from ram_pages import RamPages
+from tiny import MODELS, SIZES, llama_model, with_memory, without_positions
+
+from mlx_edgeinf.cache import Layout
+from mlx_edgeinf.memory import KINDS
+from mlx_edgeinf.recall import PageStore, Recall, recall, summarize
+from mlx_edgeinf.rotation import Rotation
+
+LENGTH = 160
+NO_SINKS, SINKS = Layout(sinks=0, window=8, segment=16), Layout(sinks=2, window=8, segment=16)
+PIECES = {"at once": [LENGTH], "odd sizes": [1, 30, 2, 63, 64], "token by token": [100] + 60 * [1]}
+
+
+def sequence(seed: int, length: int = LENGTH) -> mx.array:
+    return mx.random.randint(0, SIZES["vocab_size"], (length,), key=mx.random.key(seed))
+
+
+def read(model, tokens: mx.array, cache: list, pieces: list[int]) -> mx.array:
+    ends = np.cumsum(pieces)
+    parts = [model(tokens[None, end - size : end], cache=cache) for size, end in zip(pieces, ends)]
+    return mx.concatenate(parts, axis=1)
+
+
+def distance(logits: mx.array, expected: mx.array) -> float:
+    return mx.abs(logits - expected).max().item()
+
+
+# -- exactness ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", PIECES.values(), ids=PIECES)
+@pytest.mark.parametrize("make", MODELS)
+def test_recalling_every_page_is_full_attention(make, pieces):
+    """Nothing is lost and nothing counts twice, whatever the gates learnt about the memory."""
+    expected = make()(sequence(0)[None])
+    model = with_memory(make(), layout=NO_SINKS)
+    recalled = read(model, sequence(0), model.make_cache(pages=RamPages(model)), pieces)
+    assert mx.allclose(recalled, expected, rtol=1e-3, atol=1e-3)
+    assert distance(read(model, sequence(0), model.make_cache(), pieces), expected) > 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_sinks_and_any_memory_too_where_there_are_no_positions(kind):
+    expected = without_positions(llama_model())(sequence(0)[None])
+    model = with_memory(without_positions(llama_model()), kind, layout=SINKS)
+    recalled = read(model, sequence(0), model.make_cache(pages=RamPages(model)), [LENGTH])
+    assert mx.allclose(recalled, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_from_a_file_it_is_full_attention_but_for_half_precision(tmp_path):
+    expected = llama_model()(sequence(0)[None])
+    model = with_memory(llama_model(), layout=NO_SINKS)
+    shape = RamPages(model).shape
+    with closing(PageStore.create(tmp_path / "pages", shape, "a document", 1 << 28, summarize)) as pages:
+        recalled = read(model, sequence(0), model.make_cache(pages=pages), [LENGTH])
+        assert 0 < distance(recalled, expected) < 0.3
+
+
+# -- choosing ------------------------------------------------------------------------
+
+G, H, D, PLACE = 2, 4, 32, 2
+ROTATION = Rotation(0.5 ** mx.arange(1, D // 2 + 1), False)
+
+
+class Planted:
+    """One layer of random tokens, those of a page alike, and queries that ask for some of the pages."""
+
+    def __init__(self, tokens: int, vectors: int, wanted: int):
+        topics = mx.random.normal((1, G, -(-tokens // 16), D), key=mx.random.key(0))
+        self.topics = mx.repeat(topics, 16, axis=2)[:, :, :tokens]
+        keys = self.topics + 0.3 * mx.random.normal(self.topics.shape, key=mx.random.key(1))
+        self.pages = RamPages(llama_model(num_hidden_layers=1, hidden_size=H * D))
+        self.recall = Recall(self.pages, 0, ROTATION, D**-0.5, PLACE, wanted, vectors)
+        for start in range(0, tokens, 40):
+            part = keys[:, :, start : start + 40]
+            self.recall.append(part, part)
+
+    def ask(self, blocks: list[int]) -> np.ndarray:
+        """A block of one query for each place in the text, about its topic; the pages (G, n * k) it gets."""
+        queries = mx.stack([self.topics[0, :, at] for at in blocks])
+        queries = mx.repeat(4 * queries[:, :, None], H // G, axis=1)
+        middle = (PLACE - self.recall._tokens / 2) * ROTATION.omega
+        self.recall.read(ROTATION.turn(queries, middle), mx.zeros((len(blocks), H, 1)))
+        return self.pages.asked[-1]
+
+
+@pytest.mark.parametrize("vectors", [256, 64, 16, 8], ids="grain {}".format)
+def test_each_block_and_head_gets_the_page_it_asks_for(vectors):
+    planted, places = Planted(1000, vectors, wanted=16), [5, 333, 888]
+    assert np.array_equal(planted.ask(places), np.array([[at // 16 for at in places]] * G))
+
+
+def test_no_more_pages_come_back_than_are_wanted_and_in_the_order_of_the_text():
+    planted = Planted(1000, 256, wanted=64)
+    asked = planted.ask([5, 888]).reshape(G, 2, 4)
+    assert (np.diff(asked, axis=-1) > 0).all()
+    assert np.all(np.any(asked[:, 0] == 0, axis=-1)) and np.all(np.any(asked[:, 1] == 888 // 16, axis=-1))
+
+
+def test_summaries_are_read_only_where_the_index_is_too_coarse(monkeypatch):
+    fine, coarse = Planted(1000, 256, 16), Planted(1000, 64, 16)
+    monkeypatch.setattr(RamPages, "summaries", lambda *_: 1 / 0)
+    fine.ask([5])
+    with pytest.raises(ZeroDivisionError):
+        coarse.ask([5])
+
+
+def test_few_candidates_are_looked_at_however_long_the_text(monkeypatch):
+    monkeypatch.setattr(recall, "CANDIDATES", 32)
+    planted, looked = Planted(4000, 64, 16), []
+    summaries = RamPages.summaries
+    monkeypatch.setattr(RamPages, "summaries", lambda *a: looked.append(a[-1]) or summaries(*a))
+    assert planted.ask([5, 3333]).tolist() == [[0, 208]] * G
+    assert [each.shape for each in looked] == [(G, 32)]
+
+
+# -- forks ---------------------------------------------------------------------------
+
+
+def test_what_a_fork_reads_on_its_origin_does_not_see():
+    model = with_memory(llama_model(), layout=SINKS)
+    cache = model.make_cache(pages=RamPages(model))
+    model(sequence(0)[None], cache=cache)
+    fork, again = copy.deepcopy(cache), copy.deepcopy(cache)
+    assert fork[0].recall._pages is fork[1].recall._pages
+    first = model(sequence(1, 50)[None], cache=fork)
+    model(sequence(2, 50)[None], cache=cache)
+    assert mx.array_equal(model(sequence(1, 50)[None], cache=again), first)
