@@ -15,8 +15,8 @@ from mlx_lm.models import llama, qwen2, qwen3
 
 from .cache import EdgeCache, Layout
 from .gate import MemoryGate
-from .memory import Heads
-from .recall import Pages, Recall, in_blocks, out_of_blocks
+from .memory import Heads, State
+from .recall import SUMMARY_ROWS, Pages, Recall, StoreShape, in_blocks, out_of_blocks
 from .rotation import Rotation
 from .sources import Source, attend, joined
 
@@ -78,23 +78,25 @@ class MemoryAttention(nn.Module):
             # Before the layers above: left to the end, it would keep the scores of all layers until then.
             (output,) = mx.depends([local.output], cache.pending)
             local = local._replace(output=output)
-        if not cache.memory:
-            return local.output
-        if not cache.recall:
-            return self.memory_gate(queries, cache.memory, local)
-        return self._recalling(queries, turned, local, cache)
+        if cache.recall and cache.folded:
+            return self._recalling(queries, turned, local, cache)
+        return self._gated(queries, local, cache.memory)
 
     def _recalling(
         self, queries: mx.array, turned: mx.array, local: Source, cache: EdgeCache
     ) -> mx.array:
         """Block by block: what each recalls joins its local source, and is taken out of its memory."""
-        gate, outputs = self.memory_gate, []
+        memory, outputs = self.memory_gate.memory, []
         for asked, placed, output, log_mass in in_blocks(queries, turned, local.output, local.log_mass):
             recalled = cache.recall.read(placed, log_mass)
             exact = joined(local._replace(output=output, log_mass=log_mass), recalled.source)
-            state = gate.memory.without(cache.memory, recalled.keys, recalled.values)
-            outputs.append(out_of_blocks(gate(asked, state, exact)))
+            left = cache.memory and memory.without(cache.memory, recalled.keys, recalled.values)
+            outputs.append(out_of_blocks(self._gated(asked, exact, left)))
         return mx.concatenate(outputs, axis=2)
+
+    def _gated(self, queries: mx.array, exact: Source, memory: State) -> mx.array:
+        """The exact sources with what the memory adds, if anything was folded into one."""
+        return self.memory_gate(queries, memory, exact) if memory else exact.output
 
 
 def retrofit(
@@ -178,6 +180,13 @@ def kv_bytes_per_token(model: nn.Module) -> int:
     attention = model.layers[0].self_attn
     numbers = 2 * len(model.layers) * attention.k_proj.weight.shape[0]
     return numbers * model.model.norm.weight.dtype.size
+
+
+def store_shape(model: nn.Module) -> StoreShape:
+    """Of the pages on disk that the tokens of all layers make once they leave the window."""
+    attention = model.layers[0].self_attn
+    size = attention.k_proj.weight.shape[0] // attention.n_kv_heads
+    return StoreShape(len(model.layers), attention.n_kv_heads, size, summary_rows=SUMMARY_ROWS)
 
 
 def base_path_limit(model: nn.Module) -> int:

@@ -133,15 +133,13 @@ class EdgeCache:
         return [*noted, *self.memory.values()]
 
     def _fold(self, keys: mx.array, values: mx.array, position: int) -> None:
-        if self._kind is None:
-            return
-        if not self.memory:
-            self.memory = self._kind.empty(keys.shape[0])
         bare = self._rotation.remove(keys, position)
-        received = mx.ones(keys.shape[:3]) if self.received is None else self.received
-        self.memory = self._kind.write(self.memory, bare, values, received)
         if self.recall:
             self.recall.append(bare, values)
+        if self._kind is not None:
+            state = self.memory or self._kind.empty(keys.shape[0])
+            received = mx.ones(keys.shape[:3]) if self.received is None else self.received
+            self.memory = self._kind.write(state, bare, values, received)
 
     # -- mlx-lm's cache protocol ----------------------------------------------
 

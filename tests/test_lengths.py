@@ -50,8 +50,9 @@ def test_the_losses_are_those_of_the_last_tokens_before_each_length(results, sub
 def test_recent_tokens_are_read_as_a_text_of_their_own(results, subject, documents):
     start = LENGTHS[1] - LENGTHS[0]
     reader = Reader(subject.model, {}, documents, first=LENGTHS[0] - COUNTED)
-    for row, cache in ((OURS, subject.model.make_cache()), (FULL, reader.caches(FULL, LENGTHS[0]))):
-        read = reader.read(tokens(2)[start : LENGTHS[1]], cache)
+    for row in (OURS, FULL):
+        with reader.caches(row, LENGTHS[0]) as cache:
+            read = list(reader.read(tokens(2)[start : LENGTHS[1]], cache))
         losses = np.concatenate([piece.losses for piece in read])
         assert results.entries["b"][row]["recent"][1] == pytest.approx(losses.mean(), rel=1e-5)
 

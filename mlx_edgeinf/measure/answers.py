@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from itertools import chain, pairwise
 from statistics import mean
 
@@ -21,9 +20,9 @@ from ..cache import EdgeCache, state_bytes
 from ..generation import generate
 from ..training.loss import token_losses
 from ..turns import Prompter
-from .gap import GATED, HALF, OURS, SHUFFLED, UNTRAINED
+from .gap import GATED, SHUFFLED
 from .metrics import Metric
-from .readings import Reader, features, gates, half, memory_gates
+from .readings import Reader
 from .results import Results
 from .scores import means, pairs
 from .subject import Subject
@@ -54,7 +53,7 @@ class Examiner:
     def measure(self, name: str, row: str) -> Entries:
         """Read a document in one way and ask everything about it."""
         began = time.perf_counter()
-        with _caches(self._reader, row, self._length(name)) as cache:
+        with self._reader.caches(row, self._length(name)) as cache:
             largest = max(self._read(name, row, cache))
             questions = [self._ask(question, cache) for question in self.exams[name].questions]
         entry = {
@@ -138,18 +137,6 @@ def measure_answers(examiner: Examiner, results: Results, trained: str) -> None:
         return f"{place}: {', '.join(said)}, {entry['seconds']:.0f} s"
 
     measure_missing(results, wanted, dict.fromkeys(GATED, trained), examiner.measure, told)
-
-
-@contextmanager
-def _caches(reader: Reader, row: str, length: int) -> Iterator[list[EdgeCache]]:
-    """Empty caches of any row, for `length` tokens, and its gates and sizes as long as they are used."""
-    model = reader.model
-    with ExitStack() as others:
-        if row == UNTRAINED:
-            others.enter_context(gates(model, reader.untrained))
-        if row == HALF:
-            others.enter_context(features(model, half(memory_gates(model)[0], reader.layout)))
-        yield model.make_cache() if row in (OURS, HALF, UNTRAINED) else reader.caches(row, length)
 
 
 def _pieces(tokens: Sequence[int], cache: EdgeCache) -> Iterator[mx.array]:

@@ -20,11 +20,15 @@ LONGER, H2O, SNAPKV = "longer window, same bytes", "H2O, same bytes", "SnapKV, s
 OURS, HALF, UNTRAINED = "ours", "ours, half the memory", "gate untrained"
 ALIKE, RETAINED = "nothing retained, all averaged", "all retained, nothing averaged"
 SHUFFLED, ZEROED = "memory shuffled", "memory zeroed"
-ROWS = (FULL, OURS, HALF, SNAPKV, H2O, LONGER, UNTRAINED, ALIKE, RETAINED, SHUFFLED, ZEROED, WINDOW)
+RECALL, RECALL_ALONE = "ours with recall", "recall without memory"
+ROWS = (
+    FULL, RECALL, OURS, RECALL_ALONE, HALF, SNAPKV, H2O, LONGER,
+    UNTRAINED, ALIKE, RETAINED, SHUFFLED, ZEROED, WINDOW,
+)  # fmt: skip
 # Those that ask how centroids are made up; the other kinds have neither another size nor weights.
 OF_CENTROIDS = (HALF, ALIKE, RETAINED)
 # What these rows say depends on the trained gates.
-GATED = (OURS, HALF, ALIKE, RETAINED, SHUFFLED)
+GATED = (RECALL, OURS, HALF, ALIKE, RETAINED, SHUFFLED)
 
 
 def summary(results: Results) -> str:

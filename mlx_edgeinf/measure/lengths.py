@@ -60,8 +60,8 @@ def summary(results: Results) -> str:
 def _losses(reader: Reader, tokens: list[int], row: str, lengths: list[int]) -> list[float]:
     """NLL of the tokens before each length, in nats per token, all in one reading."""
     tokens = tokens[: lengths[-1]]
-    cache = reader.model.make_cache() if row == OURS else reader.caches(row, len(tokens))
-    losses = np.concatenate([piece.losses for piece in reader.read(tokens, cache)])
+    with reader.caches(row, len(tokens)) as cache:
+        losses = np.concatenate([piece.losses for piece in reader.read(tokens, cache)])
     return [losses[length - 1 - COUNTED : length - 1].mean() for length in lengths]
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -19,12 +21,30 @@ import numpy as np
 from mlx.utils import tree_unflatten
 
 from ..adapter import gate_parameters
+from ..attention import store_shape
 from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
+from ..recall import PageStore, summarize
 from ..training.bptt import segments
 from ..training.loss import cross_entropy, head
 from .eviction import H2OCache, RetainedMemory, RetainingLayout, SnapKVCache
-from .gap import ALIKE, FULL, H2O, HALF, LONGER, OURS, RETAINED, SHUFFLED, SNAPKV, UNTRAINED, ZEROED
+from .gap import (
+    ALIKE,
+    FULL,
+    H2O,
+    HALF,
+    LONGER,
+    OURS,
+    RECALL,
+    RECALL_ALONE,
+    RETAINED,
+    SHUFFLED,
+    SNAPKV,
+    UNTRAINED,
+    ZEROED,
+)  # fmt: skip
+
+QUOTA = 100 << 30  # bytes of pages on disk: more than any text here takes
 
 
 class Piece(NamedTuple):
@@ -65,13 +85,8 @@ class Reader:
             before = names[names.index(name) - 1]
             own, lent = self._read_and_lend(tokens, self.documents[before])
             return {(name, OURS): own, (before, SHUFFLED): lent}
-        if row == UNTRAINED:
-            with gates(self.model, self.untrained):
-                return {(name, row): list(self.read(tokens, self.model.make_cache()))}
-        if row == HALF:
-            with features(self.model, half(memory_gates(self.model)[0], self.layout)):
-                return {(name, row): list(self.read(tokens, self.model.make_cache()))}
-        return {(name, row): list(self.read(tokens, self.caches(row, len(tokens))))}
+        with self.caches(row, len(tokens)) as cache:
+            return {(name, row): list(self.read(tokens, cache))}
 
     @property
     def layout(self) -> Layout:
@@ -89,9 +104,22 @@ class Reader:
             yield Piece(np.array(losses, dtype=np.float64), time.perf_counter() - began)
             position += targets.size
 
-    def caches(self, row: str, length: int) -> list[EdgeCache]:
-        """Caches of a row whose model is as it was loaded."""
+    @contextmanager
+    def caches(self, row: str, length: int) -> Iterator[list[EdgeCache]]:
+        """Empty caches of a row, for `length` tokens, and its gates and sizes as long as they are used."""
+        with ExitStack() as others:
+            if row == UNTRAINED:
+                others.enter_context(gates(self.model, self.untrained))
+            if row == HALF:
+                others.enter_context(features(self.model, half(memory_gates(self.model)[0], self.layout)))
+            recalling = row in (RECALL, RECALL_ALONE)
+            pages = others.enter_context(temporary_pages(self.model)) if recalling else None
+            yield self._caches(row, length, pages)
+
+    def _caches(self, row: str, length: int, pages: PageStore | None) -> list[EdgeCache]:
         layout, memories = self.layout, memory_gates(self.model)
+        if row in (OURS, HALF, UNTRAINED, RECALL):
+            return self.model.make_cache(pages=pages)
         if row == FULL:
             return [ExactCache.like(cache, length) for cache in self.model.make_cache()]
         if row == ALIKE:
@@ -106,6 +134,9 @@ class Reader:
         if row == LONGER:
             layout = replace(layout, window=layout.window + worth)
         caches = [EdgeCache(layout, None, gate.rotation) for gate in memories]
+        if row == RECALL_ALONE:
+            for cache, other in zip(caches, self.model.make_cache(pages=pages)):
+                cache.recall = other.recall
         if row == ZEROED:
             for cache, gate in zip(caches, memories):
                 cache.memory = gate.memory.empty(1)
@@ -115,7 +146,7 @@ class Reader:
         self, tokens: list[int], others: list[int]
     ) -> tuple[list[Piece], list[Piece]]:
         """Read two documents side by side, both with the memory of the first."""
-        lenders, borrowers = self.model.make_cache(), self.caches(SHUFFLED, len(others))
+        lenders, borrowers = self.model.make_cache(), self._caches(SHUFFLED, len(others), None)
         own, lent = [], []
         reading = self.read(others, borrowers)
         for piece in self.read(tokens, lenders):
@@ -124,6 +155,15 @@ class Reader:
             own.append(piece)
             lent.append(next(reading))
         return own, lent
+
+
+@contextmanager
+def temporary_pages(model: nn.Module) -> Iterator[PageStore]:
+    """An empty page store for a model, removed after use."""
+    with TemporaryDirectory() as folder:
+        store = PageStore.create(Path(folder) / "pages", store_shape(model), "a text", QUOTA, summarize)
+        with closing(store):
+            yield store
 
 
 def memory_gates(model: nn.Module) -> list[MemoryGate]:

@@ -14,7 +14,7 @@ from ..cache import state_bytes
 from ..models import parameter_budget
 from ..training.checkpoint import PROGRESS
 from ..wording import counted, size
-from .gap import FULL, WINDOW, check_finished, share_lines
+from .gap import FULL, OURS, WINDOW, check_finished, share_lines
 from .readings import Reader, tally
 from .results import Results, described
 from .subject import Subject
@@ -51,10 +51,9 @@ def measure_variants(
 
     def measure(name: str, row: str) -> Entries:
         tokens, reading = documents[name], reader(folders.get(row, next(iter(folders.values()))))
-        fixed = row in FIXED
-        cache = reading.caches(row, len(tokens)) if fixed else reading.model.make_cache()
-        entry = tally(reading.read(tokens, cache), counts)
-        return {(name, row): entry | {"state_bytes": state_bytes(cache)}}
+        with reading.caches(row if row in FIXED else OURS, len(tokens)) as cache:
+            entry = tally(reading.read(tokens, cache), counts)
+            return {(name, row): entry | {"state_bytes": state_bytes(cache)}}
 
     def told(name: str, row: str) -> str:
         entry = results.entries[name][row]

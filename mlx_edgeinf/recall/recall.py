@@ -24,6 +24,8 @@ from ..sources import Source, attend_to_all
 from .index import FINEST, Index, estimated_shares
 from .pages import Pages
 
+# Means in the summary of a page of 16 tokens.
+SUMMARY_ROWS = 16 // FINEST
 # Queries that choose together: neighbours want the same, and choosing for each would read too much.
 BLOCK = 64
 # Pages whose summaries are read from disk, where the index is too coarse to choose among them.
