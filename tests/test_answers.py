@@ -11,7 +11,7 @@ from tiny import LAYOUT, byte_tokenizer, cut, llama_model, with_memory
 from mlx_edgeinf.adapter import AdapterConfig, gate_parameters
 from mlx_edgeinf.cache import ExactCache, Layout, state_bytes
 from mlx_edgeinf.measure.answers import Examiner, measure_answers
-from mlx_edgeinf.measure.gap import FULL, HALF, OURS, ROWS, SHUFFLED, UNTRAINED, WINDOW, ZEROED
+from mlx_edgeinf.measure.gap import FULL, HALF, OURS, RECALL_ALONE, ROWS, SHUFFLED, UNTRAINED, WINDOW, ZEROED
 from mlx_edgeinf.measure.metrics import Metric
 from mlx_edgeinf.measure.results import Results
 from mlx_edgeinf.measure.subject import Subject
@@ -73,7 +73,8 @@ def test_questions_do_not_see_each_other(subject, examiner):
 
 
 def test_every_row_answers_and_no_two_alike(examiner):
-    rows = [row for row in ROWS if row != ZEROED]
+    # Of so short a text everything is recalled, and the memory adds nothing.
+    rows = [row for row in ROWS if row not in (ZEROED, RECALL_ALONE)]
     answered = np.array([scores(examiner, "story", row) for row in rows])
     differences = [np.abs(a - b).max() for at, a in enumerate(answered) for b in answered[:at]]
     assert answered.max() < 0 and min(differences) > 1e-4
