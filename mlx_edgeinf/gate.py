@@ -26,6 +26,9 @@ FORMS = {"full": ("mass", "query"), "query": ("query",), "scalar": ()}
 
 # Features that are not trained yet answer with noise: their gate starts all but shut.
 INITIAL_BIAS = {"centroids": 0.0, "exponential": -8.0, "linear": -8.0}
+# Without the mass the gate starts at a tenth: half open it spoils what the layers above read, and all
+# but shut, as at -8, it takes hundreds of steps to open.
+WITHOUT_MASS = -2.0
 
 
 class MemoryGate(nn.Module):
@@ -39,8 +42,9 @@ class MemoryGate(nn.Module):
     def __init__(self, heads: Heads, kind: str, features: int, form: str = "full"):
         super().__init__()
         self.form = form
-        self.bias = mx.full((heads.queries,), INITIAL_BIAS[kind])
-        if "mass" in FORMS[form]:
+        with_mass = "mass" in FORMS[form]
+        self.bias = mx.full((heads.queries,), INITIAL_BIAS[kind] if with_mass else WITHOUT_MASS)
+        if with_mass:
             self.mass = mx.ones((heads.queries,))
         if "query" in FORMS[form]:
             self.query = mx.zeros((heads.queries, heads.size))
