@@ -11,6 +11,8 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
 
 `gates`: the loss under gates that were trained otherwise, or on other base weights (see `measure.variants`).
 
+`selection`: the loss with exact recall, by how its pages are chosen (see `measure.selection`).
+
 `answers`: documents are read by every row, and then questions about them are asked (see `measure.tasks`).
 
     python -m mlx_edgeinf.evaluate perplexity --data FOLDER
@@ -35,11 +37,13 @@ from .adapter import AdapterError
 from .attention import UnsupportedModel
 from .measure import gap, scores, variants
 from .measure import lengths as far
+from .measure import selection as selecting
 from .measure.answers import Examiner, measure_answers
 from .measure.gap import FULL, OF_CENTROIDS, ROWS, SHUFFLED, WINDOW, ZEROED
 from .measure.metrics import EXACT_MATCH, RougeMissing, rouge
 from .measure.passages import passages
 from .measure.perplexity import measure_losses
+from .measure.readings import Reader
 from .measure.results import FOLDER, Results, ResultsError, command, surroundings
 from .measure.subject import Subject
 from .measure.tasks import Exam, is_retrieval, load_task
@@ -82,6 +86,19 @@ def gates(args: argparse.Namespace) -> str:
     results = Results.resume(args.output / f"{base}.json", setup)
     variants.measure_variants(args.model, folders, documents, results)
     return variants.summary(results)
+
+
+def selection(args: argparse.Namespace) -> str:
+    """Measure what the results file does not hold yet; the table."""
+    subject = Subject.load(args.model, args.adapter_path)
+    edges = _edges(subject, args.length)
+    documents = passages(args.data, subject.tokenizer, args.documents, args.length)
+    ways = {"estimators": args.estimators, "tokens": args.tokens}
+    rows = selecting.rows(args.estimators, args.tokens)
+    setup = _setup(args, documents, subject) | {"edges": edges, "rows": rows, **ways}
+    results = Results.resume(args.output, setup)
+    selecting.measure_selection(Reader(subject.model, subject.untrained, documents, edges[0]), results)
+    return selecting.summary(results)
 
 
 def lengths(args: argparse.Namespace) -> str:
@@ -146,7 +163,9 @@ def _digest(document: list[int] | Exam) -> str:
     return hashlib.sha256(repr(document).encode()).hexdigest()[:16]
 
 
-MEASUREMENTS = {"perplexity": perplexity, "gates": gates, "lengths": lengths, "answers": answers}
+MEASUREMENTS = {
+    "perplexity": perplexity, "gates": gates, "selection": selection, "lengths": lengths, "answers": answers,
+}  # fmt: skip
 FAILURES = (
     AdapterError, CorpusError, ResultsError, RougeMissing, StarterModelError, UnsupportedModel, OSError,
 )  # fmt: skip
@@ -179,6 +198,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     several.add_argument("--adapters", type=Path, nargs="+", required=True, help="Folders of trained gates.")
     several.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
     several.add_argument("--output", type=Path, default=FOLDER / "gates", help="Folder of results files.")
+    choosing = measurements.add_parser("selection", help="The loss by how recalled pages are chosen.")
+    _common(choosing, "Folder of held-out documents.")
+    _one(choosing)
+    choosing.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
+    names = list(selecting.ESTIMATORS)
+    choosing.add_argument("--estimators", nargs="+", choices=names, default=names, help="All if not given.")
+    choosing.add_argument("--tokens", nargs="+", type=int, default=[128, 512], help="Recalled by a block.")
+    choosing.add_argument("--output", type=Path, default=FOLDER / "selection.json", help="Results file.")
     long = measurements.add_parser("lengths", help="The loss far beyond the base model's context.")
     _common(long, "Folder of held-out documents.")
     _one(long)

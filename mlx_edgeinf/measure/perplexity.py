@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from itertools import product
 
 import numpy as np
 
+from ..cache import EdgeCache, state_bytes
 from .gap import GATED, ROWS, SHUFFLED, WINDOW, ZEROED
 from .readings import Reader, shut_when_empty, tally
 from .results import Results
@@ -14,6 +18,26 @@ from .work import Entries, measure_missing
 
 # In the order they are read, ZEROED after WINDOW; `ours` also yields the row `memory shuffled`.
 PASSES = (WINDOW, *(row for row in ROWS if row not in (WINDOW, SHUFFLED)))
+
+
+Opened = Callable[[str, int], AbstractContextManager[tuple[Reader, list[EdgeCache]]]]
+
+
+def measure_rows(documents: dict[str, list[int]], results: Results, opened: Opened) -> None:
+    """Read documents, by name the tokens of each, in the ways of the results' own rows.
+
+    opened: of a row, and of the tokens to read: who reads, and the caches to read into.
+    """
+    counts = np.diff(results.setup["edges"]).tolist()
+
+    def measure(name: str, row: str) -> Entries:
+        with opened(row, len(documents[name])) as (reader, cache):
+            entry = tally(reader.read(documents[name], cache), counts)
+            return {(name, row): entry | {"state_bytes": state_bytes(cache)}}
+
+    # Row by row, so that a model is loaded once.
+    pairs = ((name, row) for row, name in product(results.setup["rows"], documents))
+    measure_missing(results, pairs, {}, measure, partial(_told, results))
 
 
 def measure_losses(subject: Subject, documents: dict[str, list[int]], results: Results) -> None:
@@ -28,11 +52,12 @@ def measure_losses(subject: Subject, documents: dict[str, list[int]], results: R
             return {(name, row): dict(results.entries[name][WINDOW])}
         return {key: tally(pieces, counts) for key, pieces in reader.measure(name, row).items()}
 
-    def told(name: str, row: str) -> str:
-        entry, done = results.entries[name][row], sum(map(len, results.entries.values()))
-        nll = sum(entry["nats"]) / sum(entry["tokens"])
-        total = len(documents) * len(rows)
-        return f"{done} of {total}: {name}, {row}: {nll:.4f} nats, {entry['seconds']:.0f} s"
-
     pairs = product(documents, [row for row in PASSES if row in rows])
-    measure_missing(results, pairs, dict.fromkeys(GATED, subject.gates), measure, told)
+    measure_missing(results, pairs, dict.fromkeys(GATED, subject.gates), measure, partial(_told, results))
+
+
+def _told(results: Results, name: str, row: str) -> str:
+    entry, done = results.entries[name][row], sum(map(len, results.entries.values()))
+    nll = sum(entry["nats"]) / sum(entry["tokens"])
+    total = len(results.setup["documents"]) * len(results.setup["rows"])
+    return f"{done} of {total}: {name}, {row}: {nll:.4f} nats, {entry['seconds']:.0f} s"

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-
-from ..cache import state_bytes
+from ..cache import EdgeCache
 from ..models import parameter_budget
 from ..training.checkpoint import PROGRESS
 from ..wording import counted, size
 from .gap import FULL, OURS, WINDOW, check_finished, share_lines
-from .readings import Reader, tally
+from .perplexity import measure_rows
+from .readings import Reader
 from .results import Results, described
 from .subject import Subject
 from .tables import markdown
-from .work import Entries, measure_missing
 
 FIXED = (FULL, WINDOW)
 
@@ -40,29 +40,20 @@ def measure_variants(
     model: str | None, folders: dict[str, Path], documents: dict[str, list[int]], results: Results
 ) -> None:
     """Read documents, by name the tokens of each, with the gates of each folder, by their name."""
-    edges = results.setup["edges"]
-    counts = np.diff(edges).tolist()
 
     # Gates of another kind need a model of their own; one is held at a time.
     @lru_cache(maxsize=1)
     def reader(folder: Path) -> Reader:
         subject = Subject.load(model, folder)
-        return Reader(subject.model, subject.untrained, documents, edges[0])
+        return Reader(subject.model, subject.untrained, documents, results.setup["edges"][0])
 
-    def measure(name: str, row: str) -> Entries:
-        tokens, reading = documents[name], reader(folders.get(row, next(iter(folders.values()))))
-        with reading.caches(row if row in FIXED else OURS, len(tokens)) as cache:
-            entry = tally(reading.read(tokens, cache), counts)
-            return {(name, row): entry | {"state_bytes": state_bytes(cache)}}
+    @contextmanager
+    def opened(row: str, length: int) -> Iterator[tuple[Reader, list[EdgeCache]]]:
+        reading = reader(folders.get(row, next(iter(folders.values()))))
+        with reading.caches(row if row in FIXED else OURS, length) as cache:
+            yield reading, cache
 
-    def told(name: str, row: str) -> str:
-        entry = results.entries[name][row]
-        nll = sum(entry["nats"]) / sum(entry["tokens"])
-        return f"{name}, {row}: {nll:.4f} nats, {entry['seconds']:.0f} s"
-
-    # Row by row, so that a model is loaded once.
-    pairs = ((name, row) for row, name in product(results.setup["rows"], documents))
-    measure_missing(results, pairs, {}, measure, told)
+    measure_rows(documents, results, opened)
 
 
 def summary(results: Results) -> str:

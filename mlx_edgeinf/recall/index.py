@@ -96,10 +96,19 @@ def estimated_shares(
         means: (G, N, d), without position. counts: tokens of each run.
         log_mass: (n, H, L) of what the queries attend to besides.
     """
-    blocks, heads = queries.shape[0], means.shape[0]
-    scores = grouped(queries.astype(mx.float32) * scale, heads) @ means.astype(mx.float32).swapaxes(-1, -2)
-    scores = scores + mx.log(mx.array(counts, mx.float32))
-    every = mx.concatenate([scores, log_mass.reshape(blocks, heads, -1, 1)], axis=-1)
+    queries = grouped(queries.astype(mx.float32) * scale, means.shape[0])
+    scores = queries @ means.astype(mx.float32).swapaxes(-1, -2)
+    return shares_of(scores + mx.log(mx.array(counts, mx.float32)), log_mass)
+
+
+def shares_of(log_masses: mx.array, log_mass: mx.array) -> mx.array:
+    """(n, G, N): attention that parts of the past get from all queries of a block.
+
+    log_masses (n, G, r * L, N): of each part, for each query. log_mass (n, H, L): of what is
+    attended to besides.
+    """
+    besides = log_mass.reshape(*log_masses.shape[:3], 1)
+    every = mx.concatenate([log_masses, besides], axis=-1)
     weights = exp(every - every.max(axis=-1, keepdims=True))
     shares = weights / weights.sum(axis=-1, keepdims=True)
     return shares[..., :-1].sum(axis=2)

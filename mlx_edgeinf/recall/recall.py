@@ -87,19 +87,22 @@ class Recall:
         there, wanted = self._pages.pages(self._layer), self._tokens // self._page
         if there <= wanted:
             return np.broadcast_to(np.arange(there), (blocks, heads, there))
-        # The middle of where they would be placed: turned back by it, queries meet bare keys.
-        middle = self._place - self._tokens / 2
-        queries = self._rotation.turn(queries, -middle * self._rotation.omega)
+        queries = self._placed(queries)
         shares = self.index.shares(queries, log_mass, self._scale)
         if self.index.grain == FINEST:
-            return _best(_by_group(shares, self._page // FINEST)[..., :there], wanted)
+            return best(_by_group(shares, self._page // FINEST)[..., :there], wanted)
         candidates = self._candidates(shares.sum(axis=0), there)
         means = mx.array(self._pages.summaries(self._layer, candidates))
         rows = means.shape[2]
         means = means.reshape(heads, -1, means.shape[-1])
         shares = estimated_shares(queries, means, self._page // rows, log_mass, self._scale)
-        chosen = _best(_by_group(shares, rows), wanted)
+        chosen = best(_by_group(shares, rows), wanted)
         return np.take_along_axis(np.broadcast_to(candidates, (blocks, *candidates.shape)), chosen, axis=2)
+
+    def _placed(self, queries: mx.array) -> mx.array:
+        """Queries turned so that they meet bare keys as if these were where they would be placed."""
+        middle = self._place - self._tokens / 2
+        return self._rotation.turn(queries, -middle * self._rotation.omega)
 
     def _candidates(self, shares: mx.array, there: int) -> np.ndarray:
         """Pages (G, c), in order, whose runs get most attention from all blocks together.
@@ -108,10 +111,10 @@ class Recall:
         """
         grain, page = self.index.grain, self._page
         if grain < page:
-            return _best(_by_group(shares, page // grain)[..., :there], min(CANDIDATES, there))
+            return best(_by_group(shares, page // grain)[..., :there], min(CANDIDATES, there))
         each = grain // page
         whole = there // each
-        runs = _best(shares[..., :whole], min(CANDIDATES // each, whole))
+        runs = best(shares[..., :whole], min(CANDIDATES // each, whole))
         return (runs[..., None] * each + np.arange(each)).reshape(runs.shape[0], -1)
 
     def _fetch(self, chosen: np.ndarray) -> tuple[mx.array, mx.array]:
@@ -170,7 +173,7 @@ def _by_group(shares: mx.array, size: int) -> mx.array:
     return padded.reshape(*shares.shape[:-1], -1, size).sum(axis=-1)
 
 
-def _best(shares: mx.array, number: int) -> np.ndarray:
+def best(shares: mx.array, number: int) -> np.ndarray:
     """Places (..., number), ascending, of the largest of the last axis."""
     places = mx.argpartition(-shares, number - 1, axis=-1)[..., :number]
     return np.array(mx.sort(places, axis=-1))

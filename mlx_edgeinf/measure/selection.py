@@ -1,0 +1,135 @@
+"""Ways to estimate how much attention a page would get, compared with knowing it.
+
+All recall the same number of tokens with the memory off, so what they close of the gap is
+theirs alone. A page is estimated from something smaller than itself:
+
+    mean key          one mean of its keys
+    means of 4        a mean of each 4 keys (what `recall.Index` holds)
+    Quest             bounds of each component (arXiv 2406.10774): the most that any of its keys could score
+    Gaussian          mean and variance of each component: log E exp(q . k) = q . mean + q^2 . var / 2
+    oracle            nothing smaller: its true mass
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import product
+
+import mlx.core as mx
+import numpy as np
+
+from ..cache import EdgeCache
+from ..recall import PageStore, Recall
+from ..recall.index import shares_of
+from ..recall.recall import best
+from ..sources import grouped
+from .gap import FULL, WINDOW, check_finished, share_lines
+from .perplexity import measure_rows
+from .readings import Reader, temporary_pages
+from .results import Results, described
+from .tables import markdown
+
+# Of queries (n, G, Q, d), scaled, and pages of keys (G, p, P, d): log masses (n, G, Q, p).
+Estimator = Callable[[mx.array, mx.array], mx.array]
+
+
+def by_means(number: int | None) -> Estimator:
+    """As if all keys of each `number` neighbours, None for the whole page, were their mean."""
+
+    def estimate(queries: mx.array, keys: mx.array) -> mx.array:
+        heads, pages, tokens, size = keys.shape
+        run = number or tokens
+        means = keys.reshape(heads, -1, run, size).mean(axis=2)
+        scores = queries @ means.swapaxes(-1, -2)
+        return mx.logsumexp(scores.reshape(*scores.shape[:3], pages, -1), axis=-1) + math.log(run)
+
+    return estimate
+
+
+def quest(queries: mx.array, keys: mx.array) -> mx.array:
+    """As if all keys scored what the best of them could."""
+    low, high = keys.min(axis=2).swapaxes(-1, -2), keys.max(axis=2).swapaxes(-1, -2)
+    most = mx.maximum(queries, 0) @ high + mx.minimum(queries, 0) @ low
+    return most + math.log(keys.shape[2])
+
+
+def gaussian(queries: mx.array, keys: mx.array) -> mx.array:
+    """As if the keys were drawn from a normal distribution, each component by itself."""
+    mean, variance = keys.mean(axis=2).swapaxes(-1, -2), keys.var(axis=2).swapaxes(-1, -2)
+    return queries @ mean + mx.square(queries) @ variance / 2 + math.log(keys.shape[2])
+
+
+ESTIMATORS: dict[str, Estimator] = {
+    "mean key": by_means(None),
+    "means of 4": by_means(4),
+    "Quest": quest,
+    "Gaussian": gaussian,
+    "oracle": by_means(1),
+}
+
+
+class Estimating(Recall):
+    """Recall that scans all pages with an estimator; for texts whose keys fit in memory."""
+
+    estimate: Estimator
+
+    def _choose(self, queries: mx.array, log_mass: mx.array) -> np.ndarray:
+        there, wanted = self._pages.pages(self._layer), self._tokens // self._page
+        if there <= wanted:
+            return super()._choose(queries, log_mass)
+        heads = self._pages.shape.kv_heads
+        every = np.broadcast_to(np.arange(there), (heads, there))
+        keys = mx.array(self._pages.gather(self._layer, every)[0]).reshape(heads, there, self._page, -1)
+        asked = grouped(self._placed(queries).astype(mx.float32) * self._scale, heads)
+        return best(shares_of(self.estimate(asked, keys), log_mass), wanted)
+
+
+def row_name(estimator: str, tokens: int) -> str:
+    """The row of an estimator that recalls so many tokens for a block of queries."""
+    return f"{estimator}, {tokens} tokens"
+
+
+def measure_selection(reader: Reader, results: Results) -> None:
+    """Read the reader's documents with each estimator and number of tokens in the results' setup."""
+    setup = results.setup
+    ways = {row_name(*way): way for way in product(setup["estimators"], setup["tokens"])}
+
+    @contextmanager
+    def opened(row: str, length: int) -> Iterator[tuple[Reader, list[EdgeCache]]]:
+        if row in ways:
+            with temporary_pages(reader.model) as pages:
+                yield reader, _estimating(reader, pages, *ways[row])
+        else:
+            with reader.caches(row, length) as cache:
+                yield reader, cache
+
+    measure_rows(reader.documents, results, opened)
+
+
+def _estimating(reader: Reader, pages: PageStore, estimator: str, tokens: int) -> list[EdgeCache]:
+    """Caches without a memory that recall by an estimator."""
+    caches = []
+    for number, layer in enumerate(reader.model.layers):
+        rotation, scale = layer.self_attn.memory_gate.rotation, layer.self_attn.scale
+        recall = Estimating(pages, number, rotation, scale, reader.layout.sinks, tokens)
+        recall.estimate = ESTIMATORS[estimator]
+        caches.append(EdgeCache(reader.layout, None, rotation, recall=recall))
+    return caches
+
+
+def rows(estimators: list[str], tokens: list[int]) -> list[str]:
+    """All rows, between full attention and none beyond the window."""
+    return [FULL, *(row_name(*way) for way in product(estimators, tokens)), WINDOW]
+
+
+def summary(results: Results) -> str:
+    """Markdown: the table, and where it was measured.
+
+    Raises:
+        ResultsError: the evaluation was stopped before its end.
+    """
+    check_finished(results, product(results.setup["documents"], results.setup["rows"]))
+    lines = [line[:-1] for line in share_lines(results, FULL)]
+    return f"{markdown(lines)}\n\n{described(results.setup)}"
