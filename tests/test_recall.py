@@ -12,6 +12,7 @@ from tiny import MODELS, SIZES, llama_model, with_memory, without_positions
 from mlx_edgeinf.cache import Layout
 from mlx_edgeinf.memory import KINDS
 from mlx_edgeinf.recall import PageStore, Recall, recall, summarize
+from mlx_edgeinf.recall.recall import HELD
 from mlx_edgeinf.rotation import Rotation
 
 LENGTH = 160
@@ -120,6 +121,13 @@ def test_few_candidates_are_looked_at_however_long_the_text(monkeypatch):
     monkeypatch.setattr(RamPages, "summaries", lambda *a: looked.append(a[-1]) or summaries(*a))
     assert planted.ask([5, 3333]).tolist() == [[0, 208]] * G
     assert [each.shape for each in looked] == [(G, 32)]
+
+
+def test_while_tokens_are_written_one_by_one_pages_are_chosen_for_several():
+    planted = Planted(1000, 256, wanted=16)
+    for at in range(0, 2 * HELD):
+        planted.ask([(61 * at) % 1000])
+    assert [asked.tolist() for asked in planted.pages.asked] == [[[0]] * G, [[61 * HELD // 16]] * G]
 
 
 # -- forks ---------------------------------------------------------------------------

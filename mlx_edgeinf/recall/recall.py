@@ -28,6 +28,8 @@ from .pages import Pages
 SUMMARY_ROWS = 16 // FINEST
 # Queries that choose together: neighbours want the same, and choosing for each would read too much.
 BLOCK = 64
+# Tokens written one by one that keep what was recalled for the first of them.
+HELD = 16
 # Pages whose summaries are read from disk, where the index is too coarse to choose among them.
 CANDIDATES = 1024
 
@@ -59,6 +61,8 @@ class Recall:
     ):  # fmt: skip
         self._pages, self._layer = pages, layer
         self._rotation, self._scale, self._place, self._tokens = rotation, scale, place, tokens
+        self._held: tuple[mx.array, mx.array] | None = None
+        self._uses = 0
         self.index = Index(vectors)
 
     @property
@@ -69,17 +73,28 @@ class Recall:
         """Take tokens (1, G, T, d) that leave the window; keys without position."""
         self._pages.append(self._layer, *(np.array(x[0].astype(mx.float32)) for x in (keys, values)))
         self.index.add(keys[0])
+        self._uses = 0
 
     def read(self, queries: mx.array, log_mass: mx.array) -> Recalled:
         """Bring back what blocks of queries (n, H, L, d), with their position, ask for, and answer them.
 
         log_mass (n, H, L): of what they attend to besides.
         """
-        keys, values = self._fetch(self._choose(queries, log_mass))
+        keys, values = self._brought_back(queries, log_mass)
         recalled = keys.shape[2]
         angles = mx.arange(self._place - recalled, self._place)[:, None] * self._rotation.omega
         source = attend_to_all(queries, self._rotation.turn(keys, angles), values, self._scale)
         return Recalled(source, keys, values)
+
+    def _brought_back(self, queries: mx.array, log_mass: mx.array) -> tuple[mx.array, mx.array]:
+        """Keys and values (n, G, R, d); while tokens are written one by one, the same for some of them."""
+        if queries.shape[2] > 1:
+            self._held, self._uses = None, 0
+            return self._fetch(self._choose(queries, log_mass))
+        if self._uses % HELD == 0:
+            self._held = self._fetch(self._choose(queries, log_mass))
+        self._uses += 1
+        return self._held
 
     def _choose(self, queries: mx.array, log_mass: mx.array) -> np.ndarray:
         """Pages (n, G, k) in the order of the text that each block would attend to most."""
