@@ -84,6 +84,12 @@ def test_a_store_without_summaries_says_so(tmp_path):
         store.summaries(0, slice(None))
 
 
+@pytest.mark.parametrize("rows, make", [(4, None), (0, sub_means)], ids=["no function", "no rows"])
+def test_summaries_need_both_their_size_and_what_makes_them(tmp_path, rows, make):
+    with pytest.raises(ValueError, match="or neither"):
+        PageStore.create(tmp_path, StoreShape(LAYERS, HEADS, DIM, summary_rows=rows), "a text", QUOTA, make)
+
+
 @pytest.mark.parametrize("page", [-1, 20])
 def test_a_page_that_is_not_there_is_named(tmp_path, page):
     store = stored(tmp_path, 330)

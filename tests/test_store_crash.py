@@ -115,7 +115,10 @@ def test_a_store_killed_before_its_header_was_written_is_begun_again(tmp_path):
     (tmp_path / "checkpoint").write_bytes(b"torn")
     with pytest.raises(StoreDamaged, match="holds no document's pages"):
         opened(tmp_path)
-    assert_holds(stored(tmp_path, 100), 100)
+    store = new_store(tmp_path)
+    assert (tmp_path / "pages").stat().st_size == 0
+    store.close()
+    assert_holds(resumed(tmp_path), 0)
 
 
 def test_what_a_killed_replacement_left_is_cleared_away(tmp_path):
@@ -188,6 +191,13 @@ def test_an_append_that_failed_can_be_tried_again(tmp_path, monkeypatch, fault, 
     assert_holds(store, 600)
     extend(store, 200)
     assert_holds(store, 800)
+
+
+def test_a_write_that_the_system_does_in_parts_is_whole(tmp_path, monkeypatch):
+    store, write = new_store(tmp_path), os.pwrite
+    monkeypatch.setattr(records.os, "pwrite", lambda fd, data, at: write(fd, data[: len(data) // 2 + 1], at))
+    extend(store, 600)
+    assert_holds(store, 600)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
