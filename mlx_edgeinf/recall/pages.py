@@ -26,7 +26,7 @@ from .records import STRIPE, RecordFile
 from .shape import StoreShape
 
 # Left free on the disk for everything else on the machine.
-SPARE_BYTES = 1 << 30
+SPARE_BYTES = 10**9
 
 # Of keys and values (G, n, P, d), float32, of n pages: their summaries (G, n, rows, d).
 Summarize = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -75,7 +75,7 @@ class PageStore(Pages):
             raise StoreError(
                 f"{folder} already holds a document's pages: resume that reading, or remove them."
             )
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        # What an unfinished removal left.
         store._cut(0)
         header.write(folder)
         return store

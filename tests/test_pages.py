@@ -1,0 +1,219 @@
+import os
+
+import numpy as np
+import pytest
+from paged import (
+    DIM,
+    HEADS,
+    LAYERS,
+    PAGE,
+    QUOTA,
+    ROWS,
+    SHAPE,
+    TEXT,
+    assert_holds,
+    assert_same,
+    extend,
+    new_store,
+    stored,
+    sub_means,
+)  # fmt: skip
+
+from mlx_edgeinf.recall import pages as pages_module
+from mlx_edgeinf.recall.errors import DiskFull, NoSuchPage, QuotaExceeded, StoreError
+from mlx_edgeinf.recall.records import STRIPE
+from mlx_edgeinf.recall.shape import StoreShape
+from mlx_edgeinf.recall.store import PageStore
+
+STRIPE_BYTES = LAYERS * HEADS * STRIPE * (2 * 2 * PAGE * DIM + 8 + 2 * ROWS * DIM + 8)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@pytest.mark.parametrize("pieces", [[1], [15, 1], [512, 512], [5, 512, 512, 3], [1] * 40, [2000]], ids=str)
+def test_tokens_come_back_as_they_went_however_they_were_cut(tmp_path, pieces):
+    store = new_store(tmp_path)
+    for count in pieces:
+        extend(store, count)
+    assert_holds(store, sum(pieces))
+
+
+@pytest.mark.parametrize("page", [32, 64])
+def test_pages_may_be_larger(tmp_path, page):
+    store = new_store(tmp_path, StoreShape(LAYERS, HEADS, DIM, page))
+    extend(store, 1000)
+    keys, values = store.read(1, 1, np.array([3, 0]), np.float16)
+    assert_same((keys[0], values[0]), tuple(TEXT[1, :, 1, 3 * page : 4 * page]))
+    assert store.waiting(1)[0].shape == (HEADS, 1000 % page, DIM)
+
+
+def test_each_head_gets_its_own_pages_in_the_order_asked_for(tmp_path):
+    store, wanted = stored(tmp_path, 1600), np.array([[90, 3, 4, 5], [0, 99, 33, 33]])
+    keys, values = store.gather(2, wanted, np.float16)
+    paged = TEXT[2, :, :, :1600].reshape(2, HEADS, -1, PAGE, DIM)
+    expected = paged[:, np.arange(HEADS)[:, None], wanted].reshape(2, HEADS, -1, DIM)
+    assert_same((keys, values), tuple(expected))
+
+
+def test_reading_gives_float32_of_the_same_value(tmp_path):
+    store = stored(tmp_path, 320)
+    keys, values = store.read(0, 1, np.array([7]))
+    assert keys.dtype == values.dtype == np.float32
+    assert np.array_equal(values[0], TEXT[0, 1, 1, 112:128].astype(np.float32))
+
+
+def test_no_pages_asked_for_are_none(tmp_path):
+    keys, values = stored(tmp_path, 320).gather(0, np.zeros((HEADS, 0), int))
+    assert keys.shape == values.shape == (HEADS, 0, DIM)
+
+
+@pytest.mark.parametrize("some", [slice(3, 70), np.array([80, 0, 33])], ids=["slice", "indices"])
+def test_summaries_of_some_pages(tmp_path, some):
+    paged = TEXT[1, 0, :, :1600].astype(np.float32).reshape(HEADS, -1, PAGE, DIM)[:, some]
+    found = stored(tmp_path, 1600).summaries(1, some)
+    assert found.flags.c_contiguous
+    assert np.array_equal(found, sub_means(paged, paged).astype(np.float16).astype(np.float32))
+
+
+def test_a_store_without_summaries_says_so(tmp_path):
+    store = new_store(tmp_path, StoreShape(LAYERS, HEADS, DIM))
+    with pytest.raises(ValueError, match="without summaries"):
+        store.summaries(0, slice(None))
+
+
+@pytest.mark.parametrize("rows, make", [(4, None), (0, sub_means)], ids=["no function", "no rows"])
+def test_summaries_need_both_their_size_and_what_makes_them(tmp_path, rows, make):
+    with pytest.raises(ValueError, match="or neither"):
+        PageStore.create(tmp_path, StoreShape(LAYERS, HEADS, DIM, summary_rows=rows), "a text", QUOTA, make)
+
+
+@pytest.mark.parametrize("page", [-1, 20])
+def test_a_page_that_is_not_there_is_named(tmp_path, page):
+    store = stored(tmp_path, 330)
+    with pytest.raises(NoSuchPage, match=f"Page {page} of layer 1 was asked for, .* holds 20"):
+        store.gather(1, np.array([[0, page], [1, 2]]))
+    with pytest.raises(NoSuchPage):
+        store.summaries(1, np.array([page]))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e5])
+def test_what_is_not_finite_in_half_precision_is_refused(tmp_path, bad):
+    store, keys = stored(tmp_path, 330), np.zeros((HEADS, 5, DIM), np.float32)
+    keys[1, 2, 3] = bad
+    with pytest.raises(ValueError, match="not finite in half precision"):
+        store.append(0, keys, np.zeros_like(keys))
+    assert_holds(store, 330)
+
+
+def test_keys_of_another_model_are_refused(tmp_path):
+    other = np.zeros((HEADS + 1, 5, DIM))
+    with pytest.raises(ValueError, match="are not those of StoreShape"):
+        new_store(tmp_path).append(0, other, other)
+
+
+def test_summaries_of_another_shape_are_refused(tmp_path):
+    store = PageStore.create(tmp_path, SHAPE, "a text", QUOTA, lambda keys, values: keys[:, :, :2])
+    with pytest.raises(ValueError, match="Summaries of shape"):
+        extend(store, 20)
+    assert store.tokens == 0
+
+
+# -- room --------------------------------------------------------------------------
+
+
+def test_the_bytes_forecast_are_the_bytes_taken(tmp_path):
+    """What a stripe does not yet hold is counted: it is taken for all layers at once."""
+    store = stored(tmp_path, 40 * PAGE)
+    on_disk = sum((tmp_path / name).stat().st_size for name in ("pages", "summaries"))
+    assert store.forecast(40 * PAGE) == store.bytes_used
+    assert 0 <= store.bytes_used - on_disk < store.bytes_per_token * STRIPE * PAGE
+    extend(store, 24 * PAGE)
+    on_disk = sum((tmp_path / name).stat().st_size for name in ("pages", "summaries"))
+    assert store.bytes_used == on_disk == store.bytes_per_token * store.tokens
+
+
+def test_the_quota_is_refused_in_a_sentence_before_any_layer_is_written(tmp_path):
+    store = new_store(tmp_path, quota_bytes=int(STRIPE_BYTES * 1.5))
+    extend(store, STRIPE * PAGE)
+    with pytest.raises(QuotaExceeded, match="take 114 kB, the next ones 114 kB more, and 170 kB are allowed"):
+        extend(store, PAGE)
+    assert_holds(store, STRIPE * PAGE)
+    store.quota_bytes *= 2
+    extend(store, PAGE)
+    assert_holds(store, (STRIPE + 1) * PAGE)
+
+
+def test_a_disk_with_little_left_is_refused_before_it_is_full(tmp_path, monkeypatch):
+    store = new_store(tmp_path)
+    usage = pages_module.shutil.disk_usage(tmp_path)._replace(free=pages_module.SPARE_BYTES + 1000)
+    monkeypatch.setattr(pages_module.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(DiskFull, match="has 1 GB free, the next pages take 114 kB and 1 GB are left"):
+        extend(store, PAGE)
+    assert store.tokens == 0
+
+
+# -- forks -------------------------------------------------------------------------
+
+
+def test_a_fork_goes_on_from_the_store_and_leaves_it_as_it_was(tmp_path):
+    store = stored(tmp_path, 1005)
+    fork, other = store.fork(QUOTA), store.fork(QUOTA)
+    extend(fork, 700)
+    twisted = TEXT.copy()
+    twisted[:, :, :, 1005:] *= -1
+    extend(other, 50, twisted)
+    assert_holds(fork, 1705)
+    assert_holds(other, 1055, twisted)
+    assert_holds(store, 1005)
+
+
+def test_a_fork_of_a_fork_goes_on_by_itself(tmp_path):
+    first = stored(tmp_path, 100).fork(QUOTA)
+    extend(first, 100)
+    second = first.fork(QUOTA)
+    extend(first, 30)
+    extend(second, 250)
+    assert_holds(first, 230)
+    assert_holds(second, 450)
+
+
+def test_a_store_that_is_read_on_leaves_its_forks_as_they_were(tmp_path):
+    store = stored(tmp_path, 100)
+    fork = store.fork(QUOTA)
+    extend(store, 100)
+    assert_holds(fork, 100)
+
+
+def test_a_fork_leaves_no_file(tmp_path):
+    store = stored(tmp_path, 100)
+    before = sorted(tmp_path.iterdir())
+    extend(store.fork(QUOTA), 600)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_fork_has_a_quota_of_its_own(tmp_path):
+    store = stored(tmp_path, 1000)
+    fork = store.fork(1)
+    extend(fork, 5)
+    with pytest.raises(QuotaExceeded):
+        extend(fork, 20)
+    assert fork.bytes_used == 0
+
+
+def test_a_fork_of_what_was_cut_away_answers_no_more(tmp_path):
+    store = stored(tmp_path, 1000)
+    fork = store.fork(QUOTA)
+    store.truncate(500)
+    extend(store, 500, TEXT[:, ::-1])
+    with pytest.raises(StoreError, match="was cut back since this conversation began"):
+        fork.read(0, 0, np.array([40]))
+
+
+def test_a_fork_without_a_place_for_its_files_says_so(tmp_path):
+    store = stored(tmp_path / "store", 100)
+    (tmp_path / "store").rename(tmp_path / "moved")
+    with pytest.raises(StoreError, match="No temporary file could be made"):
+        store.fork(QUOTA)

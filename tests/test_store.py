@@ -1,0 +1,290 @@
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from paged import (
+    DIM,
+    HEADS,
+    LAYERS,
+    PAGE,
+    QUOTA,
+    SHAPE,
+    TEXT,
+    assert_holds,
+    extend,
+    new_store,
+    opened,
+    resumed,
+    stored,
+    sub_means,
+)  # fmt: skip
+
+from mlx_edgeinf.recall import folder as folder_module
+from mlx_edgeinf.recall.errors import StoreDamaged, StoreError, StoreInUse
+from mlx_edgeinf.recall.folder import remove_store
+from mlx_edgeinf.recall.store import PageStore
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@pytest.fixture
+def closed(tmp_path):
+    """The folder of a store with 1005 tokens, which nobody has open."""
+    stored(tmp_path, 1005).close()
+    return tmp_path
+
+
+# -- open, resume, truncate, remove ------------------------------------------------
+
+
+def test_a_store_is_opened_as_it_was_closed(closed):
+    store = opened(closed)
+    assert (store.document, store.shape) == ("a text", SHAPE)
+    assert_holds(store, 1005)
+
+
+@pytest.mark.parametrize("name", ["float16", "int8"])
+def test_precision_survives_the_disk(tmp_path, name):
+    store = PageStore.create(tmp_path, replace(SHAPE, precision=name), "a text", QUOTA, sub_means)
+    extend(store, 320)
+    before = store.gather(1, np.arange(40).reshape(HEADS, 20) % 20)
+    store.close()
+    after = opened(tmp_path).gather(1, np.arange(40).reshape(HEADS, 20) % 20)
+    assert np.array_equal(before, after)
+    assert np.abs(after[0] - TEXT[1, 0, :, :320]).max() < (0.02 if name == "int8" else 1e-9)
+
+
+@pytest.mark.parametrize("tokens", [0, 5, 512, 700, 992, 1000, 1005])
+def test_a_reading_goes_on_from_an_older_checkpoint(closed, tokens):
+    store = resumed(closed)
+    store.truncate(tokens)
+    assert_holds(store, tokens)
+    store.close()
+    store = resumed(closed)
+    assert_holds(store, tokens)
+    other = TEXT.copy()
+    other[:, :, :, tokens:] *= -1
+    extend(store, 600, other)
+    assert_holds(store, tokens + 600, other)
+
+
+@pytest.mark.parametrize("tokens", [-1, 1006])
+def test_a_checkpoint_that_the_store_does_not_reach_is_refused(closed, tokens):
+    with pytest.raises(StoreError, match=f"holds 1005 tokens and cannot go on from {tokens}"):
+        resumed(closed).truncate(tokens)
+
+
+def test_layers_of_different_length_are_cut_to_what_all_hold(tmp_path):
+    store = stored(tmp_path, 1000)
+    store.append(0, *TEXT[0, :, :, 1000:1100])
+    assert store.tokens == 1000
+    with pytest.raises(StoreError, match="different numbers of tokens: cut them to 1000"):
+        store.sync()
+    store.truncate(store.tokens)
+    store.sync()
+    extend(store, 100)
+    assert_holds(store, 1100)
+
+
+@pytest.mark.parametrize("change", [
+    lambda store: extend(store, 20), lambda store: store.sync(), lambda store: store.truncate(3)
+], ids=["append", "sync", "truncate"])  # fmt: skip
+def test_a_store_open_for_reading_is_never_changed(closed, change):
+    before = {path.name: path.read_bytes() for path in closed.iterdir()}
+    with pytest.raises(StoreError, match="open for reading alone"):
+        change(opened(closed))
+    assert before == {path.name: path.read_bytes() for path in closed.iterdir()}
+
+
+def test_a_store_open_for_reading_can_be_forked(closed):
+    fork = opened(closed).fork(QUOTA)
+    extend(fork, 100)
+    assert_holds(fork, 1105)
+
+
+def test_a_closed_store_says_so(tmp_path):
+    store = stored(tmp_path, 500)
+    store.close()
+    with pytest.raises(StoreError, match="is closed"):
+        store.read(0, 0, np.array([0]))
+
+
+def test_removing_leaves_nothing(tmp_path):
+    stored(tmp_path / "store", 500).remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_removing_spares_what_is_not_ours(closed):
+    (closed / "notes.txt").touch()
+    remove_store(closed)
+    assert [path.name for path in closed.iterdir()] == ["notes.txt"]
+
+
+def test_what_cannot_be_opened_can_be_removed(closed):
+    (closed / "header").write_bytes(b"noise")
+    (closed / ".checkpoint.123").touch()
+    remove_store(closed)
+    assert not closed.exists()
+
+
+def test_a_removed_store_makes_room_for_a_new_one(closed):
+    remove_store(closed)
+    assert_holds(stored(closed, 100), 100)
+
+
+def test_a_second_store_in_one_folder_is_refused(closed):
+    with pytest.raises(StoreError, match="already holds a document's pages"):
+        new_store(closed)
+    assert_holds(opened(closed), 1005)
+
+
+def test_a_checkpoint_is_written_once_its_pages_are_on_disk(tmp_path, monkeypatch):
+    store, steps, replace_file = stored(tmp_path, 100), [], os.replace
+    extend(store, 500)
+    monkeypatch.setattr(os, "fsync", lambda fd: steps.append(os.fstat(fd).st_ino))
+    monkeypatch.setattr(os, "replace", lambda *paths: steps.append("replaced") or replace_file(*paths))
+    store.sync()
+    pages, summaries, checkpoint = (
+        (tmp_path / name).stat().st_ino for name in ("pages", "summaries", "checkpoint")
+    )
+    assert steps == [pages, summaries, checkpoint, "replaced", tmp_path.stat().st_ino]
+
+
+# -- damage ------------------------------------------------------------------------
+
+
+def flip(path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+RECORD = 2 * 2 * PAGE * DIM + 8
+
+
+@pytest.mark.parametrize("at", [0, 200, RECORD - 9, RECORD - 1], ids=["first", "key", "value", "checksum"])
+def test_a_flipped_bit_in_a_page_is_found_when_that_page_is_read(closed, at):
+    flip(closed / "pages", RECORD * 5 + at)
+    store = opened(closed)
+    with pytest.raises(StoreDamaged, match=r"^Page 5 of layer 0, head 0 in .*pages is damaged: read the doc"):
+        store.gather(0, np.array([[1, 5], [1, 5]]))
+    store.gather(0, np.array([[1, 6], [1, 5]]))
+
+
+def test_a_flipped_bit_in_a_summary_is_found(closed):
+    flip(closed / "summaries", 1000)
+    with pytest.raises(StoreDamaged, match="summaries is damaged"):
+        opened(closed).summaries(0, slice(None))
+
+
+def test_any_flipped_bit_in_the_header_is_found(closed):
+    size = (closed / "header").stat().st_size
+    for at in range(size):
+        flip(closed / "header", at)
+        with pytest.raises(StoreDamaged, match="header is damaged"):
+            opened(closed)
+        flip(closed / "header", at)
+    opened(closed)
+
+
+@pytest.mark.parametrize("at", [3, 60, -1], ids=["count", "tokens", "seal"])
+def test_a_damaged_checkpoint_costs_only_the_tokens_that_waited(closed, at):
+    flip(closed / "checkpoint", at)
+    assert_holds(resumed(closed), 1005 // PAGE * PAGE)
+
+
+def test_a_page_in_the_place_of_another_is_found(closed):
+    data = bytearray((closed / "pages").read_bytes())
+    data[:RECORD] = data[RECORD : 2 * RECORD]
+    (closed / "pages").write_bytes(data)
+    with pytest.raises(StoreDamaged, match="Page 0 of layer 0, head 0"):
+        opened(closed).read(0, 0, np.array([0]))
+
+
+@pytest.mark.parametrize("name", ["pages", "summaries"])
+def test_files_of_another_store_are_not_taken_for_ours(closed, tmp_path, name):
+    stored(tmp_path / "other", 1005).close()
+    shutil.copy(tmp_path / "other" / name, closed / name)
+    store = opened(closed)
+    with pytest.raises(StoreDamaged):
+        store.read(0, 0, np.array([0])), store.summaries(0, slice(None))
+
+
+@pytest.mark.parametrize("name", ["pages", "summaries"])
+@pytest.mark.parametrize("share, tokens", [(0, 0), (0.3, 0), (0.7, 512)])
+def test_a_file_cut_short_is_opened_up_to_there(closed, name, share, tokens):
+    """To the stripe: in half of one the last layers have nothing."""
+    with (closed / name).open("r+b") as file:
+        file.truncate(int(share * (closed / name).stat().st_size))
+    store = resumed(closed)
+    assert_holds(store, tokens)
+    extend(store, 1005 - store.tokens)
+    assert_holds(store, 1005)
+
+
+def test_a_file_cut_short_under_us_is_an_error_and_not_the_end_of_the_process(tmp_path):
+    """As a memory map would make it: SIGBUS."""
+    store = stored(tmp_path, 1005)
+    with (tmp_path / "pages").open("r+b") as file:
+        file.truncate(100_000)
+    with pytest.raises(StoreDamaged, match="pages was cut short"):
+        store.gather(2, np.array([[50], [60]]))
+
+
+@pytest.mark.parametrize("name", ["pages", "summaries"])
+@pytest.mark.parametrize("lose", [
+    lambda path: path.unlink(), lambda path: path.rename(path.with_name("elsewhere")),
+    lambda path: (shutil.copy(path, path.with_name("copy")), path.with_name("copy").replace(path)),
+], ids=["deleted", "moved", "replaced"])  # fmt: skip
+def test_nothing_more_is_written_to_a_file_that_is_gone(tmp_path, name, lose):
+    store = stored(tmp_path, 1005)
+    lose(tmp_path / name)
+    for change in (lambda: extend(store, 20), store.sync, lambda: store.truncate(3)):
+        with pytest.raises(StoreError, match=f"{name} was deleted or replaced"):
+            change()
+    assert_holds(store, 1005)  # what we have open is still ours
+
+
+@pytest.mark.parametrize("name", ["header", "pages", "summaries"])
+def test_a_missing_file_is_named(closed, name):
+    (closed / name).unlink()
+    with pytest.raises(StoreDamaged, match=r"read the document again\.$"):
+        opened(closed)
+
+
+def test_another_version_is_named(closed, monkeypatch):
+    monkeypatch.setattr(folder_module, "FORMAT", 2)
+    with pytest.raises(StoreError, match="another version"):
+        opened(closed)
+
+
+def test_the_header_tells_people_what_the_folder_is(closed):
+    fields = json.loads((closed / "header").read_text().rpartition("\n")[0])
+    assert fields["magic"] == "mlx_edgeinf page store"
+    assert fields["shape"]["layers"] == LAYERS
+
+
+# -- one writer or many readers ----------------------------------------------------
+
+
+def test_a_store_is_written_by_one_and_read_by_none_meanwhile(tmp_path):
+    store = stored(tmp_path, 100)
+    for attempt in (opened, resumed, new_store, remove_store):
+        with pytest.raises(StoreInUse, match="is in use by another window or program"):
+            attempt(tmp_path)
+    assert_holds(store, 100)
+
+
+def test_many_may_read_a_store_that_nobody_writes(closed):
+    first, second = opened(closed), opened(closed)
+    for attempt in (resumed, remove_store):
+        with pytest.raises(StoreInUse):
+            attempt(closed)
+    assert_holds(first, 1005)
+    assert_holds(second, 1005)
