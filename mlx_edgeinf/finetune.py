@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
-import mlx.optimizers as optim
 
 from .adapter import WEIGHTS, AdapterConfig, AdapterError, read_config
 from .attention import UnsupportedModel
@@ -27,12 +25,13 @@ from .memory import KINDS
 from .models import base_name, equip, load_base, parameter_budget, untrained_config
 from .starter import StarterModelError
 from .terminal import run
-from .training.bptt import TrainingDiverged, excerpt_gradients, make_optimizer, update, validation_loss
-from .training.checkpoint import Progress, resume, runs_before, save
+from .training.bptt import TrainingDiverged, make_optimizer
+from .training.checkpoint import Progress, resume, runs_before
 from .training.corpus import Corpus, CorpusError, read_corpus, split
 from .training.excerpts import Excerpt, Lessons, excerpts
 from .training.loss import Objective
 from .training.rendering import Renderer, teaching
+from .training.run import Training
 
 # Options that are fields of `AdapterConfig`.
 SIZES = ("kind", "features", "sinks", "window", "segment", "gate")
@@ -50,10 +49,31 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(args: argparse.Namespace) -> None:
     """Train from scratch or from the checkpoint in the adapter folder, up to `args.iters`."""
+    training, examples, left_out = _prepare(args)
+    if training.chief:
+        print(f"Trainable parameters: {parameter_budget(training.model):.3%} of the model", flush=True)
+        if left_out:
+            print(f"Answers left out (read before there is a memory, or too long): {left_out}", flush=True)
+        if args.val_batches and not examples:
+            print("No held-out document fills an excerpt: there is no validation.", flush=True)
+    if examples and training.progress.iteration == 0:
+        training.validate(examples)
+    while (iteration := training.progress.iteration + 1) <= args.iters:
+        report = training.step()
+        if training.chief and iteration % args.steps_per_report == 0:
+            print(report, flush=True)
+        due = iteration == args.iters
+        if examples and (due or iteration % args.steps_per_eval == 0):
+            training.validate(examples)
+        if training.chief and (due or iteration % args.save_every == 0):
+            training.save()
+
+
+def _prepare(args: argparse.Namespace) -> tuple[Training, list[Excerpt], int]:
+    """A training run, this process's validation excerpts, and how many answers teach nothing."""
     world = mx.distributed.init()
-    training, held_out = split(read_corpus([Path(folder) for folder in args.data]))
+    taught, held_out = split(read_corpus([Path(folder) for folder in args.data]))
     model, tokenizer = load_base(args.model)
-    folder = Path(args.adapter_path)
     start = Path(args.resume_adapter_file).parent if args.resume_adapter_file else None
     config = read_config(start) if start else _config(args, model)
     if args.max_seq_length < config.layout.capacity + 2:
@@ -62,51 +82,26 @@ def train(args: argparse.Namespace) -> None:
             f"Choose a --max-seq-length well above {config.layout.capacity}."
         )
     renderer = Renderer(tokenizer, args.max_seq_length, config.layout.capacity)
-    (training, left_out), (held_out, _) = teaching(training, renderer), teaching(held_out, renderer)
+    (taught, left_out), (held_out, _) = teaching(taught, renderer), teaching(held_out, renderer)
     mx.random.seed(args.seed)
     equip(model, config, start, exact_limit=0)
     optimizer = make_optimizer(args.learning_rate, args.iters)
     optimizer.init(model.trainable_parameters())
-    progress = resume(model, optimizer, folder, config) or _begin(args, len(training), world.size(), start)
+    progress = resume(model, optimizer, Path(args.adapter_path), config) or _begin(
+        args, len(taught), world.size(), start
+    )
 
     def own(documents: Corpus, seed: int) -> Iterator[Excerpt]:
         """Of a stream that all processes share, every one's part."""
         return islice(excerpts(documents, renderer, seed), world.rank(), None, world.size())
 
+    lessons = Lessons(model, own(taught, args.seed), args.num_excerpts, with_teacher=args.distill > 0)
     examples = _examples(own, held_out, args.val_batches, world.size())
-    lessons = Lessons(model, own(training, args.seed), args.num_excerpts, with_teacher=args.distill > 0)
-    chief = world.rank() == 0
-
-    def validate() -> None:
-        loss = validation_loss(model, examples)
-        progress.validation.append((progress.iteration, loss))
-        if chief:
-            print(f"Iter {progress.iteration}: Val loss {loss:.4f}", flush=True)
-
-    if chief:
-        print(f"Trainable parameters: {parameter_budget(model):.3%} of the model", flush=True)
-        if left_out:
-            print(f"Answers left out (read before there is a memory, or too long): {left_out}", flush=True)
-        if args.val_batches and not examples:
-            print("No held-out document fills an excerpt: there is no validation.", flush=True)
-    if examples and progress.iteration == 0:
-        validate()
-    saved = progress.iteration
-    while progress.iteration < args.iters:
-        try:
-            report = _step(model, optimizer, lessons[progress.iteration], progress, args)
-        except TrainingDiverged as error:
-            kept = f"{folder} keeps iteration {saved}" if saved else "Nothing was saved yet"
-            lower = f"run again with a --learning-rate below {args.learning_rate}"
-            raise TrainingDiverged(f"{error} {kept}: {lower}.") from error
-        if chief and progress.iteration % args.steps_per_report == 0:
-            print(report, flush=True)
-        due = progress.iteration == args.iters
-        if examples and (due or progress.iteration % args.steps_per_eval == 0):
-            validate()
-        if chief and (due or progress.iteration % args.save_every == 0):
-            save(model, optimizer, progress, config, folder)
-            saved = progress.iteration
+    training = Training(
+        model, optimizer, lessons, progress, config, Path(args.adapter_path), args.iters,
+        args.learning_rate, Objective(args.distill), args.grad_checkpoint,
+    )  # fmt: skip
+    return training, examples, left_out
 
 
 def _examples(
@@ -118,31 +113,6 @@ def _examples(
         return list(islice(own(held_out, 0), each)) if held_out else []
     except CorpusError:
         return []
-
-
-def _step(
-    model: nn.Module, optimizer: optim.Optimizer, excerpt: Excerpt, progress: Progress,
-    args: argparse.Namespace,
-) -> str:  # fmt: skip
-    """One excerpt in each process, one update, one line of progress."""
-    started = time.perf_counter()
-    loss, gradients = excerpt_gradients(model, excerpt, Objective(args.distill), args.grad_checkpoint)
-    # Of all processes: what one of them reports, and what all of them stop at.
-    total, tokens = mx.distributed.all_sum(mx.array([loss, float(len(excerpt.tokens))])).tolist()
-    loss, tokens = total / mx.distributed.init().size(), int(tokens)
-    norm = update(model, optimizer, loss, gradients)
-    seconds = time.perf_counter() - started
-    progress.iteration += 1
-    progress.seconds += seconds
-    progress.tokens += tokens
-    progress.peak_bytes = max(progress.peak_bytes, mx.get_peak_memory())
-    progress.losses.append((progress.iteration, loss))
-    left = (args.iters - progress.iteration) * progress.seconds / progress.iteration
-    return (
-        f"Iter {progress.iteration}: Train loss {loss:.4f}, gradient norm {norm:.3f}, "
-        f"{tokens / seconds:.0f} tokens/s, peak memory {progress.peak_bytes / 1e9:.2f} GB, "
-        f"{left / 60:.0f} min left"
-    )
 
 
 def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path | None) -> Progress:

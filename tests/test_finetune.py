@@ -16,12 +16,14 @@ from mlx.utils import tree_flatten, tree_map
 from mlx_edgeinf import finetune
 from mlx_edgeinf.adapter import read_config
 from mlx_edgeinf.models import equip, load, load_base
+from mlx_edgeinf.training import run as training_run
 from mlx_edgeinf.training.bptt import excerpt_gradients, make_optimizer, update
 from mlx_edgeinf.training.checkpoint import runs_before
 from mlx_edgeinf.training.corpus import read_corpus, split
 from mlx_edgeinf.training.excerpts import excerpts
 from mlx_edgeinf.training.loss import Objective
 from mlx_edgeinf.training.rendering import Renderer
+from mlx_edgeinf.training.run import Training
 
 FILES = {
     "adapters.safetensors", "adapter_config.json", "checkpoint.safetensors", "training.json", "README.md",
@@ -119,7 +121,7 @@ def test_a_stopped_run_resumes_to_where_an_unbroken_one_ends(run, tmp_path, monk
     """Excerpts, gates and Adam's moments go on; so the weights end up the same."""
     options = ["--iters", "4", *options]
     assert run("--adapter-path", str(tmp_path / "unbroken"), *options) == 0
-    step, steps = finetune._step, []
+    step, steps = Training.step, []
 
     def interrupted(*args):
         steps.append(args)
@@ -128,7 +130,7 @@ def test_a_stopped_run_resumes_to_where_an_unbroken_one_ends(run, tmp_path, monk
         return step(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "_step", interrupted)
+        patch.setattr(Training, "step", interrupted)
         assert run("--adapter-path", str(tmp_path / "broken"), *options) == 130
     assert progress(tmp_path / "broken")["iteration"] == 2
     assert run("--adapter-path", str(tmp_path / "broken"), *options) == 0
@@ -180,14 +182,14 @@ def test_excerpts_read_in_turn_come_again_and_distilled_losses_fall(run, tmp_pat
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(run, tmp_path, monkeypatch, capsys):
-    gradients, steps = finetune.excerpt_gradients, []
+    gradients, steps = training_run.excerpt_gradients, []
 
     def breaking(*args):
         steps.append(args)
         loss, found = gradients(*args)
         return (float("nan") if len(steps) == 3 else loss), found
 
-    monkeypatch.setattr(finetune, "excerpt_gradients", breaking)
+    monkeypatch.setattr(training_run, "excerpt_gradients", breaking)
     assert run("--iters", "5") == 1
     assert "nan" in one_sentence(capsys)
     assert progress(tmp_path)["iteration"] == 2
