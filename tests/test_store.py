@@ -5,9 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from paged import (
-    DIM, HEADS, PAGE, QUOTA, SHAPE, TEXT,
-    assert_holds, extend, new_store, opened, resumed, stored, sub_means,
-)  # fmt: skip
+    DIM,
+    HEADS,
+    PAGE,
+    QUOTA,
+    SHAPE,
+    TEXT,
+    assert_holds,
+    extend,
+    new_store,
+    opened,
+    resumed,
+    stored,
+    sub_means,
+)
 
 from mlx_edgeinf.recall.errors import StoreDamaged, StoreError
 from mlx_edgeinf.recall.store import PageStore
