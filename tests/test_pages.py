@@ -17,7 +17,7 @@ from paged import (
     new_store,
     stored,
     sub_means,
-)  # fmt: skip
+)
 
 from mlx_edgeinf.recall import pages as pages_module
 from mlx_edgeinf.recall.errors import DiskFull, NoSuchPage, QuotaExceeded, StoreError

@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -8,7 +7,6 @@ import pytest
 from paged import (
     DIM,
     HEADS,
-    LAYERS,
     PAGE,
     QUOTA,
     SHAPE,
@@ -20,11 +18,9 @@ from paged import (
     resumed,
     stored,
     sub_means,
-)  # fmt: skip
+)
 
-from mlx_edgeinf.recall import folder as folder_module
-from mlx_edgeinf.recall.errors import StoreDamaged, StoreError, StoreInUse
-from mlx_edgeinf.recall.folder import remove_store
+from mlx_edgeinf.recall.errors import StoreDamaged, StoreError
 from mlx_edgeinf.recall.store import PageStore
 
 
@@ -115,29 +111,6 @@ def test_a_closed_store_says_so(tmp_path):
         store.read(0, 0, np.array([0]))
 
 
-def test_removing_leaves_nothing(tmp_path):
-    stored(tmp_path / "store", 500).remove()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_removing_spares_what_is_not_ours(closed):
-    (closed / "notes.txt").touch()
-    remove_store(closed)
-    assert [path.name for path in closed.iterdir()] == ["notes.txt"]
-
-
-def test_what_cannot_be_opened_can_be_removed(closed):
-    (closed / "header").write_bytes(b"noise")
-    (closed / ".checkpoint.123").touch()
-    remove_store(closed)
-    assert not closed.exists()
-
-
-def test_a_removed_store_makes_room_for_a_new_one(closed):
-    remove_store(closed)
-    assert_holds(stored(closed, 100), 100)
-
-
 def test_a_second_store_in_one_folder_is_refused(closed):
     with pytest.raises(StoreError, match="already holds a document's pages"):
         new_store(closed)
@@ -216,6 +189,15 @@ def test_files_of_another_store_are_not_taken_for_ours(closed, tmp_path, name):
         store.read(0, 0, np.array([0])), store.summaries(0, slice(None))
 
 
+def test_the_checkpoint_of_another_store_is_not_taken_for_ours(closed, tmp_path):
+    """Its waiting tokens are those of another text."""
+    other = new_store(tmp_path / "other")
+    extend(other, 1003, -TEXT)
+    other.sync()
+    shutil.copy(tmp_path / "other" / "checkpoint", closed / "checkpoint")
+    assert_holds(resumed(closed), 1005 // PAGE * PAGE)
+
+
 @pytest.mark.parametrize("name", ["pages", "summaries"])
 @pytest.mark.parametrize("share, tokens", [(0, 0), (0.3, 0), (0.7, 512)])
 def test_a_file_cut_short_is_opened_up_to_there(closed, name, share, tokens):
@@ -256,35 +238,3 @@ def test_a_missing_file_is_named(closed, name):
     (closed / name).unlink()
     with pytest.raises(StoreDamaged, match=r"read the document again\.$"):
         opened(closed)
-
-
-def test_another_version_is_named(closed, monkeypatch):
-    monkeypatch.setattr(folder_module, "FORMAT", 2)
-    with pytest.raises(StoreError, match="another version"):
-        opened(closed)
-
-
-def test_the_header_tells_people_what_the_folder_is(closed):
-    fields = json.loads((closed / "header").read_text().rpartition("\n")[0])
-    assert fields["magic"] == "mlx_edgeinf page store"
-    assert fields["shape"]["layers"] == LAYERS
-
-
-# -- one writer or many readers ----------------------------------------------------
-
-
-def test_a_store_is_written_by_one_and_read_by_none_meanwhile(tmp_path):
-    store = stored(tmp_path, 100)
-    for attempt in (opened, resumed, new_store, remove_store):
-        with pytest.raises(StoreInUse, match="is in use by another window or program"):
-            attempt(tmp_path)
-    assert_holds(store, 100)
-
-
-def test_many_may_read_a_store_that_nobody_writes(closed):
-    first, second = opened(closed), opened(closed)
-    for attempt in (resumed, remove_store):
-        with pytest.raises(StoreInUse):
-            attempt(closed)
-    assert_holds(first, 1005)
-    assert_holds(second, 1005)

@@ -1,0 +1,88 @@
+import json
+import os
+
+import pytest
+from paged import LAYERS, assert_holds, new_store, opened, resumed, stored
+
+from mlx_edgeinf.recall import folder as folder_module
+from mlx_edgeinf.recall import store as store_module
+from mlx_edgeinf.recall.errors import StoreError, StoreInUse
+from mlx_edgeinf.recall.folder import open_locked, remove_store
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@pytest.fixture
+def closed(tmp_path):
+    """The folder of a store with 1005 tokens, which nobody has open."""
+    stored(tmp_path, 1005).close()
+    return tmp_path
+
+
+def test_another_version_is_named(closed, monkeypatch):
+    monkeypatch.setattr(folder_module, "FORMAT", 2)
+    with pytest.raises(StoreError, match="another version"):
+        opened(closed)
+
+
+def test_the_header_tells_people_what_the_folder_is(closed):
+    fields = json.loads((closed / "header").read_text().rpartition("\n")[0])
+    assert fields["magic"] == "mlx_edgeinf page store"
+    assert fields["shape"]["layers"] == LAYERS
+
+
+def test_removing_leaves_nothing(tmp_path):
+    stored(tmp_path / "store", 500).remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_removing_spares_what_is_not_ours(closed):
+    (closed / "notes.txt").touch()
+    remove_store(closed)
+    assert [path.name for path in closed.iterdir()] == ["notes.txt"]
+
+
+def test_what_cannot_be_opened_can_be_removed(closed):
+    (closed / "header").write_bytes(b"noise")
+    (closed / ".checkpoint.123").touch()
+    remove_store(closed)
+    assert not closed.exists()
+
+
+def test_a_removed_store_makes_room_for_a_new_one(closed):
+    remove_store(closed)
+    assert_holds(stored(closed, 100), 100)
+
+
+# -- one writer or many readers ----------------------------------------------------
+
+
+def test_a_store_is_written_by_one_and_read_by_none_meanwhile(tmp_path):
+    store = stored(tmp_path, 100)
+    for attempt in (opened, resumed, new_store, remove_store):
+        with pytest.raises(StoreInUse, match="is in use by another window or program"):
+            attempt(tmp_path)
+    assert_holds(store, 100)
+
+
+def test_a_store_removed_while_it_is_opened_is_not_opened(closed, monkeypatch):
+    def locked_too_late(folder, shape, writing):
+        files = open_locked(folder, shape, writing)
+        (folder / "pages").unlink()
+        return files
+
+    monkeypatch.setattr(store_module, "open_locked", locked_too_late)
+    with pytest.raises(StoreError, match="pages was deleted or replaced"):
+        resumed(closed)
+
+
+def test_many_may_read_a_store_that_nobody_writes(closed):
+    first, second = opened(closed), opened(closed)
+    for attempt in (resumed, remove_store):
+        with pytest.raises(StoreInUse):
+            attempt(closed)
+    assert_holds(first, 1005)
+    assert_holds(second, 1005)
