@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
+from .atomic import replace_text, replacing
 from .cache import Layout
 from .memory import KINDS
 
@@ -30,10 +28,6 @@ WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 
 class AdapterError(ValueError):
     """An adapter that cannot be used; the message says why and what to do."""
-
-
-class SaveError(OSError):
-    """A file that could not be written; the message says which, why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -177,38 +171,3 @@ def save_arrays(
     """
     with replacing(path) as file:
         mx.save_safetensors(file, arrays, metadata)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file, replaced atomically.
-
-    Raises:
-        SaveError: as `replacing`.
-    """
-    with replacing(path) as file:
-        file.write(text.encode())
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of `path` once it is whole and on disk; else it is removed.
-
-    Raises:
-        SaveError: the disk is full, or it cannot be written to.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise SaveError(
-            f"{path} could not be written ({error.strerror or error}): free space there, or choose another "
-            "folder, and run again. What was there before is unchanged."
-        ) from error
-    finally:
-        # Gone after a success; and what failed first is what to tell.
-        with suppress(OSError):
-            temporary.unlink()

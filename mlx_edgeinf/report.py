@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from . import benchmark
-from .adapter import replace_text
+from .atomic import replace_text
 from .measure import gap, lengths, scores
 from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError

@@ -17,16 +17,14 @@ from mlx_edgeinf.adapter import (
     FORMAT,
     AdapterConfig,
     AdapterError,
-    SaveError,
     fingerprint,
     gate_parameters,
     load_weights,
     read_config,
-    replace_text,
     save_adapter,
-    save_arrays,
     swap_gates,
 )
+from mlx_edgeinf.atomic import SaveError, replace_text
 from mlx_edgeinf.attention import retrofit
 from mlx_edgeinf.memory import KINDS
 from mlx_edgeinf.models import equip
@@ -222,23 +220,6 @@ def test_a_write_that_fails_halfway_leaves_the_old_adapter(tmp_path, monkeypatch
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     fresh = llama_model()
     equip(fresh, read_config(tmp_path), tmp_path)
-
-
-@pytest.mark.parametrize("write", [
-    lambda path: save_arrays(path, {"a": mx.ones(3)}), lambda path: replace_text(path, "new")
-], ids=["arrays", "text"])  # fmt: skip
-def test_a_file_is_replaced_whole_and_only_once_it_is_on_disk(tmp_path, monkeypatch, write):
-    path, steps = tmp_path / "file.safetensors", []
-    path.write_text("old")
-    replace = adapter.os.replace
-    monkeypatch.setattr(adapter.os, "fsync", lambda fd: steps.append(("fsync", path.read_text())))
-    monkeypatch.setattr(
-        adapter.os, "replace", lambda a, b: (steps.append(("replace", path.read_text())), replace(a, b))
-    )
-    write(path)
-    assert steps == [("fsync", "old"), ("replace", "old")]
-    assert path.read_bytes() != b"old"
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_every_gate_parameter_is_among_the_models_parameters():

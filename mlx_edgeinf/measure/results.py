@@ -20,7 +20,7 @@ from typing import Any
 import mlx.core as mx
 from filelock import FileLock
 
-from ..adapter import replace_text
+from ..atomic import replace_text
 
 # Where measurements are kept beside the code that made them.
 FOLDER = Path("assets/results")

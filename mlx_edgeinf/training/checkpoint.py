@@ -20,10 +20,10 @@ from ..adapter import (
     gate_parameters,
     load_arrays,
     read_config,
-    replace_text,
     save_adapter,
     save_arrays,
 )
+from ..atomic import replace_text
 from ..models import parameter_budget
 from .card import write_card
 
