@@ -94,6 +94,8 @@ class Engine:
         self._prompter = Prompter(self._tokenizer)
         # Document tokens that the base path takes, beside questions and answers.
         self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS
+        # What must be the same for a saved memory to be opened here, by its name for people.
+        self.identity = self._run(lambda: identity(self._model))
 
     def close(self) -> None:
         """End the thread, after the step it is at."""
@@ -161,10 +163,6 @@ class Engine:
         )
 
     # -- keeping ----------------------------------------------------------------
-
-    def identity(self) -> dict[str, str]:
-        """What must be the same for a saved memory to be opened here, by its name for people."""
-        return self._run(lambda: identity(self._model))
 
     def save(self, memory: DocumentMemory, path: Path) -> None:
         """Write a memory as it is now, between two segments; see `savefile.save_memory`.
