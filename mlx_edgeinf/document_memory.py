@@ -45,3 +45,8 @@ class DocumentMemory:
     def long(self) -> bool:
         """Too long for the base path: read into the fixed-size memory."""
         return self.cache[0].capacity < len(self.tokens)
+
+
+def different(found: dict[str, str], wanted: dict[str, str]) -> str:
+    """What of a saved memory's identity is not as wanted, for people; empty if all of it is."""
+    return " and ".join(name for name, value in wanted.items() if found.get(name) != value)

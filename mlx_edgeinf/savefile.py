@@ -18,7 +18,7 @@ import numpy as np
 
 from .adapter import digest, fingerprint, gate_parameters, save_arrays
 from .cache import EdgeCache
-from .document_memory import DocumentMemory, SaveFileError
+from .document_memory import DocumentMemory, SaveFileError, different
 from .documents import Document
 from .memory import State
 
@@ -37,11 +37,6 @@ def identity(model: nn.Module) -> dict[str, str]:
         "layout": str(model.make_cache()[0].layout),
         "size of memory": str(model.layers[0].self_attn.memory_gate.memory.features),
     }
-
-
-def different(found: dict[str, str], wanted: dict[str, str]) -> str:
-    """What of a saved memory's identity is not as wanted, for people; empty if all of it is."""
-    return " and ".join(name for name, value in wanted.items() if found.get(name) != value)
 
 
 def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:

@@ -130,7 +130,7 @@ class Archive:
         self._name, self._archive = path.name, archive
         manifest = self._part(MANIFEST)
         if manifest.format > FORMAT:
-            raise LibraryError(f"{path.name} was exported by a newer version of this program: update this one.")
+            raise LibraryError(f"{path.name} was exported by a newer version of this program: update it.")
         self._refuse_strangers(manifest)
         self.contents = Contents(manifest, *(self._part(name) for name in (PAGES, SUMMARIES, CHATS)))
         _check(self.contents)
@@ -177,7 +177,7 @@ class Archive:
         strangers = set(self._archive.namelist()) - {*_TYPES, *large}
         if strangers:
             raise LibraryError(
-                f"{self._name} holds {min(strangers)!r}, which no library exports: nothing of it was imported."
+                f"{self._name} holds {min(strangers)!r}, which no library exports: nothing was imported."
             )
         _require(len(self._archive.namelist()) == len(_TYPES) + len(large))
         _require(all(self._archive.getinfo(name).compress_type == ZIP_STORED for name in large))
@@ -201,6 +201,10 @@ class Damaged(ValueError):
     """What no library exports."""
 
 
+# What zipfile and those that read its members raise for bytes that make no sense to them.
+DAMAGE = (BadZipFile, EOFError, KeyError, RuntimeError, SafetensorError, ValueError, struct.error, zlib.error)
+
+
 class _Unpacked:
     """A member as it is read, its errors apart from those of the disk that it is written to."""
 
@@ -219,9 +223,7 @@ def _told(path: Path) -> Iterator[None]:
     """All that a damaged or hostile zip makes the libraries raise, as one sentence."""
     try:
         yield
-    except (
-        BadZipFile, Damaged, EOFError, KeyError, RuntimeError, SafetensorError, ValueError, struct.error, zlib.error
-    ) as error:  # fmt: skip
+    except DAMAGE as error:
         raise LibraryError(
             f"{path.name} was not exported from a library, or it is damaged: export it again. Nothing of it "
             "was imported."

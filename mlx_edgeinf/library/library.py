@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from platformdirs import user_data_path
 
 from ..chat import Turn
-from ..documents import Document, Page
+from ..document_memory import different
+from ..documents import Document
 from ..events import Finished
 from . import archive, queries, transfer
 from .database import Database
@@ -198,11 +199,10 @@ class Library:
             document = self.document(found.document)
             if text:
                 document = replace(document, pages=queries.text_pages(text))
-            wrong = [name for name, value in engine.identity.items() if found.identity.get(name) != value]
-            if wrong:
+            if wrong := different(found.identity, engine.identity):
                 raise LibraryError(
-                    f"{document.name} was read by {found.model} with another {' and other '.join(wrong)} than "
-                    f"{engine.name} has now: choose that again, or read the document anew."
+                    f"{document.name} was read by {found.model}, with another {wrong} than those of "
+                    f"{engine.name} now: choose that again, or read the document anew."
                 )
             return engine.restore(self._files.path(found.memory), document)
 
@@ -278,7 +278,7 @@ class Library:
         with self._files.changing(), archive.opened(path) as parcel, ExitStack() as undo:
             manifest = parcel.contents.manifest
             if known := self.find(manifest.sha256):
-                raise LibraryError(f"{known.name} is in the library already: delete it first to import it anew.")
+                raise LibraryError(f"{known.name} is in the library already: delete it there to import it.")
             memories = [undo.enter_context(self._files.placing(".safetensors")) for _ in manifest.readings]
             for number, memory in enumerate(memories):
                 parcel.copy_memory(number, memory)

@@ -136,7 +136,8 @@ def put_reading(
 
 def readings(db: Connection, document: int) -> list[Reading]:
     """All readings of a document, the first one first."""
-    return [_reading(row) for row in _all(db, "SELECT * FROM readings WHERE document = ? ORDER BY id", document)]
+    query = "SELECT * FROM readings WHERE document = ? ORDER BY id"
+    return [_reading(row) for row in _all(db, query, document)]
 
 
 def reading(db: Connection, id: int) -> Reading:

@@ -127,7 +127,7 @@ def prepare(connection: sqlite3.Connection, folder: str, may_create: bool) -> No
         )
     if tables and application != APPLICATION:
         raise LibraryError(
-            f"The library.sqlite in {folder} belongs to another program: choose another folder for the library."
+            f"The library.sqlite in {folder} belongs to another program: choose another folder."
         )
     if not tables and not may_create:
         raise LibraryError(
