@@ -125,9 +125,11 @@ def _memory(arrays: Arrays, metadata: dict[str, str], model: nn.Module, document
         parts = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
         layer.exact_limit = int(exact_limit)
         if parts:
-            _require(_fits(parts, model.layers[number].self_attn.memory_gate.memory.empty(1)))
-            keys, values, received = parts.pop("keys"), parts.pop("values"), parts.pop("received", None)
-            layer.state = [keys, values, keys.shape[2], received, int(folded), int(exact_limit), parts]
+            empty = model.layers[number].self_attn.memory_gate.memory.empty(1)
+            _require(_fits(parts, empty))
+            written = {name: parts[name] for name in empty if name in parts}
+            keys, values, received = parts["keys"], parts["values"], parts.get("received")
+            layer.state = [keys, values, keys.shape[2], received, int(folded), int(exact_limit), written]
     memory = DocumentMemory(document, tokens, page_ends, cache, cache[0].tokens, float(metadata["seconds"]))
     _check(memory, vocabulary=model.model.embed_tokens.weight.shape[0])
     return memory
