@@ -30,8 +30,9 @@ def library(tmp_path):
 
 def receipt(**changes) -> Receipt:
     fields = dict(
-        document="Moby Dick.pdf", pages=4, pages_read=4, pages_without_text=(2, 3), tokens=256, tokens_read=256,
-        seconds=1.5, model="model", strategy="one-shot", stopped=False, state_bytes=1, peak_bytes=2,
+        document="Moby Dick.pdf", pages=4, pages_read=4, pages_without_text=(2, 3), tokens=256,
+        tokens_read=256, seconds=1.5, model="model", strategy="one-shot", stopped=False, state_bytes=1,
+        peak_bytes=2,
     )  # fmt: skip
     return Receipt(**fields | changes)
 
@@ -162,7 +163,7 @@ def test_other_gates_are_another_reading_and_refused_to_the_first(engine, librar
     gates = save_gates(model_folder, tmp_path / "gates", sinks=2, window=8, segment=8, features=5)
     other = Engine(str(model_folder), str(gates))
     assert library.reading_of(other, id) is None
-    with pytest.raises(LibraryError, match="^Moby Dick.pdf was read by model, with another layout and size of"):
+    with pytest.raises(LibraryError, match="^Moby Dick.pdf was read by model, with another layout and"):
         library.open(other, saved.id)
     again = library.save(other, id, read(other))
     assert library.readings(id) == [saved, again] and library.reading_of(engine, id) == saved
@@ -176,7 +177,8 @@ def test_another_model_is_refused(engine, library, tmp_path):
     model = llama_model()
     model.model.norm.weight = model.model.norm.weight + 1
     folder = save_model(model, tmp_path / "larger")
-    other = Engine(str(folder), str(save_gates(folder, tmp_path / "g", sinks=2, window=16, segment=16, features=4)))
+    gates = save_gates(folder, tmp_path / "gates", sinks=2, window=16, segment=16, features=4)
+    other = Engine(str(folder), str(gates))
     with pytest.raises(LibraryError, match="with another base model than those of larger now: choose that"):
         library.open(other, saved.id)
     other.close()
@@ -188,7 +190,7 @@ def test_a_damaged_memory_is_named(engine, library):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(SaveFileError, match="^The saved memory of Moby Dick.pdf is damaged: read the document"):
+    with pytest.raises(SaveFileError, match="^The saved memory of Moby Dick.pdf is damaged: read"):
         library.open(engine, saved.id)
 
 
@@ -261,7 +263,9 @@ def test_search_finds_names_pages_and_summaries(engine, library):
     assert len(library.search("queequeg", most=1)) == 1
 
 
-@pytest.mark.parametrize("words", ["", '"', "*", "NEAR(", "a AND", "kind:page", "-", "\0", "' OR 1=1 --", "\ud83d"])
+@pytest.mark.parametrize("words", [
+    "", '"', "*", "NEAR(", "a AND", "kind:page", "-", "\0", "' OR 1=1 --", "\ud83d"
+])  # fmt: skip
 def test_no_words_are_taken_for_the_indexs_own_language(library, words):
     library.add(OTHER)
     assert library.search(words) == []
@@ -320,7 +324,7 @@ def test_what_belongs_to_a_deleted_document_is_refused(engine, library):
 
 def test_a_document_that_is_being_read_is_not_deleted(library):
     id = library.add(BOOK).id
-    with library.under_way(id), pytest.raises(LibraryError, match="^Moby Dick.pdf is being read at this moment"):
+    with library.under_way(id), pytest.raises(LibraryError, match="^Moby Dick.pdf is being read at this"):
         library.delete(id)
     library.delete(id)
     assert not library.entries()
