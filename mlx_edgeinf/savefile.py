@@ -93,9 +93,10 @@ def _parts(layer: EdgeCache) -> Arrays:
 def _load(path: Path, document: Document) -> tuple[Arrays, dict[str, str]]:
     """Arrays and metadata of a file that is as it was written."""
     try:
-        with path.open("rb") as file:
-            arrays, metadata = mx.load(file, format="safetensors", return_metadata=True)
-    except (OSError, RuntimeError, ValueError) as error:
+        # The format is named, so that the file may have any name.
+        arrays, metadata = mx.load(str(path), format="safetensors", return_metadata=True)
+        mx.eval(arrays)
+    except (RuntimeError, ValueError) as error:
         raise _damaged(document) from error
     if metadata.pop("sha256", None) != _checksum(arrays, metadata):
         raise _damaged(document)

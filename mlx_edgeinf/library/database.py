@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import RLock
+from threading import Lock
 
 from . import schema
 from .rows import LibraryError
@@ -42,7 +42,9 @@ class Database:
     """
 
     def __init__(self, path: Path, may_create: bool):
-        self._folder, self._turn = str(path.parent), RLock()
+        self._folder, self._turn = str(path.parent), Lock()
+        if not (may_create or path.exists()):
+            raise schema.lost(self._folder)
         with self._told():
             self._connection = sqlite3.connect(
                 path, WAIT_SECONDS, isolation_level=None, check_same_thread=False

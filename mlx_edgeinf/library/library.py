@@ -9,7 +9,7 @@ several windows (processes) may have the same library open.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +51,9 @@ class Library:
             with self._db.snapshot() as db:
                 named = queries.files(db)
             self._files.sweep(named)
-        self._db.empty_log()
+        # A deletion may have been killed before this. A full disk puts it off, but does not lock us out.
+        with suppress(LibraryError):
+            self._db.empty_log()
 
     def close(self) -> None:
         """Let go of the database."""

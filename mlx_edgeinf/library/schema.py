@@ -110,6 +110,13 @@ PRAGMA secure_delete = ON;
 """
 
 
+def lost(folder: str) -> LibraryError:
+    return LibraryError(
+        f"The library in {folder} has lost its database but not the files beside it: put library.sqlite back "
+        "from a backup, or move the folder away to begin a new library."
+    )
+
+
 def prepare(connection: sqlite3.Connection, folder: str, may_create: bool) -> None:
     """Make an open database file the library's, creating the tables if it has none.
 
@@ -130,10 +137,7 @@ def prepare(connection: sqlite3.Connection, folder: str, may_create: bool) -> No
             f"The library.sqlite in {folder} belongs to another program: choose another folder."
         )
     if not tables and not may_create:
-        raise LibraryError(
-            f"The library in {folder} has lost its database but not the files beside it: put library.sqlite "
-            "back from a backup, or move the folder away to begin a new library."
-        )
+        raise lost(folder)
     connection.executescript(PRAGMAS)
     if not tables:
         connection.executescript(
