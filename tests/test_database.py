@@ -226,6 +226,19 @@ def test_a_window_waits_for_the_other_one_to_finish_writing(folder):
     one.close(), other.close(), third.close()
 
 
+def test_a_window_that_opens_does_not_sweep_away_what_another_one_is_writing(folder):
+    one = Library(folder)
+    with one._files.changing(), one._files.placing(".safetensors") as path:
+        path.write_bytes(b"on its way")
+        opening = threading.Thread(target=lambda: Library(folder).close())
+        opening.start()
+        opening.join(0.2)
+        assert opening.is_alive() and path.exists()
+    opening.join()
+    assert not path.exists()  # as no row came to name it
+    one.close()
+
+
 def test_a_window_that_waited_long_enough_says_so(folder, monkeypatch):
     one = Library(folder)
     monkeypatch.setattr(database, "WAIT_SECONDS", 0.1)

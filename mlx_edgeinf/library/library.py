@@ -8,7 +8,6 @@ several windows (processes) may have the same library open.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -238,13 +237,10 @@ class Library:
         with self._db.snapshot() as db:
             return queries.summaries(db, document)
 
-    def begin_chat(self, reading: int, turns: Sequence[Turn] = ()) -> int:
+    def begin_chat(self, reading: int) -> int:
         """Begin a chat about a reading; returns its id."""
         with self._db.transaction() as db:
-            chat = queries.add_chat(db, reading, queries.now())
-            for turn in turns:
-                queries.add_turn(db, chat, turn)
-        return chat
+            return queries.add_chat(db, reading, queries.now())
 
     def add_turn(self, chat: int, turn: Turn) -> None:
         """Keep a question with its whole answer."""

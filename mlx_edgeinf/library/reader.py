@@ -62,7 +62,7 @@ class Reader:
             SaveError: the disk is full; the reading ends at its last checkpoint.
         """
         steps = self._engine.ingest(memory, cancel)
-        if memory.document != self.document:
+        if memory.complete or memory.document != self.document:
             yield from steps
             return
         with self._library.under_way(self._id):
