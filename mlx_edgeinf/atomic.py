@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, then moved into it."""
+"""Files that are whole or not there: written beside their place, put on disk, then moved into it."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except OSError as error:
         raise SaveError(
             f"{path} could not be written ({error.strerror or error}): free space there, or choose another "
@@ -46,3 +47,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         # Gone after a success; and what failed first is what to tell.
         with suppress(OSError):
             temporary.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Put on disk which names a folder holds: without, a new name may be lost with the power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

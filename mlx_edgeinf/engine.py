@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,12 @@ from typing import TypeVar
 import mlx.core as mx
 
 from .attention import base_path_limit, kv_bytes_per_token
-from .cache import EdgeCache, state_bytes
+from .cache import state_bytes
+from .document_memory import DocumentMemory
 from .documents import Document
 from .generation import against_repetition, choose_cache, stream_generate
 from .models import load
+from .savefile import identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .turns import Prompter
 from .worker import MLXThread
@@ -64,36 +65,6 @@ class Stats:
         return (self.tokens_total - self.tokens) * self.seconds / max(self.tokens, 1)
 
 
-@dataclass
-class DocumentMemory:
-    """A document on its way into memory, or all of it there.
-
-    tokens: the opening of the prompt and the document. page_ends: how many of
-    them lie before the end of each page. position: tokens read so far.
-    """
-
-    document: Document
-    tokens: list[int]
-    page_ends: list[int]
-    cache: list[EdgeCache]
-    position: int = 0
-    seconds: float = 0.0
-
-    @property
-    def pages_read(self) -> int:
-        """Pages read to their end."""
-        return bisect_right(self.page_ends, self.position)
-
-    @property
-    def complete(self) -> bool:
-        return self.position == len(self.tokens)
-
-    @property
-    def long(self) -> bool:
-        """Too long for the base path: read into the fixed-size memory."""
-        return self.cache[0].capacity < len(self.tokens)
-
-
 class Engine:
     """A base model with its memory, and the thread that owns it.
 
@@ -123,6 +94,8 @@ class Engine:
         self._prompter = Prompter(self._tokenizer)
         # Document tokens that the base path takes, beside questions and answers.
         self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS
+        # What must be the same for a saved memory to be opened here, by its name for people.
+        self.identity = self._run(lambda: identity(self._model))
 
     def close(self) -> None:
         """End the thread, after the step it is at."""
@@ -144,6 +117,10 @@ class Engine:
         Ends early once `cancel` is set; reading can go on later, nothing is lost.
         """
         return self._stepwise(self._ingest(memory, cancel))
+
+    def stats(self, memory: DocumentMemory) -> Stats:
+        """Where the reading of a memory stands."""
+        return self._run(lambda: self._stats(memory))
 
     def _open(self, document: Document) -> DocumentMemory:
         tokens, page_ends = list(self._prompter.opening), []
@@ -184,6 +161,24 @@ class Engine:
             peak_bytes=mx.get_peak_memory(),
             full_cache_bytes=memory.position * kv_bytes_per_token(self._model),
         )
+
+    # -- keeping ----------------------------------------------------------------
+
+    def save(self, memory: DocumentMemory, path: Path) -> None:
+        """Write a memory as it is now, between two segments; see `savefile.save_memory`.
+
+        Raises:
+            SaveFileError, SaveError: it could not be saved; what was there before is unchanged.
+        """
+        self._run(lambda: save_memory(path, self._model, memory))
+
+    def restore(self, path: Path, document: Document) -> DocumentMemory:
+        """A saved memory of a document, to be asked or read on; see `savefile.load_memory`.
+
+        Raises:
+            SaveFileError: it is damaged, or was made with another model or other gates.
+        """
+        return self._run(lambda: load_memory(path, self._model, document))
 
     # -- answering --------------------------------------------------------------
 

@@ -1,65 +1,35 @@
-"""A document's memory as a file: saved once, opened in a moment, forked per question."""
+"""A document's memory as a file: saved at any point of its reading, opened in a moment, read on from there.
+
+One safetensors file holds the state of every layer and the tokens of the
+document, read and unread, so nothing has to be tokenised again. Safetensors has
+no checksum of its own: here the metadata carry one, of everything else.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from .adapter import digest, fingerprint, gate_parameters, save_arrays
 from .cache import EdgeCache
+from .document_memory import DocumentMemory, SaveFileError, different
+from .documents import Document
+from .memory import State
 
-FORMAT = "2"
+FORMAT = "3"
+TOKENS, PAGE_ENDS = "tokens", "page_ends"
 
-
-class SaveFileError(ValueError):
-    """A saved memory that cannot be used; the message says why."""
-
-
-def save_memory(path: Path, model: nn.Module, cache: list[EdgeCache]) -> None:
-    """Write the state of all layers to a safetensors file, replaced atomically."""
-    arrays, counts = {}, []
-    for number, layer in enumerate(cache):
-        keys, values = layer.local.keys_and_values()
-        parts = {"keys": keys, "values": values, **layer.memory}
-        if layer.received is not None:
-            parts["received"] = layer.received
-        arrays.update({f"{number}.{name}": array for name, array in parts.items()})
-        counts.append([layer.folded, layer.exact_limit])
-    save_arrays(path, arrays, {"counts": json.dumps(counts), **_identity(model)})
+Arrays = dict[str, mx.array]
 
 
-def load_memory(path: Path, model: nn.Module) -> list[EdgeCache]:
-    """Read a saved memory for the model it was made with.
-
-    Raises:
-        SaveFileError: not such a file, or made with another model or other gates.
-    """
-    try:
-        arrays, metadata = mx.load(str(path), return_metadata=True)
-    except (RuntimeError, ValueError) as error:
-        raise SaveFileError(f"{path.name} is not a saved memory, or it is damaged.") from error
-    identity = _identity(model)
-    different = [name for name, value in identity.items() if metadata.get(name) != value]
-    if different:
-        raise SaveFileError(
-            f"{path.name} was made with another {' and other '.join(different)}: "
-            "open it with the model it was made with, or read the document again."
-        )
-    cache = model.make_cache()
-    for number, (layer, (folded, exact_limit)) in enumerate(zip(cache, json.loads(metadata["counts"]))):
-        prefix = f"{number}."
-        parts = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-        keys, values = parts.pop("keys"), parts.pop("values")
-        layer.state = [keys, values, keys.shape[2], parts.pop("received", None), folded, exact_limit, parts]
-    mx.eval([layer.state for layer in cache])
-    return cache
-
-
-def _identity(model: nn.Module) -> dict[str, str]:
-    """What must be the same for a saved memory to mean anything."""
+def identity(model: nn.Module) -> dict[str, str]:
+    """What must be the same for a saved memory to mean anything, by its name for people."""
     return {
         "format": FORMAT,
         "base model": fingerprint(model),
@@ -67,3 +37,129 @@ def _identity(model: nn.Module) -> dict[str, str]:
         "layout": str(model.make_cache()[0].layout),
         "size of memory": str(model.layers[0].self_attn.memory_gate.memory.features),
     }
+
+
+def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
+    """Write a memory, replaced atomically.
+
+    Raises:
+        SaveFileError: a segment failed on its way through the layers, so they disagree.
+        SaveError: the disk is full, or it cannot be written to.
+    """
+    if any(layer.tokens != memory.position for layer in memory.cache):
+        raise SaveFileError(
+            f"The reading of {memory.document.name} broke off inside a segment, so its memory was not "
+            "saved: what was saved before is unchanged, read on from there."
+        )
+    arrays = {TOKENS: mx.array(memory.tokens, mx.int32), PAGE_ENDS: mx.array(memory.page_ends, mx.int32)}
+    for number, layer in enumerate(memory.cache):
+        arrays.update({f"{number}.{name}": array for name, array in _parts(layer).items()})
+    metadata = identity(model) | {
+        "counts": json.dumps([[layer.folded, layer.exact_limit] for layer in memory.cache]),
+        "seconds": repr(memory.seconds),
+    }
+    save_arrays(path, arrays, metadata | {"sha256": _checksum(arrays, metadata)})
+
+
+def load_memory(path: Path, model: nn.Module, document: Document) -> DocumentMemory:
+    """Read a saved memory of a document, for the model it was made with.
+
+    Raises:
+        SaveFileError: not there, not such a file, damaged, or made with another model, gates, layout or size.
+    """
+    arrays, metadata = _load(path, document)
+    if wrong := different(metadata, identity(model)):
+        raise SaveFileError(
+            f"The memory of {document.name} was made with another {wrong}: open it with the model it was "
+            "made with, or read the document again."
+        )
+    try:
+        memory = _memory(arrays, metadata, model, document)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(document) from error
+    mx.eval([layer.state for layer in memory.cache])
+    return memory
+
+
+def _parts(layer: EdgeCache) -> Arrays:
+    """The arrays of a layer's state; none before its first token."""
+    if layer.empty():
+        return {}
+    keys, values = layer.local.keys_and_values()
+    received = {} if layer.received is None else {"received": layer.received}
+    return {"keys": keys, "values": values, **received, **layer.memory}
+
+
+def _load(path: Path, document: Document) -> tuple[Arrays, dict[str, str]]:
+    """Arrays and metadata of a file that is as it was written."""
+    try:
+        # The format is named, so that the file may have any name.
+        arrays, metadata = mx.load(str(path), format="safetensors", return_metadata=True)
+        mx.eval(arrays)
+    except (RuntimeError, ValueError) as error:
+        raise _damaged(document) from error
+    if metadata.pop("sha256", None) != _checksum(arrays, metadata):
+        raise _damaged(document)
+    return arrays, metadata
+
+
+def _damaged(document: Document) -> SaveFileError:
+    return SaveFileError(f"The saved memory of {document.name} is damaged: read the document again.")
+
+
+def _checksum(arrays: Arrays, metadata: dict[str, str]) -> str:
+    """SHA-256 of metadata, names, types, shapes and values, in no order but their own."""
+    state = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        state.update(f"{name} {array.dtype} {array.shape}".encode())
+        # As bytes, because Python's buffers know no bfloat16.
+        state.update(memoryview(mx.contiguous(array).view(mx.uint8)))
+    return state.hexdigest()
+
+
+def _memory(arrays: Arrays, metadata: dict[str, str], model: nn.Module, document: Document) -> DocumentMemory:
+    """The memory in a file that may come from anywhere: ValueError where it contradicts itself."""
+    tokens, page_ends = (np.array(arrays.pop(name)).tolist() for name in (TOKENS, PAGE_ENDS))
+    cache, counts = model.make_cache(), json.loads(metadata["counts"])
+    for number, (layer, (folded, exact_limit)) in enumerate(zip(cache, counts, strict=True)):
+        prefix = f"{number}."
+        parts = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+        layer.exact_limit = int(exact_limit)
+        if parts:
+            empty = model.layers[number].self_attn.memory_gate.memory.empty(1)
+            _require(_fits(parts, empty))
+            written = {name: parts[name] for name in empty if name in parts}
+            keys, values, received = parts["keys"], parts["values"], parts.get("received")
+            layer.state = [keys, values, keys.shape[2], received, int(folded), int(exact_limit), written]
+    memory = DocumentMemory(document, tokens, page_ends, cache, cache[0].tokens, float(metadata["seconds"]))
+    _check(memory, vocabulary=model.model.embed_tokens.weight.shape[0])
+    return memory
+
+
+def _fits(parts: Arrays, empty: State) -> bool:
+    """Whether the arrays of a layer have the shapes that reading gives them."""
+    shapes = {name: array.shape for name, array in parts.items()}
+    _, heads, _, size = empty["M"].shape
+    keys, values, received = shapes.pop("keys"), shapes.pop("values"), shapes.pop("received", (1, heads, 0))
+    return (
+        keys == values == (1, heads, keys[2], size)
+        and received[:2] == (1, heads)
+        and shapes in ({}, {name: array.shape for name, array in empty.items()})
+    )
+
+
+def _check(memory: DocumentMemory, vocabulary: int) -> None:
+    """ValueError for what no reading leaves behind."""
+    ends, tokens = [0, *memory.page_ends], memory.tokens
+    _require(len(memory.page_ends) == len(memory.document.pages))
+    _require(all(before <= after for before, after in pairwise(ends)))
+    _require(ends[-1] == len(tokens) >= memory.position)
+    _require(0 <= min(tokens) and max(tokens) < vocabulary)
+    for layer in memory.cache:
+        _require(layer.tokens == memory.position and layer.folded >= 0)
+        _require(bool(layer.memory) == (layer.folded > 0) and layer.offset <= layer.capacity)
+
+
+def _require(consistent: bool) -> None:
+    if not consistent:
+        raise ValueError("the file contradicts itself")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -94,8 +95,9 @@ class _Run:
         self.total = sum(self.engine.count(page.text) for page in self.document.pages)
 
     def read(self, memory: DocumentMemory) -> Iterator[Reading]:
-        """Read a memory's document, or part of the whole, to its end."""
-        for stats in self.engine.ingest(memory, self.cancel):
+        """Read a memory's document, or part of the whole, to its end; first what was read of it before."""
+        before = [self.engine.stats(memory)] if memory.position else []
+        for stats in chain(before, self.engine.ingest(memory, self.cancel)):
             self.memory = memory
             self.stats = replace(
                 stats,
@@ -159,6 +161,7 @@ def _from_memory(run: _Run, question: Callable[[str], str]) -> Iterator[RunEvent
     """Read everything into memory, with a draft at each milestone."""
     memory = run.engine.open(run.document)
     milestones = [share * len(memory.tokens) for share in MILESTONES] if memory.long else []
+    milestones = [milestone for milestone in milestones if milestone > memory.position]
     for event in run.read(memory):
         yield event
         if milestones and memory.position >= milestones[0]:

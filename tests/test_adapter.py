@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten, tree_map
 from mlx_lm.tuner.utils import load_adapters
 from tiny import LAYOUT, MODELS, cut, llama_model, qwen2_model, read, sequence, with_memory
 
-from mlx_edgeinf import adapter, atomic
+from mlx_edgeinf import adapter
 from mlx_edgeinf.adapter import (
     FORMAT,
     AdapterConfig,
@@ -22,7 +22,6 @@ from mlx_edgeinf.adapter import (
     load_weights,
     read_config,
     save_adapter,
-    save_arrays,
     swap_gates,
 )
 from mlx_edgeinf.atomic import SaveError, replace_text
@@ -221,23 +220,6 @@ def test_a_write_that_fails_halfway_leaves_the_old_adapter(tmp_path, monkeypatch
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     fresh = llama_model()
     equip(fresh, read_config(tmp_path), tmp_path)
-
-
-@pytest.mark.parametrize("write", [
-    lambda path: save_arrays(path, {"a": mx.ones(3)}), lambda path: replace_text(path, "new")
-], ids=["arrays", "text"])  # fmt: skip
-def test_a_file_is_replaced_whole_and_only_once_it_is_on_disk(tmp_path, monkeypatch, write):
-    path, steps = tmp_path / "file.safetensors", []
-    path.write_text("old")
-    replace = atomic.os.replace
-    monkeypatch.setattr(atomic.os, "fsync", lambda fd: steps.append(("fsync", path.read_text())))
-    monkeypatch.setattr(
-        atomic.os, "replace", lambda a, b: (steps.append(("replace", path.read_text())), replace(a, b))
-    )
-    write(path)
-    assert steps == [("fsync", "old"), ("replace", "old")]
-    assert path.read_bytes() != b"old"
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_every_gate_parameter_is_among_the_models_parameters():

@@ -1,0 +1,12 @@
+"""The library: every document a person has read, kept on this machine. Opens without MLX.
+
+`library` is its door, `reader` an engine that reads from it and into it. Below: `rows` what it knows,
+`queries` and `schema` all SQL, `database` and `files` what is on disk, `archive` and `transfer` one file
+for another machine.
+"""
+
+from .library import Library
+from .reader import Reader
+from .rows import Chat, DiskUse, Entry, Hit, LibraryError, Reading, Summary
+
+__all__ = ["Chat", "DiskUse", "Entry", "Hit", "Library", "LibraryError", "Reader", "Reading", "Summary"]

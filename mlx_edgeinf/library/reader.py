@@ -1,0 +1,93 @@
+"""An engine that reads one document of the library: it goes on where it stopped, and keeps what it reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from threading import Event
+from typing import TYPE_CHECKING
+
+from ..document_memory import DocumentMemory, SaveFileError
+from ..documents import Document
+from .library import Library
+
+if TYPE_CHECKING:
+    from ..engine import Engine, Stats
+
+# Checkpoints are this far apart, and never take more of the time of a reading than this.
+SECONDS_BETWEEN, SHARE = 30.0, 0.015
+
+
+class Reader:
+    """Stands in for an engine in `summarize`: the whole of this document comes from the library.
+
+    Other texts, such as the parts of the document, it leaves to the engine.
+
+    Args:
+        document: the id of a document in the library.
+
+    Raises:
+        LibraryError: it was deleted.
+    """
+
+    def __init__(self, library: Library, engine: Engine, document: int):
+        self._library, self._engine, self._id = library, engine, document
+        self.document = library.document(document)
+        self.name, self.exact_tokens = engine.name, engine.exact_tokens
+        self.count, self.generate, self.stats = engine.count, engine.generate, engine.stats
+        # One sentence for people, where a memory had to be given up.
+        self.problem = ""
+
+    def open(self, document: Document) -> DocumentMemory:
+        """The memory of what was read of the document before; of nothing, if it is the first time.
+
+        A damaged one is given up and `problem` says so.
+        """
+        known = self._library.reading_of(self._engine, self._id) if document == self.document else None
+        if known:
+            try:
+                return self._library.open(self._engine, known.id)
+            except SaveFileError as error:
+                self.problem = str(error)
+                self._library.begin_again(known.id)
+        return self._engine.open(document)
+
+    def ingest(self, memory: DocumentMemory, cancel: Event | None = None) -> Iterator[Stats]:
+        """Read on as `Engine.ingest` does, with a checkpoint from time to time and at the end.
+
+        A reader that is closed half way, without `cancel`, has saved up to its last checkpoint.
+
+        Raises:
+            LibraryError: the document is being read in another window, or was deleted.
+            SaveError: the disk is full; the reading ends at its last checkpoint.
+        """
+        steps = self._engine.ingest(memory, cancel)
+        if memory.complete or memory.document != self.document:
+            yield from steps
+            return
+        with self._library.under_way(self._id):
+            pace = Pace(lambda: self._library.save(self._engine, self._id, memory))
+            for stats in steps:
+                yield stats
+                pace.step()
+            pace.save()
+
+
+class Pace:
+    """Saves from time to time, so that saving takes at most its share of the time."""
+
+    def __init__(self, save: Callable[[], object], clock: Callable[[], float] = time.monotonic):
+        self._save, self._clock = save, clock
+        self._due = clock() + SECONDS_BETWEEN
+
+    def step(self) -> None:
+        """Save, if it is time."""
+        if self._clock() >= self._due:
+            self.save()
+
+    def save(self) -> None:
+        """Save now; what it took says when it is time again."""
+        began = self._clock()
+        self._save()
+        ended = self._clock()
+        self._due = ended + max(SECONDS_BETWEEN, (ended - began) / SHARE)

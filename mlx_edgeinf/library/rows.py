@@ -1,0 +1,102 @@
+"""What the library knows, as its rows: documents, readings, summaries, chats, and what a search finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..chat import Turn
+from ..events import Receipt
+
+
+class LibraryError(Exception):
+    """Something the library cannot do; the message says what, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A document in the library. original: its file there; None if only the text was kept."""
+
+    id: int
+    sha256: str
+    name: str
+    pages: int
+    added: datetime
+    original: str | None
+    original_bytes: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How far one model read one text, and the file with its memory.
+
+    whole: the text is the document's own; else its beginning, or the summaries of its parts.
+    identity: what must be the same to open the memory; see `savefile.identity`.
+    position, tokens: read, and of the text. seconds: spent reading.
+    """
+
+    id: int
+    document: int
+    model: str
+    identity: dict[str, str]
+    whole: bool
+    position: int
+    tokens: int
+    pages_read: int
+    seconds: float
+    memory: str
+    memory_bytes: int
+    saved: datetime
+
+    @property
+    def complete(self) -> bool:
+        return self.position == self.tokens
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A summary as it ended. reading: whose memory it was asked of; None if that is gone."""
+
+    id: int
+    document: int
+    reading: int | None
+    text: str
+    receipt: Receipt
+    time: datetime
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Questions and answers about one reading."""
+
+    id: int
+    reading: int
+    started: datetime
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A place where the words of a search stand.
+
+    kind: "name", "page" or "summary". number: of the page, or the summary's id; 0 for a name.
+    """
+
+    document: int
+    name: str
+    kind: str
+    number: int
+    excerpt: str
+
+
+@dataclass(frozen=True)
+class DiskUse:
+    """Bytes that a document takes: its text with summaries and chats, its memories, its original."""
+
+    text: int
+    memories: int
+    original: int
+
+    @property
+    def total(self) -> int:
+        return self.text + self.memories + self.original

@@ -1,0 +1,75 @@
+"""Between the tables and the one file for another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from sqlite3 import Connection
+
+from ..documents import Document
+from . import queries
+from .archive import FORMAT, Contents, Manifest, PackedChat, PackedReading, PackedSummary
+from .files import suffix_of
+from .rows import Reading
+
+
+def gather(db: Connection, document: int, with_original: bool) -> tuple[Contents, list[str]]:
+    """All that the tables say of a document, and the files with the memories of its readings."""
+    entry, readings = queries.entry(db, document), queries.readings(db, document)
+    places = {reading.id: place for place, reading in enumerate(readings)}
+    manifest = Manifest(
+        FORMAT, entry.name, entry.sha256,
+        original=suffix_of(entry.original) if with_original and entry.original else None,
+        readings=tuple(_packed(db, reading) for reading in readings),
+    )  # fmt: skip
+    summaries = (
+        PackedSummary(places.get(summary.reading), summary.text, summary.receipt, summary.time)
+        for summary in queries.summaries(db, document)
+    )
+    chats = (
+        PackedChat(places[chat.reading], chat.started, chat.turns) for chat in queries.chats(db, document)
+    )
+    contents = Contents(manifest, queries.pages(db, document), tuple(summaries), tuple(chats))
+    return contents, [reading.memory for reading in readings]
+
+
+def scatter(
+    db: Connection, contents: Contents, memories: Sequence[Path], original: Path | None
+) -> int:
+    """Write what came from another machine into the tables; returns the id of the document.
+
+    memories, original: where their files are now.
+    """
+    manifest = contents.manifest
+    id = queries.add_document(db, Document(manifest.name, manifest.sha256, contents.pages), queries.now())
+    if original:
+        queries.keep_original(db, id, original.name, original.stat().st_size)
+    readings = [
+        _unpacked(db, id, reading, contents, path) for reading, path in zip(manifest.readings, memories)
+    ]
+    for summary in contents.summaries:
+        reading = None if summary.reading is None else readings[summary.reading]
+        queries.add_summary(db, id, reading, summary.text, summary.receipt, summary.time)
+    for chat in contents.chats:
+        row = queries.add_chat(db, readings[chat.reading], chat.started)
+        for turn in chat.turns:
+            queries.add_turn(db, row, turn)
+    return id
+
+
+def _packed(db: Connection, reading: Reading) -> PackedReading:
+    text = queries.reading_pages(db, reading.id)
+    return PackedReading(
+        reading.model, reading.identity, queries.text_pages(text) if text else None, reading.position,
+        reading.tokens, reading.pages_read, reading.seconds, reading.saved,
+    )  # fmt: skip
+
+
+def _unpacked(db: Connection, document: int, reading: PackedReading, contents: Contents, memory: Path) -> int:
+    read = Document("", "", reading.pages or contents.pages)
+    return queries.put_reading(
+        db, document, reading.identity, queries.text_key(read, contents.pages), reading.saved,
+        model=reading.model, position=reading.position, tokens=reading.tokens,
+        pages_read=reading.pages_read, seconds=reading.seconds, memory=memory.name,
+        memory_bytes=memory.stat().st_size,
+    )  # fmt: skip

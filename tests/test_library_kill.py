@@ -1,0 +1,145 @@
+"""kill -9 at any moment: nothing that was reported saved is lost, and reading goes on to the same end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import victim
+from test_engine import same, state
+
+from mlx_edgeinf.library import Library
+from mlx_edgeinf.library.queries import files
+
+# A forked process shares what was imported; on a Mac, Metal does not survive a fork.
+FORKS = sys.platform == "linux"
+KILLS = 100 if FORKS else 10
+# Steps that a victim is let live, and seconds into the next one.
+STEPS, SECONDS = 9, 0.03
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """In memory where there is such a place: what kill -9 leaves does not depend on a disk."""
+    shm = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(dir=shm if os.access(shm, os.W_OK) else None))
+    yield folder / "library"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def context(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+    context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
+    if FORKS:
+        context.set_forkserver_preload(["victim"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def engine():
+    engine = victim.tiny_engine()
+    yield engine
+    engine.close()
+
+
+def whole_reading(engine, memory) -> list[np.ndarray]:
+    """The state at the end of the document, read on from where the memory stands."""
+    for _ in engine.ingest(memory):
+        pass
+    return state(memory)
+
+
+def killed(context, folder: Path, steps: int, seconds: float) -> list[tuple[int, str, int]]:
+    """What a victim told before it was killed, so many seconds after so many steps."""
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=victim.live, args=(folder, there))
+    process.start()
+    there.close()
+    assert here.recv() == "ready"
+    news = [here.recv() for _ in range(steps)]
+    time.sleep(seconds)
+    process.kill()
+    process.join()
+    assert process.exitcode == -9
+    return news + list(_rest(here))
+
+
+def _rest(pipe: Connection) -> Iterator:
+    # The kill may cut the last message, which then was not told.
+    try:
+        while True:
+            yield pipe.recv()
+    except EOFError:
+        pipe.close()
+
+
+def check(library: Library, told: dict[tuple[int, str], int], engine, expected) -> None:
+    """Everything that was ever told is there, and nothing is there by half."""
+    entries = {int(entry.sha256, 16): entry for entry in library.entries()}
+    for (number, what), much in told.items():
+        if what == "deleted":
+            assert number not in entries
+        elif number in entries:
+            assert found(library, engine, entries[number].id)[what] >= much, (number, what)
+        else:
+            # The victim itself deletes those before the latest, and may be killed before it tells.
+            assert number < max(entries)
+    for number, entry in entries.items():
+        assert library.document(entry.id) == victim.numbered(number)
+        assert [summary.text for summary in library.summaries(entry.id)] in ([], ["A summary."])
+        for chat in library.chats(entry.id):
+            assert list(chat.turns) == [victim.turn(at) for at in range(len(chat.turns))]
+        for reading in library.readings(entry.id):
+            assert same(whole_reading(engine, library.open(engine, reading.id)), expected)
+
+
+def found(library: Library, engine, id: int) -> dict[str, int]:
+    """What a victim could have told of a document."""
+    reading = library.reading_of(engine, id)
+    return {
+        "document": 1,
+        "reading": reading.position if reading else 0,
+        "summary": len(library.summaries(id)),
+        "turns": sum(len(chat.turns) for chat in library.chats(id)),
+    }
+
+
+def check_disk(folder: Path) -> None:
+    """Before and after the library is opened the database is whole, and then no file is without a row."""
+    database = sqlite3.connect(folder / "library.sqlite")
+    assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert database.execute("PRAGMA foreign_key_check").fetchall() == []
+    database.execute("INSERT INTO search (search) VALUES ('integrity-check')")
+    named, there = files(database), {path.name for path in (folder / "files").iterdir()}
+    database.close()
+    assert named == there
+
+
+def test_whatever_is_killed_whenever_nothing_that_was_reported_saved_is_lost(context, folder, engine):
+    moments, told, kinds = Random(0), {}, Counter()
+    expected = whole_reading(engine, engine.open(victim.numbered(0)))
+    for _ in range(KILLS):
+        news = killed(context, folder, moments.randrange(STEPS), moments.uniform(0, SECONDS))
+        for number, what, much in news:
+            told[number, what] = max(much, told.get((number, what), 0))
+        kinds[news[-1][1] if news else "nothing"] += 1
+        library = Library(folder)
+        check(library, told, engine, expected)
+        library.close()
+        check_disk(folder)
+    documents = 1 + max(number for number, _ in told)
+    print(f"{KILLS} kills while {documents} documents were read; last told before the kill: {dict(kinds)}")
+    assert documents > KILLS // 10 and {"reading", "turns", "document"} <= kinds.keys()
