@@ -21,7 +21,7 @@ from mlx_edgeinf.documents import (
     Document,
     DocumentError,
     PasswordRequired,
-    pdf_process,
+    child,
     plain,
     read,
     read_document,
@@ -60,10 +60,10 @@ first = json.loads(channel.readline())["first"]
 def say(answer):
     channel.write(json.dumps(answer) + "\\n")
     channel.flush()
-say({"pages": 3})
+say({"parts": 3})
 for number in range(first + 1, 4):
     MISBEHAVE
-    say({"lines": [[f"This is the text of page {number}.", 0, 0, 90, 10]]})
+    say({"part": [[f"This is the text of page {number}.", 0, 0, 90, 10]]})
 """
 
 
@@ -95,7 +95,7 @@ def worker(file, monkeypatch):
 
     def install(misbehave: str) -> None:
         script = file("worker.py", WORKER.replace("MISBEHAVE", misbehave).encode())
-        monkeypatch.setattr(pdf_process, "SCRIPT", script)
+        monkeypatch.setattr(child, "WORKERS", script)
 
     return install
 
@@ -159,7 +159,7 @@ def test_an_encrypted_pdf_asks_for_its_password(file):
         ("cut.pdf", handmade.pdf(["words"])[:60], "is damaged"),
         ("cycle.pdf", handmade.cyclic(), "No page of"),
         ("torn.pdf", handmade.pdf(["words"], ["words"], missing=[1, 2]), "No page of"),
-        ("letter.docx", b"PK\x03\x04", "print it to PDF"),
+        ("letter.docx", b"PK\x03\x04", "is so badly damaged"),
         ("README", b"words", "print it to PDF"),
         ("junk.txt", bytes(range(256)) * 9, "is not text"),
         ("zeros.md", bytes(900), "is not text"),
@@ -191,7 +191,7 @@ def test_a_crash_costs_one_page(file, worker):
 
 
 def test_a_page_that_takes_too_long_is_left_out(file, worker, monkeypatch):
-    monkeypatch.setattr(pdf_process, "PATIENCE", 1.5)
+    monkeypatch.setattr(child, "PATIENCE", 1.5)
     worker("if number == 3: time.sleep(60)")
     start = time.monotonic()
     assert read_document(file("slow.pdf", handmade.pdf(["x"]))).pages_without_text == (3,)
@@ -199,8 +199,8 @@ def test_a_page_that_takes_too_long_is_left_out(file, worker, monkeypatch):
 
 
 def test_a_page_that_says_too_much_is_left_out(file, worker, monkeypatch):
-    monkeypatch.setattr(pdf_process, "LONGEST_ANSWER", 1000)
-    worker("if number == 1: say({'lines': [['x' * 5000, 0, 0, 1, 1]]})")
+    monkeypatch.setattr(child, "LONGEST_ANSWER", 1000)
+    worker("if number == 1: say({'part': [['x' * 5000, 0, 0, 1, 1]]})")
     assert read_document(file("loud.pdf", handmade.pdf(["x"]))).pages_without_text == (1,)
 
 
@@ -210,17 +210,17 @@ def test_a_file_on_which_every_process_dies_is_given_up(file, worker):
 
 
 def test_a_file_that_cannot_even_be_opened_is_refused(file, monkeypatch):
-    monkeypatch.setattr(pdf_process, "SCRIPT", file("worker.py", b"import os; os.abort()"))
+    monkeypatch.setattr(child, "WORKERS", file("worker.py", b"import os; os.abort()"))
     assert "cannot be opened" in refused(file("deadly.pdf", handmade.pdf(["x"])))
 
 
 def test_a_bomb_hits_the_memory_limit_of_its_own_process(file, monkeypatch):
-    monkeypatch.setattr(pdf_process, "MEMORY", 300 << 20)
+    monkeypatch.setattr(child, "MEMORY", 300 << 20)
     assert "No page of" in refused(file("bomb.pdf", handmade.bomb()))
 
 
 def test_a_large_parent_does_not_count_against_the_child(file, monkeypatch):
-    monkeypatch.setattr(pdf_process, "MEMORY", 300 << 20)
+    monkeypatch.setattr(child, "MEMORY", 300 << 20)
     held = bytearray(500 << 20)
     held[::4096] = b"x" * len(held[::4096])
     assert read_document(file("small.pdf", handmade.pdf(["A page of text that is long enough."]))).pages
@@ -245,14 +245,14 @@ def test_an_exception_from_on_page_ends_the_child(file, monkeypatch):
 
 
 def test_the_child_process_does_not_load_the_program():
-    code = f"import runpy, sys; runpy.run_path({str(pdf_process.SCRIPT)!r}); print(*sys.modules)"
+    code = f"import runpy, sys; runpy.run_path({str(child.WORKERS)!r}); print(*sys.modules)"
     loaded = set(subprocess.check_output([sys.executable, "-P", "-c", code], text=True).split())
     assert "pypdfium2" in loaded and not {"mlx", "mlx_edgeinf"} & loaded
 
 
 def test_the_child_ends_when_its_parent_is_gone_or_it_has_grown(monkeypatch):
     ended = []
-    watch = runpy.run_path(str(pdf_process.SCRIPT))["watch"]
+    watch = runpy.run_path(str(child.WORKERS))["watch"]
     monkeypatch.setattr(os, "_exit", ended.append)
     watch(1 << 50, os.getppid() + 1)
     watch(1, os.getppid())

@@ -1,0 +1,62 @@
+"""HTML becomes blocks of clean text: paragraphs, headings, lists, tables, code, and notes at the end.
+
+lxml parses. It takes HTML of any age and XHTML alike, and does not recurse, so that no depth crashes
+it; deeper than 2048 elements it reads nothing. What a page links to is never fetched.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lxml import etree
+from page import Page, name_of
+from refusal import Refusal
+
+DEEPEST = 2_000
+GRAMMAR = re.compile(r"<!DOCTYPE[^>\[]*\[.*?\]\s*>", re.IGNORECASE | re.DOTALL)
+"""A declaration with definitions of its own, which nothing is to be made of."""
+UNREAD = frozenset(
+    "annotation annotation-xml applet area audio button canvas datalist embed frame head iframe img "
+    "input map meter noframes noscript object picture progress rp rt rtc script select style svg "
+    "template textarea title video".split()
+)
+HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+
+
+def blocks(html: str) -> list[str]:
+    """Return the blocks of a page of HTML; raises `Refusal` for one that is nested too deeply."""
+    parser = etree.HTMLParser(
+        encoding="utf-8", huge_tree=True, no_network=True, remove_comments=True, remove_pis=True
+    )
+    page = Page()
+    root = etree.fromstring(GRAMMAR.sub("", html, count=1).encode("utf-8", "replace"), parser)
+    if root is not None:
+        read(root, page)
+    return page.blocks()
+
+
+def read(root: etree._Element, page: Page) -> None:
+    """Walk through all elements that people would see."""
+    depth, unread = 0, None
+    walk = etree.iterwalk(root, events=("start", "end"))
+    for event, element in walk:
+        depth += 1 if event == "start" else -1
+        if depth > DEEPEST:
+            raise Refusal("deep")
+        if event == "start" and is_unread(element):
+            walk.skip_subtree()
+            unread = element
+        elif event == "start":
+            page.open(element)
+            page.add(element.text)
+        else:
+            if element is not unread:
+                page.close(element)
+            page.add(element.tail)
+
+
+def is_unread(element: etree._Element) -> bool:
+    """Whether an element holds no text, or none that people would see."""
+    if name_of(element) in UNREAD or element.get("hidden") is not None:
+        return True
+    return HIDDEN.search(element.get("style", "")) is not None
