@@ -68,16 +68,6 @@ for number in range(first + 1, 4):
 
 
 @pytest.fixture
-def file(tmp_path):
-    def write(name: str, data: bytes) -> Path:
-        path = tmp_path / name
-        path.write_bytes(data)
-        return path
-
-    return write
-
-
-@pytest.fixture
 def sample():
     if not SAMPLES.is_dir():
         pytest.skip("the sample PDFs are absent: MLX_EDGEINF_DATA names the folder that holds pdf/")

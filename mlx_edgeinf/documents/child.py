@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 WORKERS = Path(__file__).with_name("workers")
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds the child may take to open the file, and for each part of it."""
 MEMORY = 2 << 30
 LONGEST_ANSWER = 64 << 20

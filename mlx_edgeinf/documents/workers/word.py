@@ -34,7 +34,7 @@ def answers(archive: Archive) -> Iterator[dict[str, Any]]:
     """Yield the number of parts, then the blocks of the one there is."""
     copy = text_of(archive)
     yield {"parts": 1}
-    html = mammoth.convert_to_html(copy, style_map=STYLES, convert_image=no_picture).value
+    html = mammoth.convert_to_html(copy, style_map=STYLES).value
     yield {"part": blocks(html)}
 
 
@@ -44,22 +44,20 @@ def text_of(archive: Archive) -> BytesIO:
     with ZipFile(copy, "w") as parts:
         for name in filter(TEXT_PARTS.fullmatch, dict.fromkeys(archive.names())):
             root = archive.xml(name)
-            drop_looks(root)
+            drop_all_but_text(root)
             parts.writestr(name, etree.tostring(root))
     return copy
 
 
-def drop_looks(root: etree._Element) -> None:
-    """Take away how runs of text look, but for raised and lowered ones.
+def drop_all_but_text(root: etree._Element) -> None:
+    """Take away pictures, where links lead, and how text looks unless it is raised or lowered.
 
-    It is over half of a document, and mammoth's time and memory go with the length.
+    It is over half of a document, and mammoth's time and memory go with the length; and a link
+    or a picture that is missing would end it.
     """
+    etree.strip_elements(root, "{*}blip", "{*}imagedata", with_tail=False)
+    etree.strip_tags(root, "{*}hyperlink")
     for run in root.iter("{*}r"):
         looks = run.find("{*}rPr")
         if looks is not None and looks.find("{*}vertAlign") is None:
             run.remove(looks)
-
-
-def no_picture(image: Any) -> list[Any]:
-    """What mammoth puts in the place of a picture."""
-    return []
