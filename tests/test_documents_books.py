@@ -141,6 +141,11 @@ def test_a_file_is_known_by_its_content(pages, name, data):
     assert pages(name, data) == ["Words."]
 
 
+def test_a_row_of_comments_does_not_hold_up_the_search_for_the_kind(file):
+    path = file("notes.md", b"<!---->" * 140 + b"<b>")
+    assert read_document(path).text.startswith("<!---->")
+
+
 @pytest.mark.parametrize("name", ["readme.md", "notes.txt"])
 def test_a_text_about_html_is_not_html(pages, name):
     assert pages(name, "Write <html> first.") == ["Write <html> first."]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import time
 from zipfile import ZIP_BZIP2, ZipFile
 
@@ -34,20 +33,6 @@ def laughing(xml: str) -> str:
 
 def main(text: str) -> str:
     return f"<w:document {handmade.SPACES}><w:body>{text}</w:body></w:document>"
-
-
-@pytest.fixture
-def children(monkeypatch):
-    """Counts the processes that are started."""
-    started = []
-
-    class Recorded(subprocess.Popen):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            started.append(self)
-
-    monkeypatch.setattr(subprocess, "Popen", Recorded)
-    return started
 
 
 @pytest.mark.parametrize(
@@ -181,7 +166,7 @@ def test_a_bomb_of_another_packing_is_not_unpacked(file, children, monkeypatch):
 
 
 def test_an_archive_of_too_many_members_is_refused(file):
-    many = handmade.zipped({"word/document.xml": ""} | {str(number): "" for number in range(50_001)})
+    many = handmade.zipped({"word/document.xml": ""} | {str(number): "" for number in range(20_000)})
     assert "swells" in refused(file("many.docx", many))
 
 

@@ -121,6 +121,10 @@ def test_a_hundred_thousand_paragraphs_are_read(blocks):
     assert len(blocks("<p>a" * 100_000)) == 100_000
 
 
+def test_a_hundred_thousand_declarations_do_not_hold_up_the_reading(blocks):
+    assert blocks("<!DOCTYPE [" * 100_000 + "<p>a") == ["a"]
+
+
 def test_a_page_without_anything_has_no_blocks(blocks):
     assert blocks("") == blocks("<!-- nothing -->") == []
 

@@ -36,10 +36,10 @@ class Page:
 
     @property
     def place(self) -> str:
-        """What to call the page: "page 12", in a collection "page 12 of report.pdf"."""
+        """What people call the page: 12, in a collection 12 of report.pdf."""
         if self.origin:
-            return f"page {self.origin.number:,} of {self.origin.file}"
-        return f"page {self.number:,}"
+            return f"{self.origin.number:,} of {self.origin.file}"
+        return f"{self.number:,}"
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,22 @@ from .plain import SUFFIXES, read_text
 READABLE = "PDF, Word, EPUB, HTML, text or Markdown"
 HEAD_BYTES = 1024
 """As much of a file's beginning as its kind is looked for in."""
-HTML = rb"(?i:(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?(?:\s|<\?xml[^>]*>|<!--.*?-->)*<(?:!doctype\s+)?html\b)"
+PDF_MARK = re.compile(b"%PDF-")
+ZIP_MARK = re.compile(b"PK(?:\3\4|\5\6)")
+OLD_OFFICE_MARK = re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+# Its groups are atomic, as a row of comments could be divided in more ways than can be tried.
+HTML_MARK = re.compile(
+    rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?(?>\s|<\?xml[^>]*>|<!--(?>.*?-->))*+<(?:!doctype\s+)?html\b",
+    re.DOTALL | re.IGNORECASE,
+)
+NO_MARK = re.compile(b"(?!)")
 
 
 class Kind(NamedTuple):
     """A kind of file.
 
-    name: with its article. mark: what it begins with. suffixes: how its names end. marked: whether there is none without the
-    mark. read: takes a file and `on_page`, and returns the text of each page.
+    name: with its article. mark: what it begins with. suffixes: how its names end. marked: whether
+    there is none without the mark. read: takes a file and `on_page`, and returns the text of each page.
     """
 
     name: str
@@ -33,14 +41,14 @@ class Kind(NamedTuple):
     read: Callable[[Path, Progress], list[str]]
 
 
-PDF = Kind("a PDF", re.compile(b"%PDF-"), {".pdf"}, True, read_pdf)
+PDF = Kind("a PDF", PDF_MARK, {".pdf"}, True, read_pdf)
 KINDS = (
     PDF,
-    Kind("a Word document", re.compile(b"PK(?:\3\4|\5\6)"), {".docx", ".docm"}, True, read_package),
-    Kind("an EPUB", re.compile(b"PK(?:\3\4|\5\6)"), {".epub"}, True, read_package),
-    Kind("an old Office file", re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), set(), True, refuse_old_office),
-    Kind("a web page", re.compile(HTML, re.DOTALL), {".html", ".htm", ".xhtml"}, False, read_html),
-    Kind("a text", re.compile(b"(?!)"), SUFFIXES, False, read_text),
+    Kind("a Word document", ZIP_MARK, {".docx", ".docm"}, True, read_package),
+    Kind("an EPUB", ZIP_MARK, {".epub"}, True, read_package),
+    Kind("an old Office file", OLD_OFFICE_MARK, set(), True, refuse_old_office),
+    Kind("a web page", HTML_MARK, {".html", ".htm", ".xhtml"}, False, read_html),
+    Kind("a text", NO_MARK, SUFFIXES, False, read_text),
 )
 
 
@@ -58,7 +66,7 @@ def kind_of(path: Path, head: bytes) -> Kind:
     named = next((kind for kind in KINDS if path.suffix.lower() in kind.suffixes), None)
     if named and not named.marked:
         return named
-    if PDF.mark.search(head):
+    if PDF_MARK.search(head):
         return PDF
     if named:
         raise DocumentError(f"{path.name} is not {named.name} in spite of its name: choose the original.")

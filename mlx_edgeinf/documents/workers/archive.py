@@ -7,7 +7,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 from lxml import etree
 from refusal import Refusal
 
-MOST_MEMBERS = 50_000
+MOST_MEMBERS = 20_000
 MOST_BYTES = 300_000_000
 """Bytes that may be unpacked from one file, all members together."""
 ENCRYPTED = 0x1

@@ -13,8 +13,8 @@ from page import Page, name_of
 from refusal import Refusal
 
 DEEPEST = 2_000
-GRAMMAR = re.compile(r"<!DOCTYPE[^>\[]*\[.*?\]\s*>", re.IGNORECASE | re.DOTALL)
-"""A declaration with definitions of its own, which nothing is to be made of."""
+GRAMMAR = re.compile(r"(?>(.*?)<!DOCTYPE)[^>\[]*\[.*?\]\s*>", re.IGNORECASE | re.DOTALL)
+"""What is before a declaration with definitions of its own, and the declaration, of which nothing is made."""
 UNREAD = frozenset(
     "annotation annotation-xml applet area audio button canvas datalist embed frame head iframe img "
     "input map meter noframes noscript object picture progress rp rt rtc script select style svg "
@@ -28,8 +28,10 @@ def blocks(html: str) -> list[str]:
     parser = etree.HTMLParser(
         encoding="utf-8", huge_tree=True, no_network=True, remove_comments=True, remove_pis=True
     )
+    if grammar := GRAMMAR.match(html):
+        html = grammar[1] + html[grammar.end() :]
+    root = etree.fromstring(html.encode("utf-8", "replace"), parser)
     page = Page()
-    root = etree.fromstring(GRAMMAR.sub("", html, count=1).encode("utf-8", "replace"), parser)
     if root is not None:
         read(root, page)
     return page.blocks()
