@@ -54,13 +54,14 @@ def test_links_of_a_book_are_followed_within_it(pages):
     assert pages("book.epub", book) == ["first", "second", "third"]
 
 
-def test_a_chapter_that_cannot_be_read_is_an_empty_page(file):
+def test_a_chapter_that_cannot_be_read_is_an_empty_page(file, children):
     good = "<p>A chapter that can be read as it is.</p>"
     book = handmade.epub(good, good, good, **{"OEBPS/text/1.xhtml": ""})
     damaged = handmade.lying(book, "OEBPS/text/2.xhtml", 20)
     document = read_document(file("book.epub", damaged))
     assert document.pages_without_text == (1, 2)
     assert document.pages[2].text == "A chapter that can be read as it is."
+    assert len(children) == 1
 
 
 def test_covers_and_pictures_of_a_book_are_no_pages(pages):
@@ -106,6 +107,16 @@ def test_pictures_of_a_word_document_are_not_looked_for(pages):
     picture = f"<w:r><w:drawing>{frame}</w:drawing></w:r>"
     document = handmade.docx(paragraph(run("before ") + picture + run("after")))
     assert pages("report.docx", document) == ["before after"]
+
+
+@pytest.mark.parametrize("frame", ["{}", "<m:oMathPara>{}</m:oMathPara>"])
+def test_formulas_of_a_word_document_are_spelt_out(pages, frame):
+    letters = "".join(f"<m:r><w:rPr/><m:t>{each}</m:t></m:r>" for each in ("a", "=", "b"))
+    formula = frame.format(f"<m:oMath>{letters}</m:oMath>")
+    space = "http://schemas.openxmlformats.org/officeDocument/2006/math"
+    document = f'<w:sdt xmlns:m="{space}"><w:sdtContent>{paragraph(run("so ") + formula + run(" holds"))}'
+    document += "</w:sdtContent></w:sdt>"
+    assert pages("report.docx", handmade.docx(document)) == ["so a=b holds"]
 
 
 def test_a_long_word_document_is_cut_into_pages(pages):

@@ -62,6 +62,7 @@ def main(text: str) -> str:
         ("noise.epub", handmade.epub("x", **{CHAPTER: bytes(range(256)) * 9}), "No page of"),
         ("noise.html", bytes(range(256)) * 9, "No page of"),
         ("deep.html", b"<div>" * 100_000 + b"words", "nested too deeply"),
+        ("deep2.html", b"<p>words</p></x>" * 1000 + b"<svg>" + b"<g>" * 9000, "nested too deeply"),
         ("deep.docx", handmade.docx(*["<w:p>"] * 9000), "so badly damaged"),
     ],
 )

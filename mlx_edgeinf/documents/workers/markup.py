@@ -1,7 +1,7 @@
 """HTML becomes blocks of clean text: paragraphs, headings, lists, tables, code, and notes at the end.
 
 lxml parses. It takes HTML of any age and XHTML alike, and does not recurse, so that no depth crashes
-it; deeper than 2048 elements it reads nothing. What a page links to is never fetched.
+it: at 2048 elements within each other it gives up. What a page links to is never fetched.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from lxml import etree
 from page import Page, name_of
 from refusal import Refusal
 
-DEEPEST = 2_000
 GRAMMAR = re.compile(r"(?>(.*?)<!DOCTYPE)[^>\[]*\[.*?\]\s*>", re.IGNORECASE | re.DOTALL)
 """What is before a declaration with definitions of its own, and the declaration, of which nothing is made."""
 UNREAD = frozenset(
@@ -31,6 +30,8 @@ def blocks(html: str) -> list[str]:
     if grammar := GRAMMAR.match(html):
         html = grammar[1] + html[grammar.end() :]
     root = etree.fromstring(html.encode("utf-8", "replace"), parser)
+    if parser.error_log.filter_from_fatals():
+        raise Refusal("deep")
     page = Page()
     if root is not None:
         read(root, page)
@@ -39,12 +40,9 @@ def blocks(html: str) -> list[str]:
 
 def read(root: etree._Element, page: Page) -> None:
     """Walk through all elements that people would see."""
-    depth, unread = 0, None
+    unread = None
     walk = etree.iterwalk(root, events=("start", "end"))
     for event, element in walk:
-        depth += 1 if event == "start" else -1
-        if depth > DEEPEST:
-            raise Refusal("deep")
         if event == "start" and is_unread(element):
             walk.skip_subtree()
             unread = element

@@ -22,6 +22,7 @@ TEXT_PARTS = re.compile(
     r"\[Content_Types\]\.xml|_rels/\.rels|word/_rels/[^/]+\.rels"
     r"|word/(?:document|styles|numbering|footnotes|endnotes)\d*\.xml"
 )
+MATHS = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 STYLES = "p[style-name='Title'] => h1:fresh"
 
 
@@ -45,6 +46,7 @@ def text_of(archive: Archive) -> BytesIO:
         for name in filter(TEXT_PARTS.fullmatch, dict.fromkeys(archive.names())):
             root = archive.xml(name)
             drop_all_but_text(root)
+            write_out_formulas(root)
             parts.writestr(name, etree.tostring(root))
     return copy
 
@@ -61,3 +63,13 @@ def drop_all_but_text(root: etree._Element) -> None:
         looks = run.find("{*}rPr")
         if looks is not None and looks.find("{*}vertAlign") is None:
             run.remove(looks)
+
+
+def write_out_formulas(root: etree._Element) -> None:
+    """Put the letters of each formula in its place, as mammoth knows nothing of formulas."""
+    etree.strip_tags(root, MATHS + "oMathPara")
+    words = root.tag.rpartition("}")[0] + "}"
+    for formula in list(root.iter(MATHS + "oMath")):
+        run = etree.Element(words + "r")
+        etree.SubElement(run, words + "t").text = "".join(formula.itertext())
+        formula.getparent().replace(formula, run)
