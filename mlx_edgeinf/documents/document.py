@@ -16,11 +16,30 @@ class PasswordRequired(DocumentError):
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a page of a collection comes from: a file's name, and the page's number there."""
+
+    file: str
+    number: int
+
+
+@dataclass(frozen=True)
 class Page:
-    """One page: its place in the file, counted from 1, and its text, a line per paragraph."""
+    """One page: its place in the document, counted from 1, and its text, a line per paragraph.
+
+    In a collection of files, `origin` tells its place in its own file.
+    """
 
     number: int
     text: str
+    origin: Origin | None = None
+
+    @property
+    def place(self) -> str:
+        """What people call the page: 12, in a collection 12 of report.pdf."""
+        if self.origin:
+            return f"{self.origin.number:,} of {self.origin.file}"
+        return f"{self.number:,}"
 
 
 @dataclass(frozen=True)

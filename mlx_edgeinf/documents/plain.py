@@ -35,23 +35,31 @@ def read_text(path: Path, on_page: Callable[[int, int], None]) -> list[str]:
     Hard-wrapped plain text is unwrapped; Markdown is left as it stands. Raises
     `DocumentError` for a file that is too long or is no text.
     """
-    if path.stat().st_size > MOST_BYTES:
+    check_length(path.stat().st_size, path.name)
+    pages = text_pages(decoded(path.read_bytes(), path.name), path.suffix.lower() in MARKDOWN)
+    for number in range(len(pages)):
+        on_page(number + 1, len(pages))
+    return pages
+
+
+def check_length(size: int, name: str) -> None:
+    """Refuse a text of more bytes than can be read at once."""
+    if size > MOST_BYTES:
         raise DocumentError(
-            f"{path.name} is longer than the {MOST_BYTES // 1_000_000} MB of text that can be "
+            f"{name} is longer than the {MOST_BYTES // 1_000_000} MB of text that can be "
             "read at once: cut it into several files."
         )
-    text = re.sub("\r\n?|[\v\x85\u2028\u2029]", "\n", decoded(path.read_bytes(), path.name))
-    markdown = path.suffix.lower() in MARKDOWN
+
+
+def text_pages(text: str, markdown: bool) -> list[str]:
+    """Cut a text into pages: at its form feeds, or after about 3000 characters."""
+    text = re.sub("\r\n?|[\v\x85\u2028\u2029]", "\n", text)
     sections = text.split("\f")
     blocks = [markdown_blocks(each) for each in sections] if markdown else plain_blocks(sections)
     joint = "\n\n" if markdown else "\n"
     if len(sections) > 1 and len(text) < LONGEST_PAGE * len(sections):
-        pages = [joint.join(section) for section in blocks]
-    else:
-        pages = list(cut(chain.from_iterable(blocks), joint))
-    for number in range(len(pages)):
-        on_page(number + 1, len(pages))
-    return pages
+        return [joint.join(section) for section in blocks]
+    return list(cut(chain.from_iterable(blocks), joint))
 
 
 def decoded(data: bytes, name: str) -> str:

@@ -1,30 +1,31 @@
-"""The door of this room: one file in, one document out, whatever its format."""
+"""The door of this room: one file or one pasted text in, one document out, whatever its format."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
+from textwrap import shorten
 
-from .clean import clean_pages
 from .document import Document, DocumentError, Page
+from .kinds import HEAD_BYTES, PDF, kind_of
+from .parts import Progress
 from .pdf import read_pdf
-from .plain import SUFFIXES, read_text
+from .plain import check_length, text_pages
 
-PDF_MARK = b"%PDF-"
-PDF_MARK_WITHIN = 1024
 MOST_BYTES = 500_000_000
+PASTED = "Pasted text"
+LONGEST_NAME = 48
+"""Characters of the name that a pasted text is given."""
 
-Progress = Callable[[int, int], None]
 
+def read_document(path: str | Path, password: str | None = None, on_page: Progress | None = None) -> Document:
+    """Read a PDF, Word, EPUB, HTML, text or Markdown file into pages of clean text.
 
-def read_document(
-    path: str | Path, password: str | None = None, on_page: Progress | None = None
-) -> Document:
-    """Read a PDF, text or Markdown file into pages of clean text.
-
-    `on_page` is called after each page with the number of pages read and their total; what it
-    raises ends the reading. Pages without text stay in the document, with their numbers.
+    `on_page` is called after each page, in an EPUB after each chapter, with the number of those
+    read and their total; what it raises ends the reading. Pages of a PDF without text stay in
+    the document, with their numbers.
 
     Raises `PasswordRequired` for an encrypted PDF, and `DocumentError` for anything else that
     cannot be read; the message is a sentence for people.
@@ -32,12 +33,35 @@ def read_document(
     path = Path(path)
     report = on_page or (lambda done, total: None)
     digest, head = inspected(path)
-    if is_pdf(path, head):
-        texts = clean_pages(read_pdf(path, password, report))
-    else:
-        texts = read_text(path, report)
-    pages = tuple(Page(number, text) for number, text in enumerate(texts, 1))
-    return Document(path.name, digest, pages)
+    kind = kind_of(path, head)
+    texts = read_pdf(path, report, password) if kind is PDF else kind.read(path, report)
+    return Document(path.name, digest, numbered(texts))
+
+
+def pasted_document(text: str) -> Document:
+    """Make a document of a text that was pasted; its first words are its name.
+
+    Raises `DocumentError` for one that is empty or too long.
+    """
+    if not text.strip():
+        raise DocumentError("There is no text in what was pasted: copy it again and paste it here.")
+    # A browser may hand over halves of characters.
+    data = text.encode("utf-8", "surrogatepass")
+    check_length(len(data), "What was pasted")
+    pages = numbered(text_pages(text, markdown=False))
+    return Document(name_of(pages), hashlib.sha256(data).hexdigest(), pages)
+
+
+def numbered(texts: Sequence[str]) -> tuple[Page, ...]:
+    """The pages of these texts."""
+    return tuple(Page(number, text) for number, text in enumerate(texts, 1))
+
+
+def name_of(pages: Sequence[Page]) -> str:
+    """The first words of a text."""
+    lines = chain.from_iterable(page.text.split("\n") for page in pages)
+    first = next(filter(None, (line.strip("#>*- ") for line in lines)), "")
+    return shorten(first, LONGEST_NAME, placeholder=" …").strip(" …") or PASTED
 
 
 def inspected(path: Path) -> tuple[str, bytes]:
@@ -56,29 +80,10 @@ def inspected(path: Path) -> tuple[str, bytes]:
         )
     try:
         with path.open("rb") as file:
-            head = file.read(PDF_MARK_WITHIN)
+            head = file.read(HEAD_BYTES)
             file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest(), head
     except OSError as error:
         raise DocumentError(
             f"{path.name} cannot be opened ({error.strerror}): check that you may read it."
         ) from error
-
-
-def is_pdf(path: Path, head: bytes) -> bool:
-    """Whether a file is a PDF or else a text, by its first bytes and then by its name.
-
-    A text may speak of PDFs, so there the mark counts at the very beginning only. Raises
-    `DocumentError` for everything else.
-    """
-    suffix = path.suffix.lower()
-    if suffix in SUFFIXES:
-        return head.startswith(PDF_MARK)
-    if PDF_MARK in head:
-        return True
-    if suffix == ".pdf":
-        raise DocumentError(f"{path.name} is not a PDF in spite of its name: choose the original.")
-    raise DocumentError(
-        f"{path.name} is of a kind that cannot be read: choose a PDF, .txt or .md file, or print "
-        "it to PDF."
-    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import chat
 from ..chat import Turn
-from ..documents import Document, DocumentError, PasswordRequired, read_document
+from ..documents import READABLE, Document, DocumentError, PasswordRequired, read_document
 from ..summarize import summarize
 from . import desk
 from .background import Background
@@ -17,7 +17,7 @@ from .preparation import Preparation
 from .session import Session, Stage
 from .view import View, render, with_empty_question
 
-NO_FILE = "Choose a PDF, a text or a Markdown file first."
+NO_FILE = f"Choose a file first: {READABLE}."
 BROKEN = (
     "This broke off because of a fault in the program, which the terminal it was started from "
     "describes; what was finished before is still here."

@@ -98,7 +98,7 @@ def _now_reading(session: Session) -> str:
     page = pages[min(session.history[-1].pages, len(pages) - 1)]
     excerpt = shorten(page.text, EXCERPT_CHARACTERS, placeholder=" …") or "has no text"
     return f"""<p class="now-reading" aria-hidden="true">
-<span>Page {count(page.number)}</span> {escape(excerpt)}</p>"""
+<span>Page {escape(page.place)}</span> {escape(excerpt)}</p>"""
 
 
 def _receipt(receipt: Receipt) -> str:

@@ -1,31 +1,16 @@
-"""The child process that reads one PDF, so that a hostile file costs this process only.
-
-Run by path, as `python pdf_worker.py` with a socket as standard input: importing the package
-would load what the rest of the program needs. Speaks JSON lines. It is asked once, with
-`path`, `password`, `first` (pages to skip) and `memory` (bytes), and answers
-`{"pages": n}` or `{"error": code}`, then for each page `{"lines": [[text, left, bottom,
-right, top], ...]}`, where null stands for a page that cannot be opened.
-"""
+"""The lines of a PDF's pages: a part is `[[text, left, bottom, right, top], ...]`."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import resource
-import socket
-import sys
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from statistics import median_low as median
 from typing import Any
 
 import pypdfium2
 import pypdfium2.raw as pdfium
+from refusal import Refusal
 
-WATCH_SECONDS = 0.2
 HYPHEN = "\x02"
 LINE_ENDS = {"\r", "\n", HYPHEN}
 QUARTER_TURN = math.pi / 2
@@ -33,51 +18,18 @@ QUARTER_TURN = math.pi / 2
 Box = tuple[float, float, float, float]
 
 
-def main() -> None:
-    """Answer the one request that comes through standard input."""
-    with socket.socket(fileno=0) as channel, channel.makefile("rw", encoding="ascii") as stream:
-        request = json.loads(stream.readline())
-        limit_memory(request["memory"])
-        for answer in answers(request["path"], request["password"], request["first"]):
-            stream.write(json.dumps(answer) + "\n")
-            stream.flush()
+def answers(path: str, first: int, password: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the number of pages, then the lines of each page but the `first` ones.
 
-
-def limit_memory(limit: int) -> None:
-    """Bound this process: by the kernel where it obeys, by a watching thread everywhere."""
-    # macOS refuses a limit below what it has already mapped.
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    threading.Thread(target=watch, args=(limit, os.getppid()), daemon=True).start()
-
-
-def watch(limit: int, parent: int) -> None:
-    """End this process when it has grown beyond `limit` bytes or its parent is gone."""
-    while os.getppid() == parent and memory_held() < limit:
-        time.sleep(WATCH_SECONDS)
-    os._exit(1)
-
-
-def memory_held() -> int:
-    """The memory this process holds, in bytes; at its peak where only that is told."""
-    if sys.platform == "linux":
-        # Not rusage: its peak survives fork and exec, so a parent with a large model would
-        # make every child look too large from its start.
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def answers(path: str, password: str | None, first: int) -> Iterator[dict[str, Any]]:
-    """Yield the page count, then the lines of each page from `first` on; or one error code."""
+    Raises `Refusal` with PDFium's error code for a file that it does not open.
+    """
     try:
         document = pypdfium2.PdfDocument(path, password=password)
     except pypdfium2.PdfiumError as error:
-        yield {"error": error.err_code}
-        return
-    yield {"pages": len(document)}
+        raise Refusal(error.err_code) from error
+    yield {"parts": len(document)}
     for index in range(first, len(document)):
-        yield {"lines": page_lines(document, index)}
+        yield {"part": page_lines(document, index)}
 
 
 def page_lines(document: pypdfium2.PdfDocument, index: int) -> list[tuple[Any, ...]] | None:
@@ -139,7 +91,3 @@ def upright(box: Box, angle: float) -> Box:
     for _ in range(round(-angle / QUARTER_TURN) % 4):
         left, bottom, right, top = bottom, -right, top, -left
     return left, bottom, right, top
-
-
-if __name__ == "__main__":
-    main()

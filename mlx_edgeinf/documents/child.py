@@ -1,6 +1,6 @@
-"""Starts the child process that reads a PDF, listens to it, and kills it.
+"""Starts the child process that takes a file apart, listens to it, and kills it.
 
-PDFium is not thread-safe and PDFs come from strangers, so a file that crashes, hangs or
+Documents come from strangers, and PDFium is not thread-safe, so a file that crashes, hangs or
 swells may cost a child process only. The child is a fresh interpreter: a fork is unsafe
 beside the threads of a server, and `multiprocessing` would import the program again. What it
 says is JSON, checked for time and length, and never a pickle.
@@ -16,47 +16,47 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-SCRIPT = Path(__file__).with_name("pdf_worker.py")
-PATIENCE = 60.0
-"""Seconds the child may take to open the file, and for each page."""
+WORKERS = Path(__file__).with_name("workers")
+PATIENCE = 120.0
+"""Seconds the child may take to open the file, and for each part of it."""
 MEMORY = 2 << 30
 LONGEST_ANSWER = 64 << 20
-"""Bytes the child may hold, and bytes it may send for one page."""
+"""Bytes the child may hold, and bytes it may send for one part."""
 
 
-class WorkerDied(Exception):
+class ChildDied(Exception):
     """The child process crashed, or was killed for taking too long or saying too much."""
 
 
-class PdfProcess:
-    """One child process at work on one PDF; a context manager that always ends the child."""
+class Child:
+    """One child process at work on one file; a context manager that always ends the child."""
 
-    def __init__(self, path: Path, password: str | None, first: int) -> None:
-        """Start reading the PDF at `path`, leaving out its `first` pages."""
+    def __init__(self, reader: str, **request: Any) -> None:
+        """Start a reader, a module of the folder `workers`, with what it is to be asked."""
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(PATIENCE)
         self.stream = self.channel.makefile("rb")
-        request = {"path": str(path), "password": password, "first": first, "memory": MEMORY}
+        request |= {"reader": reader, "memory": MEMORY}
         self.channel.sendall(json.dumps(request).encode() + b"\n")
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", str(SCRIPT)],
+                [sys.executable, "-P", str(WORKERS)],
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
 
     def answer(self) -> dict[str, Any]:
-        """Return the child's next answer; raises `WorkerDied` if none comes in time."""
+        """Return the child's next answer; raises `ChildDied` if none comes in time."""
         try:
             line = self.stream.readline(LONGEST_ANSWER)
         except OSError as error:
-            raise WorkerDied from error
+            raise ChildDied from error
         if not line.endswith(b"\n"):
-            raise WorkerDied
+            raise ChildDied
         return json.loads(line)
 
-    def __enter__(self) -> PdfProcess:
+    def __enter__(self) -> Child:
         return self
 
     def __exit__(
