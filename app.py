@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from mlx_edgeinf.ui.page import build
-from mlx_edgeinf.ui.preparation import Preparation
-from mlx_edgeinf.ui.server import serve
-
-if TYPE_CHECKING:
-    from mlx_edgeinf.engine import Engine
+from mlx_edgeinf.ui.open import open_page
 
 
 def arguments() -> argparse.Namespace:
@@ -31,22 +23,9 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Serve the page until Ctrl-C, the model being loaded meanwhile."""
+    """Serve the page until Ctrl-C."""
     options = arguments()
-
-    def load(note: Callable[[str, float], None]) -> Engine:
-        # Only now: MLX and mlx-lm take seconds to import, and the page is to open at once.
-        from mlx_edgeinf.engine import Engine
-
-        return Engine(options.model, options.adapter, options.memory_mb, note)
-
-    page = build(Preparation(load))
-    try:
-        address = serve(page, options.port, open_browser=not options.no_browser)
-    except OSError:
-        sys.exit("The port is taken: choose a free one with --port.")
-    print(f"Reading room open at {address} (Ctrl-C closes it)")
-    page.block_thread()
+    open_page(options.model, options.adapter, options.memory_mb, options.port, not options.no_browser)
 
 
 if __name__ == "__main__":

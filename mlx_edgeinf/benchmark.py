@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
         print("", summary(benchmark(args)), sep="\n")
 
     stopped = "Stopped. Sides that were measured are saved; run again to go on."
-    return run("benchmark", work, FAILURES, stopped)
+    return run("mlx_edgeinf.benchmark", work, FAILURES, stopped)
 
 
 def summary(results: Results) -> str:

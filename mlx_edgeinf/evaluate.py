@@ -180,7 +180,8 @@ def main(argv: list[str] | None = None) -> int:
         if mx.distributed.init().rank() == 0:
             print("", tables, sep="\n")
 
-    return run("evaluate", work, FAILURES, "Stopped. What was measured is saved; run again to go on.")
+    stopped = "Stopped. What was measured is saved; run again to go on."
+    return run("mlx_edgeinf.evaluate", work, FAILURES, stopped)
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 on success, 1 with one sentence on stderr if it cannot."""
     args = parse(argv)
     stopped = f"Stopped. What was saved is in {args.adapter_path}; run again to resume."
-    return run("finetune", lambda: train(args), FAILURES, stopped)
+    return run("mlx_edgeinf.finetune", lambda: train(args), FAILURES, stopped)
 
 
 def train(args: argparse.Namespace) -> None:

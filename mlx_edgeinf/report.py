@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 on success, 1 with one sentence on stderr if it cannot."""
     args = parse(argv)
     failures = (MarkersMissing, ResultsError, OSError)
-    return run("report", lambda: report(args), failures, "Stopped. The page is as it was.")
+    return run("mlx_edgeinf.report", lambda: report(args), failures, "Stopped. The page is as it was.")
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

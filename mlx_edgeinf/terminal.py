@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ def run(name: str, work: Callable[[], None], failures: tuple[type[Exception], ..
     """Do a command's work and return its exit code.
 
     Args:
-        name: of the command's module, said before the sentence.
+        name: of the command, said before the sentence.
         failures: errors whose message is that sentence; any other is a fault and is raised.
         stopped: what to say after Ctrl-C.
 
@@ -18,8 +19,12 @@ def run(name: str, work: Callable[[], None], failures: tuple[type[Exception], ..
     """
     try:
         work()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has enough; what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except failures as error:
-        print(f"mlx_edgeinf.{name}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)

@@ -1,0 +1,110 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from ..chat import Turn
+from ..documents import DocumentError
+from ..library import LibraryError
+from ..summarize import STRATEGIES
+from ..terminal import run
+from . import __doc__ as description
+from .console import streamed, written
+from .shelves import add_library
+from .sitting import Sitting, UnusableEngine
+
+FAILURES = (DocumentError, LibraryError, UnusableEngine, OSError)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; 0 on success, 1 with one sentence on stderr if it cannot, 130 if it was stopped."""
+    args = parse(argv)
+    stopped = "Stopped. What was read is in the library: the same command goes on from there."
+    return run(f"mlx-edgeinf {args.command}", lambda: args.work(args), FAILURES, stopped)
+
+
+def summarize(args: argparse.Namespace) -> None:
+    """Read files to their end, or on from where an earlier run was stopped, and summarise them."""
+    with Sitting(args) as sitting:
+        finished = sitting.summarize(args.strategy, args.max_tokens)
+    if args.json:
+        written({"summary": finished.summary, "receipt": asdict(finished.receipt)})
+    else:
+        print(finished.summary)
+        print(finished.receipt.sentence(), file=sys.stderr)
+    if finished.receipt.stopped:
+        raise KeyboardInterrupt
+
+
+def chat(args: argparse.Namespace) -> None:
+    """Answer the questions given, or those that are typed, a line each, until the input ends."""
+    turns: list[Turn] = []
+    with Sitting(args) as sitting:
+        conversation = sitting.conversation()
+        for question in args.question or typed():
+            answers = conversation.ask(question, args.max_tokens)
+            answer = list(answers)[-1] if args.json else streamed(answers)
+            turns.append(Turn(question, answer))
+            conversation.keep(turns[-1])
+    if args.json:
+        written([asdict(turn) for turn in turns])
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Open the page, as `python app.py` does."""
+    from ..ui.open import open_page
+
+    open_page(args.model, args.adapter, args.memory_mb, args.port, not args.no_browser)
+
+
+def typed() -> Iterator[str]:
+    """Questions from stdin, with a prompt if somebody types them."""
+    while True:
+        try:
+            question = input("> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            return
+        if question:
+            yield question
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Command-line options; `work` is what to do with them."""
+    parser = argparse.ArgumentParser(
+        "mlx-edgeinf", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    summary = commands.add_parser("summarize", help="Summarise documents.")
+    _reading(summary)
+    summary.add_argument("--strategy", choices=tuple(STRATEGIES), default="one-shot", help="Way to do it.")
+    summary.set_defaults(work=summarize)
+    talk = commands.add_parser("chat", help="Ask about documents.")
+    _reading(talk)
+    talk.add_argument("--question", action="append", help="May be repeated; typed if not given.")
+    talk.set_defaults(work=chat)
+    add_library(commands)
+    page = commands.add_parser("serve", help="Open the page in a browser.")
+    _model(page)
+    page.add_argument("--port", type=int, help="Port on 127.0.0.1; the first free one if not given.")
+    page.add_argument("--no-browser", action="store_true", help="Do not open a browser window.")
+    page.set_defaults(work=serve)
+    return parser.parse_args(argv)
+
+
+def _reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", help="Documents, read as one collection; - is text from stdin.")
+    _model(parser)
+    parser.add_argument("--max-tokens", type=int, default=256, help="Length of an answer at most.")
+    parser.add_argument("--library", type=Path, help="Folder of the library; the user's own if not given.")
+    parser.add_argument("--json", action="store_true", help="Print JSON.")
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
+    parser.add_argument("--adapter", help="Folder of trained gates; those shipped if not given.")
+    parser.add_argument("--memory-mb", type=float, help="Megabytes that a document's state may take.")

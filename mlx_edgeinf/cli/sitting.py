@@ -1,0 +1,128 @@
+"""One command at work: its document, its engine, and the library that keeps what it reads."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from getpass import getpass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ..chat import Turn, ask
+from ..document_memory import DocumentMemory
+from ..documents import Document, PasswordRequired, joined, pasted_document, read_document
+from ..events import Finished, Reading
+from ..library import Library, Reader
+from ..summarize import summarize
+from .console import Steps, stoppable, watched
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+
+class UnusableEngine(Exception):
+    """The model or its gates cannot be used; the message says why."""
+
+
+class Sitting:
+    """The files of a command, read by its model.
+
+    Args:
+        args: options as `commands.parse` gives them.
+
+    Raises:
+        DocumentError: a file cannot be read. LibraryError: the library cannot be used.
+        UnusableEngine: the model or its gates cannot.
+    """
+
+    def __init__(self, args: argparse.Namespace):
+        document = joined([_document(file) for file in args.files])
+        self._library = Library(args.library)
+        alone = len(args.files) == 1 and args.files[0] != "-"
+        self._entry = self._library.add(document, Path(args.files[0]) if alone else None)
+        self._engine = _engine(args)
+        self._reader = Reader(self._library, self._engine, self._entry.id)
+
+    def __enter__(self) -> Sitting:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engine.close()
+        self._library.close()
+
+    def summarize(self, strategy: str, max_tokens: int) -> Finished:
+        """Read on to the end, summarise, and keep both; Ctrl-C ends it early."""
+        with stoppable() as cancel:
+            events = summarize(self._reader, self._reader.document, strategy, cancel, max_tokens)
+            finished = watched(events)
+        self._library.finish(self._engine, self._entry.id, finished)
+        self._tell_problem()
+        return finished
+
+    def conversation(self) -> Conversation:
+        """Read on to the end, and begin to talk about it.
+
+        Raises:
+            KeyboardInterrupt: it was stopped before the end.
+        """
+        memory = self._reader.open(self._reader.document)
+        with stoppable() as cancel:
+            steps = map(Reading, self._reader.ingest(memory, cancel))
+            if not memory.complete:
+                watched(steps)
+            if cancel.is_set():
+                raise KeyboardInterrupt
+        self._tell_problem()
+        reading = self._library.save(self._engine, self._entry.id, memory)
+        return Conversation(self._library, self._engine, memory, self._library.begin_chat(reading.id))
+
+    def _tell_problem(self) -> None:
+        if self._reader.problem:
+            print(self._reader.problem, file=sys.stderr)
+
+
+class Conversation:
+    """Questions about a document that was read; each turn is kept in the library."""
+
+    def __init__(self, library: Library, engine: Engine, memory: DocumentMemory, chat: int):
+        self._library, self._engine, self._memory, self._chat = library, engine, memory, chat
+        self._turns: list[Turn] = []
+
+    def ask(self, question: str, max_tokens: int) -> Iterator[str]:
+        """Answer in the light of what was said before, yielding the whole answer so far."""
+        return ask(self._engine, self._memory, question, self._turns, max_tokens=max_tokens)
+
+    def keep(self, turn: Turn) -> None:
+        """Make a question and its answer part of the conversation."""
+        self._turns.append(turn)
+        self._library.add_turn(self._chat, turn)
+
+
+def _document(file: str) -> Document:
+    """A file, or stdin; a password is asked for on the terminal."""
+    if file == "-":
+        return pasted_document(sys.stdin.read())
+    try:
+        return read_document(file)
+    except PasswordRequired:
+        if not sys.stdin.isatty():
+            raise
+        return read_document(file, getpass(f"Password of {Path(file).name}: "))
+
+
+def _engine(args: argparse.Namespace) -> Engine:
+    # Only now: MLX takes seconds to import, and a file that cannot be read is told at once.
+    from ..adapter import AdapterError
+    from ..attention import UnsupportedModel
+    from ..engine import Engine
+    from ..models import BudgetError
+    from ..starter import StarterModelError
+
+    try:
+        return Engine(args.model, args.adapter, args.memory_mb, Steps())
+    except (AdapterError, BudgetError, StarterModelError, UnsupportedModel) as error:
+        raise UnusableEngine(str(error)) from error

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlx_edgeinf.cli import main
+from mlx_edgeinf.cli import sitting as room
+from mlx_edgeinf.cli.console import stoppable
+from mlx_edgeinf.engine import Engine
+from mlx_edgeinf.library import Library
+
+
+@pytest.fixture
+def book(tmp_path) -> Path:
+    """A text of more tokens than the tiny model reads exactly."""
+    path = tmp_path / "whale.txt"
+    path.write_text("\n\n".join(f"Chapter {n}. The whale swam past ship number {n}." for n in range(8)))
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, model_folder, gates_folder):
+    """Run a command with the tiny model and a library of its own."""
+
+    def command(name: str, *options: object) -> int:
+        usual = ["--library", tmp_path / "library"]
+        if name in ("summarize", "chat"):
+            usual += ["--model", model_folder, "--adapter", gates_folder, "--max-tokens", 8]
+        return main([name, *map(str, usual), *map(str, options)])
+
+    return command
+
+
+@pytest.fixture
+def library(tmp_path):
+    """The library of the commands, opened anew."""
+    return lambda: Library(tmp_path / "library")
+
+
+def test_a_summary_goes_to_stdout_and_its_receipt_beside_it(run, book, capsys, library):
+    assert run("summarize", book) == 0
+    printed = capsys.readouterr()
+    (entry,) = library().entries()
+    (summary,) = library().summaries(entry.id)
+    assert printed.out == f"{summary.text}\n" and summary.receipt.sentence() in printed.err
+    assert entry.name == "whale.txt" and library().original(entry.id).read_bytes() == book.read_bytes()
+
+
+def test_for_another_program_it_is_json(run, book, capsys):
+    assert run("summarize", book, "--json", "--strategy", "rolling") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["receipt"]["strategy"] == "rolling" and not told["receipt"]["stopped"]
+    assert told["receipt"]["tokens_read"] == told["receipt"]["tokens"] > 0
+
+
+def test_nothing_is_read_twice(run, book, capsys, monkeypatch):
+    assert run("summarize", book) == 0
+    monkeypatch.setattr(Engine, "_read_segment", lambda *_: 1 / 0)
+    assert run("summarize", book) == run("chat", book, "--question", "Who?") == 0
+
+
+def test_questions_are_answered_in_the_light_of_those_before(run, book, capsys, monkeypatch, library):
+    asked, generate = [], Engine.generate
+    monkeypatch.setattr(
+        Engine, "generate", lambda self, texts, *rest: asked.append(texts) or generate(self, texts, *rest)
+    )
+    assert run("chat", book, "--question", "Who swam?", "--question", "Where?", "--json") == 0
+    turns = json.loads(capsys.readouterr().out)
+    assert [turn["question"] for turn in turns] == ["Who swam?", "Where?"]
+    assert asked == [["Who swam?"], ["Who swam?", turns[0]["answer"], "Where?"]]
+    (chat,) = library().chats(1)
+    assert [turn.answer for turn in chat.turns] == [turn["answer"] for turn in turns]
+
+
+def test_questions_are_typed_until_the_input_ends(run, book, capsys, monkeypatch, library):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Who?\n\nWhere?\n"))
+    assert run("chat", book) == 0
+    (chat,) = library().chats(1)
+    assert [turn.question for turn in chat.turns] == ["Who?", "Where?"]
+    assert capsys.readouterr().out.splitlines()
+
+
+def test_text_comes_through_a_pipe_and_files_make_a_collection(run, book, tmp_path, monkeypatch, library):
+    other = tmp_path / "ship.md"
+    other.write_text("# A ship\n\nIt sailed.")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Call me Ishmael. " * 20))
+    assert run("summarize", "-") == run("summarize", book, other) == 0
+    names = [entry.name for entry in library().entries()]
+    assert names[0] == "whale.txt and 1 more" and names[1].startswith("Call me Ishmael.")
+
+
+def test_a_stopped_reading_goes_on_where_it_was(run, book, capsys, monkeypatch):
+    read, segments = Engine._read_segment, []
+
+    def stopping(self, memory):
+        segments.append(memory.position)
+        if len(segments) == 3:
+            room.stoppable.cancel.set()
+        read(self, memory)
+
+    class Stoppable:
+        """In place of Ctrl-C."""
+
+        def __enter__(self):
+            from threading import Event
+
+            room.stoppable.cancel = Event()
+            return room.stoppable.cancel
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(room, "stoppable", Stoppable)
+    monkeypatch.setattr(Engine, "_read_segment", stopping)
+    assert run("summarize", book) == 130
+    assert "goes on from there" in capsys.readouterr().err
+    assert run("summarize", book) == 0
+    assert segments == sorted(set(segments)) and len(segments) > 3
+
+
+def test_ctrl_c_asks_to_stop_and_a_second_one_does_not_ask(capsys):
+    with pytest.raises(KeyboardInterrupt):
+        with stoppable() as cancel:
+            signal.raise_signal(signal.SIGINT)
+            assert cancel.is_set()
+            signal.raise_signal(signal.SIGINT)
+    assert "Ctrl-C again" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_library_is_listed_searched_tended_and_carried_away(run, book, tmp_path, capsys, library):
+    run("summarize", book)
+    run("chat", book, "--question", "Who?")
+    capsys.readouterr()
+
+    def printed(*options: object) -> str:
+        assert run("library", *options) == 0
+        return capsys.readouterr().out
+
+    assert "whale.txt: 1 page, 100 % read, 1 summary" in printed()
+    assert "whale.txt, page 1: " in printed("search", "ship", "swam")
+    assert "> Who?" in printed("show", 1)
+    printed("rename", 1, "The whale")
+    printed("export", 1, tmp_path / "whale.parcel")
+    printed("delete", 1)
+    assert printed() == "" and not library().entries()
+    assert "The whale" in printed("import", tmp_path / "whale.parcel")
+    (entry,) = json.loads(printed("--json"))
+    assert entry["name"] == "The whale" and entry["read"] == 1 and entry["summaries"] == 1
+
+
+def test_an_export_never_takes_the_place_of_another_file(run, book, capsys):
+    run("summarize", book)
+    assert run("library", "export", 1, book) == 1
+    assert "exists already" in capsys.readouterr().err and book.read_text().startswith("Chapter")
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        (["summarize", "nothing.pdf"], "nothing.pdf does not exist"),
+        (["chat", "nothing.pdf"], "nothing.pdf does not exist"),
+        (["library", "delete", "7"], "no longer in the library"),
+    ],
+    ids=["summarize", "chat", "library"],
+)
+def test_what_cannot_be_done_is_one_sentence(run, capsys, options, reason):
+    assert run(*options) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and reason in printed.err and printed.err.count("\n") == 1
+    assert printed.err.startswith(f"mlx-edgeinf {options[0]}: ")
+
+
+def test_a_model_that_cannot_be_used_is_named(run, book, tmp_path, capsys):
+    assert run("summarize", book, "--adapter", tmp_path) == 1
+    assert "mlx-edgeinf summarize: No adapter found" in capsys.readouterr().err
+
+
+def test_wrong_options_are_told_apart_from_failures(run):
+    with pytest.raises(SystemExit) as ended:
+        run("summarize")
+    assert ended.value.code == 2
+
+
+def test_a_reader_that_has_enough_is_no_failure(run, book, tmp_path):
+    run("summarize", book)
+    program = "import sys; from mlx_edgeinf.cli import main; sys.exit(main())"
+    listing = [sys.executable, "-c", program, "library", "--library", str(tmp_path / "library")]
+    closed = subprocess.Popen(listing, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    closed.stdout.close()
+    assert closed.stderr.read() == b"" and closed.wait() == 0
