@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mlx_edgeinf import adapter, finetune
+from mlx_edgeinf.training import run as training_run
 from mlx_edgeinf.training.bptt import excerpt_gradients
 
 
@@ -77,7 +78,7 @@ def breaking_at(step: int):
 
 def test_a_loss_that_is_no_number_names_the_checkpoint_that_is_left(run, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "excerpt_gradients", breaking_at(4))
+        patch.setattr(training_run, "excerpt_gradients", breaking_at(4))
         assert run("--iters", "5", "--save-every", "2") == 1
     sentence = one_sentence(capsys)
     assert "nan" in sentence and f"{tmp_path / 'gates'} keeps iteration 2" in sentence
@@ -88,7 +89,7 @@ def test_a_loss_that_is_no_number_names_the_checkpoint_that_is_left(run, tmp_pat
 
 
 def test_a_loss_that_is_no_number_from_the_start_says_that_nothing_was_saved(run, monkeypatch, capsys):
-    monkeypatch.setattr(finetune, "excerpt_gradients", breaking_at(1))
+    monkeypatch.setattr(training_run, "excerpt_gradients", breaking_at(1))
     assert run() == 1
     assert "Nothing was saved yet: run again with a --learning-rate below 0.02" in one_sentence(capsys)
 
