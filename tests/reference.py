@@ -65,8 +65,8 @@ def elu_plus_one(x: np.ndarray) -> np.ndarray:
     return np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
 
 
-def exponentials(x: np.ndarray) -> np.ndarray:
-    return np.exp(np.concatenate([x, -x]))
+def exponentials(x: np.ndarray, scale: float, w: np.ndarray, c: np.ndarray) -> np.ndarray:
+    return np.exp(np.concatenate([x @ w + c, -x @ w - c]) - scale * x @ x / 2)
 
 
 @dataclass
@@ -139,9 +139,10 @@ def memory_of(memory, h: int) -> Memory:
     own = h if type(memory).__name__ == "CentroidMemory" else h * heads.keys // heads.queries
     p = {name: np.array(value[own], dtype=float) for name, value in memory.parameters().items()}
     if type(memory).__name__ == "ExponentialMemory":
+        of_keys, of_queries = ((p[f"{x}_projection"], p[f"{x}_bias"][0]) for x in ("key", "query"))
         return FeatureMemory(
-            lambda k: exponentials(k @ p["key_projection"] + p["key_bias"][0]),
-            lambda q: exponentials(q @ p["query_projection"] + p["query_bias"][0]),
+            lambda k: exponentials(k, heads.scale, *of_keys),
+            lambda q: exponentials(q, heads.scale, *of_queries) / memory.features,
         )
     omega = np.array(heads.rotation.omega, dtype=float)
     return CentroidMemory(memory.features, omega, heads.scale, heads.nearest, heads.farthest, **p)

@@ -7,7 +7,7 @@ import reference
 
 from mlx_edgeinf.memory import KINDS, CentroidMemory, Heads, Memory
 from mlx_edgeinf.rotation import Rotation
-from mlx_edgeinf.sources import attend
+from mlx_edgeinf.sources import attend, attend_to_all
 
 B, H, G, D, M, T = 2, 4, 2, 8, 5, 12
 OMEGA = 100.0 ** (-np.arange(0, D, 2) / D)
@@ -160,6 +160,38 @@ def test_extreme_keys_and_queries_leave_everything_finite(kind, values):
 
     value, gradient = mx.value_and_grad(total)(queries)
     assert np.isfinite(value.item()) and np.all(np.isfinite(np.array(gradient)))
+
+
+def test_untrained_exponentials_are_exact_attention_on_average(keys, values, queries):
+    """And as far from it as random features are, whose errors grow with the length of keys and queries."""
+    mx.random.seed(0)
+    memory = KINDS["exponential"](heads(np.zeros(D // 2)), 8000)
+    read = memory.read(written(memory, 0.5 * keys, values), 0.5 * queries)
+    exact = attend_to_all(0.5 * queries, 0.5 * keys, values, D**-0.5)
+    assert mx.allclose(read.log_mass, exact.log_mass, atol=0.1)
+    assert mx.allclose(read.output, exact.output, atol=0.2)
+
+
+@pytest.mark.parametrize("kind, features", [("linear", D), ("exponential", 6), ("centroids", 3 * T)])
+def test_without_what_answers_elsewhere_the_rest_is_left(kind, features, keys, values, queries):
+    """Exactly where features are fixed; and nothing at all is left of all, for every kind."""
+    memory = trained(kind, features, omega=np.zeros(D // 2))
+    state, first, last = written(memory, keys, values), slice(0, T), slice(T, None)
+    none = memory.without(state, keys, values)
+    assert not mx.any(none["z"]).item() and memory.read(none, queries).log_mass.max().item() < -100
+    left = memory.without(state, keys[:, :, first], values[:, :, first])
+    expected = written(memory, keys[:, :, last], values[:, :, last], folds=1)
+    for found, wanted in zip(memory.read(left, queries)[:2], memory.read(expected, queries)[:2]):
+        assert mx.allclose(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_centres_that_are_asked_for_more_than_they_have_lose_no_token_of_others(keys, values):
+    memory = trained("centroids", M)
+    state = written(memory, keys, values)
+    taken = mx.repeat(keys[:, :, :1], T, axis=2)
+    left = memory.without(state, taken, mx.repeat(values[:, :, :1], T, axis=2))
+    assert mx.allclose(left["z"].sum(axis=-1), state["z"].sum(axis=-1) - T, rtol=1e-5)
+    assert (left["z"] <= state["z"] + 1e-5).all().item() and (left["z"] >= 0).all().item()
 
 
 def test_centroids_of_equals_count_every_key_and_lose_no_value(keys, values):
