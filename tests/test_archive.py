@@ -10,8 +10,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from shelf import BOOK, files, read, receipt
 from test_engine import same, state
-from test_library import BOOK, files, read, receipt
 
 from mlx_edgeinf import atomic
 from mlx_edgeinf.atomic import SaveError
