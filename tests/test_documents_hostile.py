@@ -69,7 +69,7 @@ def main(text: str) -> str:
 def test_a_bad_file_is_refused_in_a_sentence(file, name, data, says):
     start = time.monotonic()
     assert says in refused(file(name, data))
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 60
 
 
 @pytest.mark.parametrize(
