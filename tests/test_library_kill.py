@@ -28,6 +28,7 @@ FORKS = sys.platform == "linux"
 KILLS = 100 if FORKS else 10
 # Steps that a victim is let live, and seconds into the next one.
 STEPS, SECONDS = 9, 0.03
+PATIENCE = 120
 
 
 @pytest.fixture
@@ -68,8 +69,8 @@ def killed(context, folder: Path, steps: int, seconds: float) -> list[tuple[int,
     process = context.Process(target=victim.live, args=(folder, there))
     process.start()
     there.close()
-    assert here.recv() == "ready"
-    news = [here.recv() for _ in range(steps)]
+    assert _next(here) == "ready"
+    news = [_next(here) for _ in range(steps)]
     time.sleep(seconds)
     process.kill()
     process.join()
@@ -77,11 +78,15 @@ def killed(context, folder: Path, steps: int, seconds: float) -> list[tuple[int,
     return news + list(_rest(here))
 
 
+def _next(pipe: Connection):
+    assert pipe.poll(PATIENCE), "the victim is stuck"
+    return pipe.recv()
+
+
 def _rest(pipe: Connection) -> Iterator:
-    # The kill may cut the last message, which then was not told.
     try:
         while True:
-            yield pipe.recv()
+            yield _next(pipe)
     except EOFError:
         pipe.close()
 
