@@ -125,13 +125,16 @@ def test_a_stopped_reading_goes_on_where_it_was(run, book, capsys, monkeypatch):
 
 
 def test_ctrl_c_asks_to_stop_and_a_second_one_does_not_ask(capsys):
-    with pytest.raises(KeyboardInterrupt):
-        with stoppable() as cancel:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), stoppable() as cancel:
             signal.raise_signal(signal.SIGINT)
             assert cancel.is_set()
             signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "Ctrl-C again" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_the_library_is_listed_searched_tended_and_carried_away(run, book, tmp_path, capsys, library):

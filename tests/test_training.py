@@ -169,8 +169,7 @@ def test_gradients_cut_between_segments_against_those_of_the_whole_excerpt(kind,
     for path in reading:
         assert close(cut[path], full[path], 1e-3), path
     for path in full.keys() - reading:
-        assert not close(cut[path], full[path], 1e-3), path
-        print(path, cosine(cut[path], full[path]))
+        assert mx.abs(cut[path] - full[path]).max() > 1e-3 * mx.abs(full[path]).max(), path
         assert cosine(cut[path], full[path]) > least_cosine, path
 
 

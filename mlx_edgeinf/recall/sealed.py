@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import xxhash
@@ -22,11 +21,6 @@ def write_sealed(path: Path, content: bytes) -> None:
     try:
         with replacing(path) as file:
             file.write(content + b"\n" + xxhash.xxh3_128_hexdigest(content).encode())
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     except SaveError as error:
         raise StoreError(str(error)) from error
 
