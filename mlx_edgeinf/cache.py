@@ -135,6 +135,8 @@ class EdgeCache:
     def _fold(self, keys: mx.array, values: mx.array, position: int) -> None:
         bare = self._rotation.remove(keys, position)
         if self.recall:
+            if len(keys) > 1:
+                raise ValueError("Recall serves one text at a time: read several without pages.")
             self.recall.append(bare, values)
         if self._kind is not None:
             state = self.memory or self._kind.empty(keys.shape[0])
@@ -184,12 +186,8 @@ class EdgeCache:
 
     # -- forking ----------------------------------------------------------------
 
-    def fork(self) -> EdgeCache:
-        """An independent continuation from here: neither side sees the other's later tokens."""
-        return copy.deepcopy(self)
-
     def __deepcopy__(self, memo: dict) -> EdgeCache:
-        """A fork; of all layers together, so that they share one fork of the pages on disk."""
+        """An independent continuation from here: neither side sees the other's later tokens."""
         twin = copy.copy(self)
         twin.local = copy.copy(self.local)
         if not self.empty():
@@ -213,6 +211,11 @@ class ExactCache(EdgeCache):
 
     def note(self, received: mx.array) -> None:
         """Nothing will be folded."""
+
+
+def forked(cache: list[EdgeCache]) -> list[EdgeCache]:
+    """An independent continuation of all layers, which share one fork of the pages on disk."""
+    return copy.deepcopy(cache)
 
 
 def state_bytes(cache: list[EdgeCache]) -> int:

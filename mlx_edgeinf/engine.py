@@ -20,7 +20,7 @@ from typing import TypeVar
 import mlx.core as mx
 
 from .attention import base_path_limit, kv_bytes_per_token
-from .cache import state_bytes
+from .cache import forked, state_bytes
 from .document_memory import DocumentMemory
 from .documents import Document
 from .generation import against_repetition, choose_cache, stream_generate
@@ -207,7 +207,7 @@ class Engine:
         prompt = opening + self._prompter.conversation(texts)
         responses = stream_generate(
             self._model, self._tokenizer, prompt, max_tokens,
-            prompt_cache=[layer.fork() for layer in memory.cache] if memory else None,
+            prompt_cache=forked(memory.cache) if memory else None,
             logits_processors=against_repetition(),
         )  # fmt: skip
         answer = ""

@@ -29,6 +29,8 @@ INITIAL_BIAS = {"centroids": 0.0, "exponential": -8.0, "linear": -8.0}
 # Without the mass the gate starts at a tenth: half open it spoils what the layers above read, and all
 # but shut, as at -8, it takes hundreds of steps to open.
 WITHOUT_MASS = -2.0
+# Log mass below which a memory holds nothing.
+EMPTY = -1e8
 
 
 class MemoryGate(nn.Module):
@@ -68,4 +70,5 @@ class MemoryGate(nn.Module):
             logit = logit + self.mass[:, None] * (memory.log_mass - local.log_mass)
         if "query" in self:
             logit = logit + (queries.astype(mx.float32) * self.query[:, None]).sum(axis=-1)
-        return mx.sigmoid(logit)
+        # Where nothing is left in memory, no gate is open, whatever it says without the mass.
+        return mx.where(memory.log_mass > EMPTY, mx.sigmoid(logit), 0)

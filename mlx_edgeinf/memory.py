@@ -96,7 +96,7 @@ class Memory(nn.Module):
     def without(self, state: State, keys: mx.array, values: mx.array) -> State:
         """The state less some of what it holds: keys and values (B, G, T, d) that answer elsewhere.
 
-        Of a state for one batch entry, B states. What is left of a feature is all but nothing or nothing.
+        Of a state for one batch entry, B states. A feature with less than 1e-4 of its mass left is empty.
         """
         phi = self.key_features(keys.astype(mx.float32))
         z = state["z"] - phi.sum(axis=-2)
@@ -149,7 +149,7 @@ class ExponentialMemory(Memory):
 
     def key_features(self, keys: mx.array) -> mx.array:
         exponents = _both_signs(keys @ self.key_projection + self.key_bias) - self._norm(keys)
-        return mx.exp(mx.clip(exponents, -40, 20))
+        return mx.exp(mx.clip(exponents, -80, 20))
 
     def log_query_features(self, state: State, queries: mx.array) -> mx.array:
         queries = grouped(queries, self._heads.keys)

@@ -8,6 +8,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models.cache import KVCache
 from tiny import LAYOUT, close, cut, llama_model, read, sequence, with_memory
 
+from mlx_edgeinf.cache import forked
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -23,9 +25,7 @@ def continued(model, cache: list, tokens: mx.array) -> mx.array:
 
 
 @PATHS
-@pytest.mark.parametrize(
-    "twin_of", [lambda cache: [layer.fork() for layer in cache], copy.deepcopy], ids=["fork", "deepcopy"]
-)
+@pytest.mark.parametrize("twin_of", [forked, copy.deepcopy])
 def test_a_fork_and_its_origin_do_not_see_each_other(model, exact_limit, twin_of):
     def alone(tokens: mx.array) -> mx.array:
         cache = model.make_cache(exact_limit)
@@ -44,7 +44,7 @@ def test_a_fork_and_its_origin_do_not_see_each_other(model, exact_limit, twin_of
 
 
 def test_an_empty_cache_can_be_forked(model):
-    twin = [layer.fork() for layer in model.make_cache()]
+    twin = forked(model.make_cache())
     assert close(continued(model, twin, ONE), continued(model, model.make_cache(), ONE))
 
 

@@ -8,6 +8,7 @@ import reference
 from mlx_lm.models.cache import KVCache
 from tiny import LAYOUT, SIZES, close, cut, llama_model, read, sequence, with_memory
 
+from mlx_edgeinf.cache import forked
 from mlx_edgeinf.measure.eviction import NEIGHBOURS, H2OCache, RetainedMemory, RetainingLayout, SnapKVCache
 from mlx_edgeinf.memory import CentroidMemory
 from mlx_edgeinf.rotation import Rotation
@@ -124,7 +125,7 @@ def test_attention_of_long_ago_counts_for_h2o_alone(kind, remembers):
 
 def test_a_fork_chooses_for_itself():
     filled = Filled(H2OCache, attention([3, 5, 11, 13], [2, 4, 6, 8]))
-    twin = filled.cache.fork()
+    (twin,) = forked([filled.cache])
     twin.make_room()
     assert filled.cache.offset == RETAINING.capacity and filled.cache.folded == 0
     filled.cache.make_room()

@@ -74,9 +74,10 @@ def test_the_trained_gate_agrees_with_float64(kind, form, queries, local):
         assert np.allclose(output[b, h, i], one.mix(np.array(queries[b, h, i]), *answers), atol=1e-5)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_empty_memory_leaves_the_local_answer_untouched(kind, queries, local):
-    gate = MemoryGate(HEADS, kind, 6)
+def test_an_empty_memory_leaves_the_local_answer_untouched(kind, form, queries, local):
+    gate = MemoryGate(HEADS, kind, 6, form)
     assert mx.array_equal(gate(queries, gate.memory.empty(B), local), local.output)
 
 

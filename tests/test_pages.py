@@ -70,9 +70,12 @@ def test_no_pages_asked_for_are_none(tmp_path):
     assert keys.shape == values.shape == (HEADS, 0, DIM)
 
 
-@pytest.mark.parametrize("some", [slice(3, 70), np.array([80, 0, 33])], ids=["slice", "indices"])
+@pytest.mark.parametrize(
+    "some", [slice(3, 70), np.arange(3 * HEADS).reshape(HEADS, 3) * 7 % 100], ids=["of all heads", "of each"]
+)
 def test_summaries_of_some_pages(tmp_path, some):
-    paged = TEXT[1, 0, :, :1600].astype(np.float32).reshape(HEADS, -1, PAGE, DIM)[:, some]
+    paged = TEXT[1, 0, :, :1600].astype(np.float32).reshape(HEADS, -1, PAGE, DIM)
+    paged = np.stack([pages[some if isinstance(some, slice) else some[h]] for h, pages in enumerate(paged)])
     found = stored(tmp_path, 1600).summaries(1, some)
     assert found.flags.c_contiguous
     assert np.array_equal(found, sub_means(paged, paged).astype(np.float16).astype(np.float32))
@@ -96,7 +99,7 @@ def test_a_page_that_is_not_there_is_named(tmp_path, page):
     with pytest.raises(NoSuchPage, match=f"Page {page} of layer 1 was asked for, .* holds 20"):
         store.gather(1, np.array([[0, page], [1, 2]]))
     with pytest.raises(NoSuchPage):
-        store.summaries(1, np.array([page]))
+        store.summaries(1, np.full((HEADS, 1), page))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e5])

@@ -8,6 +8,7 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 from tiny import LAYOUT, MODELS, close, llama_model, sequence, with_memory
 
 from mlx_edgeinf.adapter import gate_parameters
+from mlx_edgeinf.cache import forked
 from mlx_edgeinf.memory import KINDS
 from mlx_edgeinf.training.bptt import (
     TrainingDiverged,
@@ -64,7 +65,7 @@ def half_read():
 
 
 def segment_loss(model: nn.Module, cache: list, segment: tuple) -> mx.array:
-    return token_losses(model, *segment, [layer.fork() for layer in cache]).mean()
+    return token_losses(model, *segment, forked(cache)).mean()
 
 
 @ANY_KIND
@@ -124,7 +125,7 @@ def test_checkpointing_changes_neither_loss_nor_gradients(kind):
 
 def test_checkpointing_leaves_the_cache_as_plain_reading_does(half_read):
     model, cache, (inputs, _) = half_read("centroids")
-    twin = [layer.fork() for layer in cache]
+    twin = forked(cache)
     for read, state in ((plain, cache), (checkpointed, twin)):
         nn.value_and_grad(model, lambda cache: read(model, inputs, cache).sum())(state)
     for one, other in zip(tree_flatten([c.state for c in cache]), tree_flatten([c.state for c in twin])):

@@ -16,7 +16,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..attention import trained_context
-from ..cache import EdgeCache, state_bytes
+from ..cache import EdgeCache, forked, state_bytes
 from ..generation import generate
 from ..training.loss import token_losses
 from ..turns import Prompter
@@ -85,7 +85,7 @@ class Examiner:
 
     def _ask(self, question: Question, cache: list[EdgeCache]) -> dict:
         *prompt, last = self._prompt(question)
-        asked = _forked(cache)
+        asked = forked(cache)
         _read_piece(self._model, mx.array(prompt), asked)
         scores = [self._log_probability(last, answer, asked) for answer in question.answers]
         entry = {"depth": question.depth, "log_probability": mean(scores)}
@@ -98,13 +98,13 @@ class Examiner:
         """Of an answer behind the last token of the prompt: nats per token, on average."""
         tokens = self._prompter.text(answer)
         inputs = mx.array([last, *tokens[:-1]])
-        return -token_losses(self._model, inputs, mx.array(tokens), _forked(asked)).mean().item()
+        return -token_losses(self._model, inputs, mx.array(tokens), forked(asked)).mean().item()
 
     def _write(self, last: int, asked: list[EdgeCache]) -> str:
         """The model's own answer, always the likeliest token."""
         return generate(
             self._model, self._tokenizer, [last], max_tokens=self.metric.max_tokens,
-            prompt_cache=_forked(asked), logits_processors=self.metric.processors,
+            prompt_cache=forked(asked), logits_processors=self.metric.processors,
         ).strip()  # fmt: skip
 
     # -- tokens -------------------------------------------------------------------
@@ -150,7 +150,3 @@ def _read_piece(model: nn.Module, tokens: mx.array, cache: list[EdgeCache]) -> N
     # Evaluated now: a lazy graph over many pieces would hold all of them.
     mx.eval([layer.state for layer in cache])
     mx.clear_cache()
-
-
-def _forked(cache: list[EdgeCache]) -> list[EdgeCache]:
-    return [layer.fork() for layer in cache]

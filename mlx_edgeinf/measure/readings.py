@@ -188,7 +188,7 @@ def half(gate: MemoryGate, layout: Layout) -> int:
 
 def _sizes(gate: MemoryGate) -> tuple[int, int]:
     """Head size, and numbers that a feature takes in the state of one kv head."""
-    size = gate.query.shape[-1]
+    size = 2 * gate.rotation.omega.size
     return size, gate.memory.feature_size(size)
 
 

@@ -19,6 +19,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models.cache import KVCache
 
 from ..adapter import swap_gates
+from ..cache import forked
 
 STOCK_CHUNK = 2048  # mlx-lm's default prefill_step_size
 DECODED = 16  # tokens decoded at each length
@@ -60,7 +61,7 @@ class Ours(Stock):
 
     @contextmanager
     def branch(self, cache: list) -> Iterator[list]:
-        yield [layer.fork() for layer in cache]
+        yield forked(cache)
 
 
 def with_weights_of(model: nn.Module, base: nn.Module) -> nn.Module:

@@ -28,6 +28,9 @@ from .shape import StoreShape
 # Left free on the disk for everything else on the machine.
 SPARE_BYTES = 10**9
 
+# What the pages of a conversation, a fork, may take: tens of thousands of tokens.
+TALK_BYTES = 4 << 30
+
 # Of keys and values (G, n, P, d), float32, of n pages: their summaries (G, n, rows, d).
 Summarize = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -127,7 +130,7 @@ class Pages:
         return Pages(self._folder, self.shape, records, quota_bytes, self._summarize, base=self)
 
     def __deepcopy__(self, _: dict) -> Pages:
-        return self.fork(self.quota_bytes)
+        return self.fork(TALK_BYTES)
 
     # -- reading ----------------------------------------------------------------
 
@@ -163,7 +166,7 @@ class Pages:
         return keys.reshape(flat), values.reshape(flat)
 
     def summaries(self, layer: int, pages: slice | np.ndarray, dtype: type = np.float32) -> np.ndarray:
-        """Summaries (G, n, rows, d) of some pages of a layer, the same ones for each kv head.
+        """Summaries (G, n, rows, d) of n pages of a layer: (G, n) for each kv head, or a slice for all.
 
         Raises:
             NoSuchPage, StoreDamaged: as `read`.
@@ -171,12 +174,13 @@ class Pages:
         """
         if not self._summarize:
             raise ValueError("This store was made without summaries.")
-        if isinstance(pages, slice):
-            pages = np.arange(*pages.indices(self.pages(layer)))
         shape, heads = self.shape, self.shape.kv_heads
-        rows = self._read(1, layer, np.repeat(np.arange(heads), len(pages)), np.tile(pages, heads))
+        if isinstance(pages, slice):
+            every = np.arange(*pages.indices(self.pages(layer)))
+            pages = np.broadcast_to(every, (heads, len(every)))
+        rows = self._read(1, layer, np.repeat(np.arange(heads), pages.shape[1]), pages.ravel())
         summaries = np.ascontiguousarray(rows).view(np.float16)
-        return to_float(summaries, dtype).reshape(heads, len(pages), shape.summary_rows, shape.head_dim)
+        return to_float(summaries, dtype).reshape(heads, -1, shape.summary_rows, shape.head_dim)
 
     # -- inside -----------------------------------------------------------------
 

@@ -1,10 +1,10 @@
 """Exact recall: evicted tokens that come back from disk for the queries that want them.
 
-For each block of queries and each kv head, the pages that would get most attention are read
-back and attended exactly, placed right before the window, in their order: at their true
-distances a long past would run out of positions that the model knows.
-
-    [ sinks | recalled | window | segment ]
+For each block of queries and each kv head, the pages to which its first query would attend most
+are read back and attended exactly. The first one chooses because a block must not know what comes
+after it. Recalled tokens are placed right before the window, in their order (the sinks stay where
+they are, among them): at their true distances a long past would run out of positions that the
+model knows.
 
 It is one more exact source, so it joins the local one by its mass; what is recalled is taken
 out of the memory, so that nothing counts twice.
@@ -26,10 +26,8 @@ from .pages import Pages
 
 # Means in the summary of a page of 16 tokens.
 SUMMARY_ROWS = 16 // FINEST
-# Queries that choose together: neighbours want the same, and choosing for each would read too much.
-BLOCK = 64
-# Tokens written one by one that keep what was recalled for the first of them.
-HELD = 16
+# Queries for which one chooses: neighbours want the same, and choosing for each would read too much.
+BLOCK = 16
 # Pages whose summaries are read from disk, where the index is too coarse to choose among them.
 CANDIDATES = 1024
 
@@ -80,24 +78,27 @@ class Recall:
 
         log_mass (n, H, L): of what they attend to besides.
         """
-        keys, values = self._brought_back(queries, log_mass)
+        # The one that chooses is the first: what a block attends to must not depend on what follows.
+        keys, values = self._brought_back(queries[:, :, :1], log_mass[:, :, :1], queries.shape[2] == 1)
         recalled = keys.shape[2]
         angles = mx.arange(self._place - recalled, self._place)[:, None] * self._rotation.omega
         source = attend_to_all(queries, self._rotation.turn(keys, angles), values, self._scale)
-        return Recalled(source, keys, values)
+        return Recalled(source._replace(output=source.output.astype(queries.dtype)), keys, values)
 
-    def _brought_back(self, queries: mx.array, log_mass: mx.array) -> tuple[mx.array, mx.array]:
-        """Keys and values (n, G, R, d); while tokens are written one by one, the same for some of them."""
-        if queries.shape[2] > 1:
+    def _brought_back(
+        self, queries: mx.array, log_mass: mx.array, written: bool
+    ) -> tuple[mx.array, mx.array]:
+        """Keys and values (n, G, R, d); while tokens are written one by one, the same for a block of them."""
+        if not written:
             self._held, self._uses = None, 0
             return self._fetch(self._choose(queries, log_mass))
-        if self._uses % HELD == 0:
+        if self._uses % BLOCK == 0:
             self._held = self._fetch(self._choose(queries, log_mass))
         self._uses += 1
         return self._held
 
     def _choose(self, queries: mx.array, log_mass: mx.array) -> np.ndarray:
-        """Pages (n, G, k) in the order of the text that each block would attend to most."""
+        """Pages (n, G, k), in the order of the text, to which one query of each block would attend most."""
         blocks, heads = queries.shape[0], self._pages.shape.kv_heads
         there, wanted = self._pages.pages(self._layer), self._tokens // self._page
         if there <= wanted:
@@ -106,7 +107,8 @@ class Recall:
         shares = self.index.shares(queries, log_mass, self._scale)
         if self.index.grain == FINEST:
             return best(_by_group(shares, self._page // FINEST)[..., :there], wanted)
-        candidates = self._candidates(shares.sum(axis=0), there)
+        # Of the first block, for all: summaries are many, and later ones must not speak for it.
+        candidates = self._candidates(shares[0], there)
         means = mx.array(self._pages.summaries(self._layer, candidates))
         rows = means.shape[2]
         means = means.reshape(heads, -1, means.shape[-1])
@@ -120,7 +122,7 @@ class Recall:
         return self._rotation.turn(queries, -middle * self._rotation.omega)
 
     def _candidates(self, shares: mx.array, there: int) -> np.ndarray:
-        """Pages (G, c), in order, whose runs get most attention from all blocks together.
+        """Pages (G, c), in order, whose runs get most attention; the latest, of no whole run, among them.
 
         shares: (G, vectors).
         """
@@ -130,7 +132,9 @@ class Recall:
         each = grain // page
         whole = there // each
         runs = best(shares[..., :whole], min(CANDIDATES // each, whole))
-        return (runs[..., None] * each + np.arange(each)).reshape(runs.shape[0], -1)
+        pages = (runs[..., None] * each + np.arange(each)).reshape(runs.shape[0], -1)
+        latest = np.arange(whole * each, there)
+        return np.concatenate([pages, np.broadcast_to(latest, (len(pages), len(latest)))], axis=1)
 
     def _fetch(self, chosen: np.ndarray) -> tuple[mx.array, mx.array]:
         """Keys and values (n, G, R, d) of pages (n, G, k), and behind them the tokens that fill no page."""
