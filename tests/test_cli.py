@@ -156,6 +156,7 @@ def test_the_library_is_listed_searched_tended_and_carried_away(run, book, tmp_p
     assert "The whale" in printed("import", tmp_path / "whale.parcel")
     (entry,) = json.loads(printed("--json"))
     assert entry["name"] == "The whale" and entry["read"] == 1 and entry["summaries"] == 1
+    assert json.loads(printed("search", "whale", "--json"))[0]["document"] == entry["id"]
 
 
 def test_an_export_never_takes_the_place_of_another_file(run, book, capsys):
@@ -170,8 +171,10 @@ def test_an_export_never_takes_the_place_of_another_file(run, book, capsys):
         (["summarize", "nothing.pdf"], "nothing.pdf does not exist"),
         (["chat", "nothing.pdf"], "nothing.pdf does not exist"),
         (["library", "delete", "7"], "no longer in the library"),
+        (["library", "show", "7"], "no longer in the library"),
+        (["library", "rename", "7", "It"], "no longer in the library"),
     ],
-    ids=["summarize", "chat", "library"],
+    ids=["summarize", "chat", "delete", "show", "rename"],
 )
 def test_what_cannot_be_done_is_one_sentence(run, capsys, options, reason):
     assert run(*options) == 1

@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..events import Draft, Finished, Reading, RunEvent
+from ..events import Draft, Reading, RunEvent
 
 
 class Steps:
@@ -44,8 +44,9 @@ def stoppable() -> Iterator[Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def watched(events: Iterable[RunEvent]) -> Finished:
-    """Follow a run to its end, with a bar of the tokens read if somebody is watching."""
+def watched(events: Iterable[RunEvent]) -> RunEvent | None:
+    """Follow a run to its last event, with a bar of the tokens read if somebody is watching."""
+    event = None
     with tqdm(unit=" tokens", disable=not sys.stderr.isatty(), file=sys.stderr, leave=False) as bar:
         for event in events:
             match event:

@@ -17,9 +17,8 @@ from .console import written
 def add_library(commands: argparse._SubParsersAction) -> None:
     """Add `library` and what can be done with it; without more it lists the documents."""
     parser = commands.add_parser("library", help="List, search and tend what was read.")
-    parser.add_argument("--library", type=Path, help="Its folder; the user's own if not given.")
-    parser.add_argument("--json", action="store_true", help="Print JSON.")
-    parser.set_defaults(work=_opened(listed))
+    parser.set_defaults(work=_opened(listed), library=None, json=False)
+    _common(parser)
     actions = parser.add_subparsers(dest="action")
     finding = _action(actions, "search", searched, "Find words in names, pages and summaries.")
     finding.add_argument("words", nargs="+")
@@ -60,7 +59,8 @@ def searched(library: Library, args: argparse.Namespace) -> None:
 
 def shown(library: Library, args: argparse.Namespace) -> None:
     """Summaries, each with its receipt, and chats."""
-    summaries, chats = library.summaries(args.id), library.chats(args.id)
+    entry = library.entry(args.id)
+    summaries, chats = library.summaries(entry.id), library.chats(entry.id)
     if args.json:
         written({
             "summaries": [{"text": each.text, "receipt": asdict(each.receipt)} for each in summaries],
@@ -75,7 +75,7 @@ def shown(library: Library, args: argparse.Namespace) -> None:
 
 def renamed(library: Library, args: argparse.Namespace) -> None:
     """Another name."""
-    library.rename(args.id, args.name)
+    library.rename(library.entry(args.id).id, args.name)
 
 
 def deleted(library: Library, args: argparse.Namespace) -> None:
@@ -115,7 +115,15 @@ def _action(
 ) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=about)
     parser.set_defaults(work=_opened(work))
+    _common(parser)
     return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    """Options that may stand before or behind the action: unset, they leave what was set before."""
+    own = argparse.SUPPRESS
+    parser.add_argument("--library", type=Path, default=own, help="Its folder; the user's own if not given.")
+    parser.add_argument("--json", action="store_true", default=own, help="Print JSON.")
 
 
 def _opened(work: Callable[[Library, argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
