@@ -151,6 +151,16 @@ def test_the_title_of_the_tab_follows_the_reading(room, session):
     assert "data-busy" not in views[-1].progress
 
 
+def test_a_tab_that_is_closed_while_it_reads_keeps_what_was_read_and_lets_go(room, session):
+    views = read(room, session)
+    until(views, at_page(6))
+    session.close()
+    finish(views)
+    assert session.document is None and session.memory is None and not session.busy
+    [reading] = room.library.readings(1)
+    assert reading.pages_read == 6 and room.library.summaries(1)[-1].receipt.stopped
+
+
 # -- what is handed in ---------------------------------------------------------------
 
 

@@ -85,9 +85,12 @@ def remember(library: Library, engine: Engine, session: Session) -> None:
 
 def restore(room: Room, session: Session) -> None:
     """After a reading that failed: show what of it is in the library."""
+    document = session.entry.id
+    session.rest()
+    if session.closed:
+        return
     with suppress(LibraryError):
-        session.rest()
-        lay_open(room.library, session, session.entry.id)
+        lay_open(room.library, session, document)
         remember(room.library, room.preparation.engine, session)
 
 

@@ -177,7 +177,7 @@ def _wire_desk(
         **QUIET,
     )
     parts["paste"].click(librarian.paste, session, view, **at_once)
-    strategy.input(librarian.choose_strategy, [session, strategy], view, **at_once)
+    strategy.change(librarian.choose_strategy, [session, strategy], view, **at_once)
     reading = gr.on(
         [parts["read"].click, parts["password"].submit],
         partial(handlers.read, room),
@@ -206,9 +206,8 @@ def _wire_library(
     def act(session: Session, wish: gr.EventData) -> Iterator[View]:
         yield from librarian.act(room, session, wish._data)
 
-    parts["search"].input(
-        search, [session, parts["search"]], parts["shelf"], trigger_mode="always_last", queue=False, **QUIET
-    )
+    # Not `input`, which Gradio 6.31 does not send for a field of one line.
+    parts["search"].change(search, [session, parts["search"]], parts["shelf"], queue=False, **QUIET)
     clicks: list[Callable] = [parts["shelf"].click, parts["tools"].click]
     acting = gr.on(clicks, act, session, view, **QUIET)
     acting.failure(handlers.broken, session, view, queue=False, **QUIET)

@@ -89,6 +89,7 @@ class Session:
     form: Form = Form.NONE
     exported: str = ""
     cancel: threading.Event | None = None  # one for each piece of work; set, it ends the work
+    closed: bool = False
 
     @property
     def busy(self) -> bool:
@@ -143,6 +144,8 @@ class Session:
         """End the piece of work, whether it is done or was given up."""
         self.cancel.set()
         self.stage = Stage.IDLE
+        if self.closed:
+            self._let_go()
 
     def open(self, entry: library.Entry | None, document: Document | None) -> None:
         """Put a document in the place of the one before, whose summary and chat are gone from the page."""
@@ -170,8 +173,13 @@ class Session:
                 self.finished, self.memory = event, memory
 
     def close(self) -> None:
-        """End what runs and let go of the document and its memory."""
+        """Let go of the document and its memory; what runs is told to stop, keeps what it read, and then."""
+        self.closed = True
         if self.busy:
-            self.rest()
+            self.cancel.set()
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
         self.nothing_offered()
         self.open(None, None)

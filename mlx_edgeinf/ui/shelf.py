@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..library import Hit
 
 EMPTY = '<p class="empty">What you read is kept here, on this machine only.</p>'
-BUSY = '<p class="empty">Something runs here: to look at another document, stop it or open another tab.</p>'
+BUSY = '<p class="empty">To look at another document meanwhile, open another tab.</p>'
 
 
 def shelf(session: Session) -> str:
@@ -30,7 +30,7 @@ def shelf(session: Session) -> str:
 
 
 def _book(book: Book, session: Session) -> str:
-    return _row(session, book.entry.id, book.entry.name, _how_far(book))
+    return _row(session, book.entry.id, book.entry.name, _how_far(book, session))
 
 
 def _hit(hit: Hit, session: Session) -> str:
@@ -48,8 +48,10 @@ def _row(session: Session, document: int, name: str, note: str, excerpt: str = "
 <span class="note">{escape(note)}</span>{quoted}</button></li>"""
 
 
-def _how_far(book: Book) -> str:
+def _how_far(book: Book, session: Session) -> str:
     pages = counted(book.entry.pages, "page")
+    if session.under_way and session.entry.id == book.entry.id:
+        return f"{pages}, being read"
     if book.pages_read >= book.entry.pages:
         return f"{pages}, read"
     return f"{pages}, read to page {count(book.pages_read)}" if book.pages_read else f"{pages}, not read yet"
