@@ -29,7 +29,10 @@ class Draft:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a summary rests on: nothing of the document is left out without being named here."""
+    """What a summary rests on: nothing of the document is left out without being named here.
+
+    summary_pages: the pages that were read when the summary was written; 0 if there is none.
+    """
 
     document: str
     pages: int
@@ -43,6 +46,7 @@ class Receipt:
     stopped: bool
     state_bytes: int
     peak_bytes: int
+    summary_pages: int = 0
 
     def sentence(self) -> str:
         """The receipt as one or two sentences for people."""

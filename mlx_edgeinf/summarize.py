@@ -37,12 +37,16 @@ PART_TOKENS, PART_ANSWER_TOKENS = 3000, 96
 
 @dataclass(frozen=True)
 class Strategy:
-    """A way to summarise, described for people, and the function that does it."""
+    """A way to summarise, described for people, and the function that does it.
+
+    resumes: goes on from where an earlier reading of the whole document stopped.
+    """
 
     name: str
     label: str
     description: str
     run: Callable[[_Run], Iterator[RunEvent]] = field(repr=False)
+    resumes: bool = False
 
 
 def summarize(
@@ -63,12 +67,21 @@ def summarize(
     Raises:
         DocumentError: no page of the document has text.
     """
+    require_text(document)
+    yield from STRATEGIES[strategy].run(_Run(engine, document, strategy, cancel or Event(), max_tokens))
+
+
+def require_text(document: Document) -> None:
+    """Do nothing for a document that can be summarised.
+
+    Raises:
+        DocumentError: none of its pages has text.
+    """
     if len(document.pages_without_text) == len(document.pages):
         raise DocumentError(
             f"{document.name} has no text on any page: it is probably a scan, so run it through "
             "text recognition (OCR) first."
         )
-    yield from STRATEGIES[strategy].run(_Run(engine, document, strategy, cancel or Event(), max_tokens))
 
 
 @dataclass
@@ -76,7 +89,7 @@ class _Run:
     """One summary in the making: what has been read of the document, and the draft so far.
 
     pages, tokens, seconds: of parts read and put away before the present one.
-    memory: the last one that read anything of the document.
+    memory: the last one that read anything of the document. draft_pages: of which the draft is.
     """
 
     engine: Engine
@@ -90,6 +103,7 @@ class _Run:
     stats: Stats | None = None
     memory: DocumentMemory | None = None
     draft: str = ""
+    draft_pages: int = 0
 
     def __post_init__(self) -> None:
         self.total = sum(self.engine.count(page.text) for page in self.document.pages)
@@ -120,7 +134,7 @@ class _Run:
         for text in self.engine.generate([question], memory, self.max_tokens, self.cancel):
             yield Draft(text.strip(), page, final)
         if not self.cancel.is_set() or not self.draft:
-            self.draft = text.strip()
+            self.draft, self.draft_pages = text.strip(), page
 
     def answer(self, question: str, memory: DocumentMemory) -> str:
         """A short answer that is not shown; empty if stopped before its first word."""
@@ -143,6 +157,7 @@ class _Run:
             stopped=self.cancel.is_set(),
             state_bytes=self.stats.state_bytes if self.stats else 0,
             peak_bytes=self.stats.peak_bytes if self.stats else 0,
+            summary_pages=self.draft_pages if self.draft else 0,
         )
         return Finished(self.draft, receipt, memory if memory.position else self.memory)
 
@@ -183,7 +198,7 @@ def _map_reduce(run: _Run) -> Iterator[RunEvent]:
             return
         pages.append(Page(part.pages[0].number, run.answer(SECTION, memory)))
         run.put_away()
-        run.draft = "\n\n".join(page.text for page in pages)
+        run.draft, run.draft_pages = "\n\n".join(page.text for page in pages), run.stats.pages
         yield Draft(run.draft, run.stats.pages, final=False)
     memory = _condensed(run, replace(run.document, pages=tuple(pages)))
     if not run.cancel.is_set():
@@ -235,10 +250,11 @@ STRATEGIES: dict[str, Strategy] = {
     for strategy in (
         Strategy(
             "one-shot", "From memory", "Drafts as the reading goes on, each asked of the memory afresh.",
-            _one_shot,
+            _one_shot, resumes=True,
         ),
         Strategy(
-            "rolling", "Rolling", "Each draft revises the one before. Small models drift.", _rolling
+            "rolling", "Rolling", "Each draft revises the one before. Small models drift.", _rolling,
+            resumes=True,
         ),
         Strategy(
             "map-reduce",

@@ -77,3 +77,31 @@ def tiny_subject(monkeypatch) -> None:
 
     monkeypatch.setattr(subject, "load_base", lambda _: (llama_model(), byte_tokenizer()))
     monkeypatch.setattr(subject, "shipped_gates", lambda _: None)
+
+
+@pytest.fixture
+def fake():
+    """An engine without a model."""
+    from fakes import FakeEngine
+
+    return FakeEngine()
+
+
+@pytest.fixture
+def room(fake, tmp_path) -> Iterator:
+    """What the pages share: the engine without a model, and a library of its own."""
+    from mlx_edgeinf.library import Library
+    from mlx_edgeinf.ui.preparation import Preparation
+    from mlx_edgeinf.ui.room import Room
+
+    library = Library(tmp_path / "library")
+    yield Room(Preparation(lambda note: fake), library)
+    library.close()
+
+
+@pytest.fixture
+def session():
+    """What one open page knows."""
+    from mlx_edgeinf.ui.session import Session
+
+    return Session()

@@ -1,23 +1,26 @@
-"""A reader without a model: the engine, the summary and the chat as the page sees them."""
+"""A reader without a model: the engine as library, summary, chat and page see it."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlx_edgeinf.chat import Turn
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from mlx_edgeinf.document_memory import SaveFileError
 from mlx_edgeinf.documents import Document
 from mlx_edgeinf.engine import Stats
-from mlx_edgeinf.events import Draft, Finished, Reading, Receipt
+from mlx_edgeinf.summarize import QUESTION, UNION
 
 TOKENS_PER_PAGE = 460
 STATE_BYTES = 48_000_000
 MODEL_BYTES = 170_000_000
 KV_BYTES_PER_TOKEN = 23_040
-DRAFT_EVERY = 4
 
 SUMMARY = """\
 **The book**, up to page {page}, argues that keeping an exact copy of everything ever read is \
@@ -35,12 +38,85 @@ The last part is about trust: a summary that does not say how much it covers can
 
 
 @dataclass
+class FakeMemory:
+    """A document of which pages were read; a token is 1/460 of a page."""
+
+    document: Document
+    pages_read: int = 0
+    seconds: float = 0.0
+    long: bool = True
+
+    @property
+    def tokens(self) -> range:
+        return range(len(self.document.pages) * TOKENS_PER_PAGE)
+
+    @property
+    def position(self) -> int:
+        return self.pages_read * TOKENS_PER_PAGE
+
+    @property
+    def complete(self) -> bool:
+        return self.pages_read == len(self.document.pages)
+
+
+@dataclass
 class FakeEngine:
-    """Stands in for the engine; `segment_seconds` is how long a page or a word takes."""
+    """Stands in for the engine; `segment_seconds` is how long a page takes, and four words."""
 
     name: str = "A small fake model"
+    gates: str = "untrained"
     segment_seconds: float = 0.0
+    exact_tokens: int = 3 * TOKENS_PER_PAGE
     cancels: list[threading.Event] = field(default_factory=list)  # one for each piece of work
+
+    @property
+    def identity(self) -> dict[str, str]:
+        return {"base model": self.name, "gates": self.gates}
+
+    def count(self, text: str) -> int:
+        return TOKENS_PER_PAGE
+
+    def open(self, document: Document) -> FakeMemory:
+        return FakeMemory(document)
+
+    def ingest(self, memory: FakeMemory, cancel: threading.Event) -> Iterator[Stats]:
+        self.cancels.append(cancel)
+        while not memory.complete and not cancel.is_set():
+            time.sleep(self.segment_seconds)
+            memory.pages_read += 1
+            memory.seconds += self.segment_seconds + 1e-3
+            yield self.stats(memory)
+
+    def stats(self, memory: FakeMemory) -> Stats:
+        return stats(memory.pages_read, len(memory.document.pages), memory.seconds)
+
+    def save(self, memory: FakeMemory, path: Path) -> None:
+        arrays = {"pages_read": np.array(memory.pages_read), "seconds": np.array(memory.seconds)}
+        save_file(arrays, path, self.identity)
+
+    def restore(self, path: Path, document: Document) -> FakeMemory:
+        try:
+            arrays = load_file(path)
+        except SafetensorError as error:
+            message = f"The saved memory of {document.name} is damaged: read the document again."
+            raise SaveFileError(message) from error
+        return FakeMemory(document, int(arrays["pages_read"]), float(arrays["seconds"]))
+
+    def generate(
+        self, texts: Sequence[str], memory: FakeMemory, max_tokens: int, cancel: threading.Event
+    ) -> Iterator[str]:
+        """A summary, or what was asked and how much was read, a few words at a time."""
+        self.cancels.append(cancel)
+        asked = texts[-1]
+        summary = asked in (QUESTION, UNION) or asked.startswith("This is your summary")
+        answer = f"You asked “{asked}” after {len(texts) // 2} others, of {memory.pages_read} pages read."
+        words = (SUMMARY.format(page=memory.pages_read) if summary else answer).split(" ")
+        step = 12 if summary else 1
+        for end in [*range(1, len(words), step), len(words)]:
+            if cancel.is_set():
+                return
+            time.sleep(self.segment_seconds / 4)
+            yield " ".join(words[:end])
 
 
 def stats(page: int, pages: int, seconds: float = 10.0) -> Stats:
@@ -58,66 +134,6 @@ def stats(page: int, pages: int, seconds: float = 10.0) -> Stats:
         peak_bytes=MODEL_BYTES + 2 * STATE_BYTES,
         full_cache_bytes=full,
     )
-
-
-def summarize(
-    engine: FakeEngine, document: Document, strategy: str, cancel: threading.Event
-) -> Iterator[Reading | Draft | Finished]:
-    """Read a page a segment, with a draft every few pages; remembers the pages it read."""
-    engine.cancels.append(cancel)
-    pages, began, read, draft = len(document.pages), time.monotonic(), 0, ""
-    while read < pages and not cancel.is_set():
-        time.sleep(engine.segment_seconds)
-        read += 1
-        yield Reading(stats(read, pages, time.monotonic() - began + 1e-3))
-        if read % DRAFT_EVERY == 0 and read < pages:
-            draft = yield from _drafts(engine, read, final=False)
-    if not cancel.is_set():
-        draft = yield from _drafts(engine, read, final=True)
-    receipt = Receipt(
-        document=document.name,
-        pages=pages,
-        pages_read=read,
-        pages_without_text=document.pages_without_text,
-        tokens=pages * TOKENS_PER_PAGE,
-        tokens_read=read * TOKENS_PER_PAGE,
-        seconds=time.monotonic() - began,
-        model=engine.name,
-        strategy=strategy,
-        stopped=cancel.is_set(),
-        state_bytes=STATE_BYTES,
-        peak_bytes=MODEL_BYTES + 2 * STATE_BYTES,
-    )
-    memory = document.pages[:read] if read else None
-    yield Finished(draft, receipt, memory)
-
-
-def ask(
-    engine: FakeEngine,
-    memory: Sequence[object],
-    question: str,
-    history: Sequence[Turn],
-    cancel: threading.Event,
-) -> Iterator[str]:
-    """Answer with what was asked and how much was read, word by word."""
-    engine.cancels.append(cancel)
-    answer = f"You asked “{question}” after {len(history)} others, of {len(memory)} pages read."
-    words = answer.split(" ")
-    for end in range(1, len(words) + 1):
-        if cancel.is_set():
-            return
-        time.sleep(engine.segment_seconds / 4)
-        yield " ".join(words[:end])
-
-
-def _drafts(engine: FakeEngine, page: int, final: bool) -> Generator[Draft, None, str]:
-    text = SUMMARY.format(page=page)
-    words = text.split(" ")
-    for end in range(1, len(words), 12):
-        time.sleep(engine.segment_seconds / 4)
-        yield Draft(" ".join(words[:end]), page, final)
-    yield Draft(text, page, final)
-    return text
 
 
 def small_pdf(path: Path, pages: Sequence[str]) -> Path:

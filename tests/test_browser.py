@@ -4,6 +4,7 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from email.message import Message
 from pathlib import Path
 from typing import Self
@@ -13,10 +14,10 @@ import fakes
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from mlx_edgeinf import chat
-from mlx_edgeinf.ui import handlers
+from mlx_edgeinf.library import Library
 from mlx_edgeinf.ui.page import build
 from mlx_edgeinf.ui.preparation import Preparation
+from mlx_edgeinf.ui.room import Room
 from mlx_edgeinf.ui.server import POLICY, serve
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -47,30 +48,30 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def engine():
-    return fakes.FakeEngine()
-
-
-@pytest.fixture
-def address(monkeypatch, engine) -> Iterator[str]:
+def address(room) -> Iterator[str]:
     """The page, served with a reader that has no model."""
-    monkeypatch.setattr(handlers, "summarize", fakes.summarize)
-    monkeypatch.setattr(chat, "ask", fakes.ask)
-    yield from served(lambda note: engine)
+    with served(room) as address:
+        yield address
 
 
 @pytest.fixture
-def real_address() -> Iterator[str]:
+def real_address(tmp_path) -> Iterator[str]:
     """The page, served with the starter model."""
     from mlx_edgeinf.engine import Engine
 
-    yield from served(lambda note: Engine(on_progress=note))
+    library = Library(tmp_path / "library")
+    with served(Room(Preparation(lambda note: Engine(on_progress=note)), library)) as address:
+        yield address
+    library.close()
 
 
-def served(load) -> Iterator[str]:
-    page = build(Preparation(load))
-    yield serve(page)
-    page.close()
+@contextmanager
+def served(room: Room) -> Iterator[str]:
+    page = build(room)
+    try:
+        yield serve(page)
+    finally:
+        page.close()
 
 
 @pytest.fixture
@@ -151,8 +152,8 @@ def test_the_starter_model_reads_summarises_and_answers(chromium, real_address, 
         walk(visit, pdf, tmp_path / "finished.png")
 
 
-def test_stop_ends_a_reading_and_what_was_read_can_be_asked_about(chromium, address, engine, tmp_path):
-    engine.segment_seconds = 0.3
+def test_stop_ends_a_reading_and_what_was_read_can_be_asked_about(chromium, address, fake, tmp_path):
+    fake.segment_seconds = 0.3
     long = fakes.small_pdf(tmp_path / "long.pdf", STORY * 25)
     with Visit(chromium, address) as visit:
         visit.read(long)
@@ -163,12 +164,12 @@ def test_stop_ends_a_reading_and_what_was_read_can_be_asked_about(chromium, addr
         assert "of 100 pages" not in visit.ask("What was it about?")
 
 
-def test_closing_the_tab_ends_the_reading(chromium, address, engine, tmp_path):
-    engine.segment_seconds = 0.3
+def test_closing_the_tab_ends_the_reading(chromium, address, fake, tmp_path):
+    fake.segment_seconds = 0.3
     with Visit(chromium, address) as visit:
         visit.read(fakes.small_pdf(tmp_path / "long.pdf", STORY * 25))
         visit.page.wait_for_selector(".where strong")
-    assert engine.cancels[-1].wait(15)
+    assert fake.cancels[-1].wait(15)
 
 
 def test_a_bad_file_is_named_in_the_page_and_the_summary_stays(chromium, address, pdf, tmp_path):
@@ -192,6 +193,10 @@ def test_the_summary_can_be_copied(chromium, address, pdf):
         visit.page.wait_for_selector(".copy:has-text('Copied')")
         copied = visit.page.evaluate("navigator.clipboard.readText()")
         assert copied.startswith("The book, up to page 4,")
+        with visit.page.expect_download() as saved:
+            visit.page.click("[data-save]")
+        assert saved.value.suggested_filename == "honey.pdf.md"
+        assert "- Pages read: 4 of 4" in saved.value.path().read_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -210,10 +215,12 @@ def test_everything_can_be_reached_with_the_keyboard(chromium, address, pdf):
         visit.finish()
         visit.page.evaluate("document.activeElement.blur()")
         reached = set()
-        for _ in range(20):
+        for _ in range(26):
             visit.page.keyboard.press("Tab")
             reached.add(visit.page.evaluate(FOCUSED))
-        assert {"Read", "Copy summary", "Your question", "Ask", "one-shot"} <= reached
+        wanted = {"Copy summary", "Save as Markdown", "Rename", "Export", "Delete", "Your question", "Ask"}
+        assert wanted | {"Search the library", "Summarise again", "Paste text instead", "one-shot"} <= reached
+        assert any("honey.pdf" in each for each in reached)
 
 
 def test_a_picture_from_elsewhere_is_refused_by_the_browser(chromium, address):

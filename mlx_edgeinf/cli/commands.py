@@ -18,6 +18,7 @@ from .console import streamed, written
 from .shelves import add_library
 from .sitting import Sitting, UnusableEngine
 
+LIBRARY = "Folder of the library; the user's own if not given."
 FAILURES = (DocumentError, LibraryError, UnusableEngine, OSError)
 
 
@@ -59,7 +60,7 @@ def serve(args: argparse.Namespace) -> None:
     """Open the page, as `python app.py` does."""
     from ..ui.open import open_page
 
-    open_page(args.model, args.adapter, args.memory_mb, args.port, not args.no_browser)
+    open_page(args.model, args.adapter, args.memory_mb, args.library, args.port, not args.no_browser)
 
 
 def typed() -> Iterator[str]:
@@ -90,6 +91,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add_library(commands)
     page = commands.add_parser("serve", help="Open the page in a browser.")
     _model(page)
+    page.add_argument("--library", type=Path, help=LIBRARY)
     page.add_argument("--port", type=int, help="Port on 127.0.0.1; the first free one if not given.")
     page.add_argument("--no-browser", action="store_true", help="Do not open a browser window.")
     page.set_defaults(work=serve)
@@ -100,7 +102,7 @@ def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", help="Documents, read as one collection; - is text from stdin.")
     _model(parser)
     parser.add_argument("--max-tokens", type=int, default=256, help="Length of an answer at most.")
-    parser.add_argument("--library", type=Path, help="Folder of the library; the user's own if not given.")
+    parser.add_argument("--library", type=Path, help=LIBRARY)
     parser.add_argument("--json", action="store_true", help="Print JSON.")
 
 

@@ -5,8 +5,21 @@
 for another machine.
 """
 
+from .archive import SUFFIX, is_exported
 from .library import Library
 from .reader import Reader
 from .rows import Chat, DiskUse, Entry, Hit, LibraryError, Reading, Summary
 
-__all__ = ["Chat", "DiskUse", "Entry", "Hit", "Library", "LibraryError", "Reader", "Reading", "Summary"]
+__all__ = [
+    "SUFFIX",
+    "Chat",
+    "DiskUse",
+    "Entry",
+    "Hit",
+    "Library",
+    "LibraryError",
+    "Reader",
+    "Reading",
+    "Summary",
+    "is_exported",
+]

@@ -30,6 +30,7 @@ from ..wording import size
 from .rows import LibraryError
 
 FORMAT = 1
+SUFFIX = ".edgeinf"
 MANIFEST, PAGES, SUMMARIES, CHATS = "manifest.json", "pages.json", "summaries.json", "chats.json"
 MOST_TEXT = 100_000_000
 
@@ -181,6 +182,17 @@ class Archive:
             )
         _require(len(self._archive.namelist()) == len(_TYPES) + len(large))
         _require(all(self._archive.getinfo(name).compress_type == ZIP_STORED for name in large))
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a file is for a library, by its name or, whatever its name, by what is in it."""
+    if path.suffix.lower() == SUFFIX:
+        return True
+    try:
+        with ZipFile(path) as archive:
+            return MANIFEST in archive.namelist()
+    except (BadZipFile, OSError, ValueError, struct.error):
+        return False
 
 
 @contextmanager

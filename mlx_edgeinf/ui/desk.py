@@ -26,11 +26,12 @@ def model_settled(preparation: Preparation) -> str:
 
 
 def notice(session: Session) -> str:
-    """What went wrong or is asked for; empty if nothing is."""
-    if not session.problem:
+    """What went wrong or is asked for, or why the memory cannot be asked; empty if nothing is."""
+    text = session.problem or session.obstacle
+    if not text or (session.at_work and not session.problem):
         return ""
-    kind = "asking" if session.wants_password else "problem"
-    return f'<p class="{kind}" role="alert">{escape(session.problem)}</p>'
+    kind = "asking" if session.locked else "problem"
+    return f'<p class="{kind}" role="alert">{escape(text)}</p>'
 
 
 def progress(session: Session) -> str:
@@ -62,7 +63,7 @@ def _status(session: Session) -> str:
 
 
 def _outcome(session: Session) -> str:
-    if session.finished is None:
+    if session.finished is None or not session.history:
         return ""
     receipt = session.finished.receipt
     return "Stopped" if receipt.stopped else f"Read {read_pages(receipt.pages_read, receipt.pages)}"
@@ -73,8 +74,8 @@ def _marks(session: Session) -> str:
     if not session.busy:
         return ""
     if not session.under_way:
-        return f'data-busy="{"reading" if session.reading else "answering"}"'
-    title = f"{_share(session.history[-1])} · {session.document.name}"
+        return f'data-busy="{"reading" if session.at_work else "answering"}"'
+    title = f"{_share(session.history[-1])} · {session.entry.name}"
     return f'data-busy="reading" data-title="{escape(title)}"'
 
 

@@ -1,21 +1,33 @@
-"""What the page's buttons do: plain functions from a session to what is to be shown."""
+"""What the buttons of the desk do: plain functions from a session to what is to be shown."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
-from itertools import chain
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from .. import chat
+from ..atomic import SaveError
 from ..chat import Turn
-from ..documents import READABLE, Document, DocumentError, PasswordRequired, read_document
-from ..summarize import summarize
-from . import desk
+from ..document_memory import SaveFileError
+from ..documents import (
+    READABLE,
+    Document,
+    DocumentError,
+    PasswordRequired,
+    joined,
+    pasted_document,
+    read_document,
+)
+from ..library import Entry, LibraryError, Reader
+from ..summarize import require_text, summarize
+from . import desk, keeping
 from .background import Background
 from .preparation import Preparation
+from .room import Room
 from .session import Session, Stage
-from .view import View, render, with_empty_question
+from .view import View, render, with_empty_desk, with_empty_question
 
 NO_FILE = f"Choose a file first: {READABLE}."
 BROKEN = (
@@ -32,6 +44,9 @@ class NotReady(Exception):
     """The model could not be made ready; the message says why."""
 
 
+PROBLEMS = (DocumentError, LibraryError, NotReady, SaveError, SaveFileError)
+
+
 def show_model(preparation: Preparation) -> Iterator[str]:
     """Yield the line about the model until the model is ready or cannot be."""
     for step in preparation.progress():
@@ -39,54 +54,53 @@ def show_model(preparation: Preparation) -> Iterator[str]:
     yield desk.model_settled(preparation)
 
 
-def choose(session: Session) -> View:
-    """A file was chosen or taken away: what was said about the one before is out of date."""
-    session.problem, session.wants_password = "", False
-    return render(session)
-
-
 def read(
-    preparation: Preparation,
-    session: Session,
-    upload: str | None,
-    password: str,
-    strategy: str,
+    room: Room, session: Session, uploads: Sequence[str] | None, text: str, password: str, strategy: str
 ) -> Iterator[View]:
-    """Open the uploaded file, read it and summarise it, showing each step.
+    """Read what is handed in, or else on in the document on show, and summarise it, showing each step.
 
     Ends normally on bad files and on Stop: the page then says what happened. What was read
     before stays until the new document is open.
     """
-    if upload is None:
-        session.problem = NO_FILE
-    if upload is None or session.busy:
+    if session.busy:
         yield render(session)
         return
+    locked, session.strategy = session.locked, strategy
+    session.uploads = tuple(uploads or ())
     session.begin(Stage.OPENING)
+    if locked:
+        session.passwords[locked] = password
     try:
-        document = yield from _open(session, upload, password)
-        yield from _prepare(session, preparation)
-        yield from _summarize(session, preparation, document, upload, strategy)
-    except PasswordRequired as error:
-        session.wants_password, session.problem = True, str(error)
-    except (DocumentError, NotReady) as error:
+        entry = yield from _entry(room, session, text)
+        yield from _prepare(session, room.preparation)
+        yield from _summarize(room, session, entry)
+    except PROBLEMS as error:
+        if session.under_way:
+            keeping.restore(room, session)
         session.problem = str(error)
     except Stopped:
         pass
     finally:
         session.rest()
+    try:
+        keeping.look(room.library, session)
+    except LibraryError as error:
+        session.problem = str(error)
     yield render(session)
 
 
-def ask(preparation: Preparation, session: Session, question: str) -> Iterator[View]:
-    """Answer a question about what was read, showing the answer as it grows."""
+def ask(room: Room, session: Session, question: str) -> Iterator[View]:
+    """Answer a question about what was read, showing the answer as it grows; the library keeps it."""
     question = question.strip()
     if not question or session.busy or not session.can_chat:
         yield render(session)
         return
     session.begin(Stage.ANSWERING)
     try:
-        yield from _answer(session, preparation, question)
+        yield from _answer(session, room.preparation, question)
+        _keep_turn(room, session)
+    except LibraryError as error:
+        session.problem = str(error)
     finally:
         session.rest()
     yield render(session)
@@ -105,23 +119,49 @@ def broken(session: Session) -> View:
     return render(session)
 
 
-def _open(session: Session, upload: str, password: str) -> Generator[View, None, Document]:
-    """Open the uploaded file, unless it is the document already, and return it.
+def _entry(room: Room, session: Session, text: str) -> Generator[View, None, Entry]:
+    """The document to read, in the library: what is handed in, or the one on show."""
+    if not session.offered:
+        if session.entry is None:
+            raise DocumentError(NO_FILE)
+        return session.entry
+    document, original = yield from _open(session, text)
+    require_text(document)
+    return room.library.add(document, original)
+
+
+def _open(session: Session, text: str) -> Generator[View, None, tuple[Document, Path | None]]:
+    """What is handed in, and the file it was read from, if it is one alone."""
+    if session.pasting:
+        return pasted_document(text), None
+    documents = []
+    for upload in session.uploads:
+        documents.append((yield from _open_file(session, upload)))
+    alone = len(documents) == 1
+    return joined(documents), Path(session.uploads[0]) if alone else None
+
+
+def _open_file(session: Session, upload: str) -> Generator[View, None, Document]:
+    """Open an uploaded file.
 
     On Stop the file is left at once; its opening ends by itself at the next page.
     """
-    if upload == session.source:
-        return session.document
-    path, cancel = Path(upload), session.cancel
+    path, password, cancel = Path(upload), session.passwords.get(upload), session.cancel
     opening = Background(lambda note: _opened(path, password, cancel, note))
     for note in opening.notes():
         session.step = f"Opening {path.name}" + (": page {} of {}".format(*note) if note else "")
         yield render(session)
         _obey(session)
-    return opening.result
+    try:
+        return opening.result
+    except PasswordRequired:
+        session.locked = upload
+        raise
 
 
-def _opened(path: Path, password: str, cancel: threading.Event, note: Callable[[int, int], None]) -> Document:
+def _opened(
+    path: Path, password: str | None, cancel: threading.Event, note: Callable[[int, int], None]
+) -> Document:
     def on_page(page: int, pages: int) -> None:
         if cancel.is_set():
             raise Stopped
@@ -146,25 +186,55 @@ def _obey(session: Session) -> None:
         raise Stopped
 
 
-def _summarize(
-    session: Session, preparation: Preparation, document: Document, upload: str, strategy: str
-) -> Iterator[View]:
+def _summarize(room: Room, session: Session, entry: Entry) -> Iterator[View]:
     """Show the events of a run; the first one lets the document replace the one before."""
-    session.step = f"Reading {document.name}"
+    engine = room.preparation.engine
+    reader = Reader(room.library, engine, entry.id)
+    session.step = f"Reading {reader.document.name}"
     yield render(session)
-    events = summarize(preparation.engine, document, strategy, cancel=session.cancel)
-    first = next(events)
-    session.open(document, upload)
-    for event in chain([first], events):
-        session.take(event)
-        yield render(session)
+    run = summarize(reader, reader.document, session.strategy, cancel=session.cancel)
+    with closing(run) as events:
+        first = next(events)
+        session.open(room.library.entry(entry.id), reader.document)
+        session.problem = reader.problem
+        session.nothing_offered()
+        session.take(first)
+        keeping.lay_out_chats(room.library, session)
+        keeping.look(room.library, session)
+        yield with_empty_desk(render(session))
+        for event in events:
+            session.take(event)
+            yield render(session)
+    _keep_finished(room, session)
+
+
+def _keep_finished(room: Room, session: Session) -> None:
+    """Put the summary in the library, with the memory that answers from now on."""
+    engine, id = room.preparation.engine, session.entry.id
+    if session.memory is None:
+        return
+    try:
+        room.library.finish(engine, id, session.finished)
+        session.kept = room.library.save(engine, id, session.memory)
+        session.reading = room.library.reading_of(engine, id)
+        keeping.lay_out_chats(room.library, session)
+    except (LibraryError, SaveError, SaveFileError) as error:
+        # What was read can still be asked about, here and now.
+        session.problem = str(error)
 
 
 def _answer(session: Session, preparation: Preparation, question: str) -> Iterator[View]:
     history = tuple(session.turns)
     session.turns.append(Turn(question, ""))
     yield with_empty_question(render(session))
-    memory = session.finished.memory
-    for answer in chat.ask(preparation.engine, memory, question, history, session.cancel):
+    for answer in chat.ask(preparation.engine, session.memory, question, history, session.cancel):
         session.turns[-1] = Turn(question, answer)
         yield render(session)
+
+
+def _keep_turn(room: Room, session: Session) -> None:
+    """Put the last question and its answer in the library."""
+    if session.kept is None:
+        return
+    session.chat = session.chat or room.library.begin_chat(session.kept.id)
+    room.library.add_turn(session.chat, session.turns[-1])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..library import Library, LibraryError
 from .page import build
 from .preparation import Preparation
+from .room import Room
 from .server import serve
 
 if TYPE_CHECKING:
@@ -15,11 +18,17 @@ if TYPE_CHECKING:
 
 
 def open_page(
-    model: str | None, adapter: str | None, memory_mb: float | None, port: int | None, browser: bool
+    model: str | None,
+    adapter: str | None,
+    memory_mb: float | None,
+    folder: Path | None,
+    port: int | None,
+    browser: bool,
 ) -> None:
     """Serve the page for a model; see `engine.Engine` for its options.
 
     Args:
+        folder: of the library; None is the user's own.
         port: on 127.0.0.1; None is the first free one.
         browser: open a window.
     """
@@ -30,10 +39,15 @@ def open_page(
 
         return Engine(model, adapter, memory_mb, note)
 
-    page = build(Preparation(load))
+    try:
+        library = Library(folder)
+    except LibraryError as error:
+        sys.exit(str(error))
+    page = build(Room(Preparation(load), library))
     try:
         address = serve(page, port, open_browser=browser)
     except OSError:
         sys.exit("The port is taken: choose a free one with --port.")
     print(f"Reading room open at {address} (Ctrl-C closes it)")
     page.block_thread()
+    library.close()

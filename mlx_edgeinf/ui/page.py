@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import gradio as gr
 
 from ..summarize import STRATEGIES, Strategy
-from . import desk, handlers
-from .preparation import Preparation
+from . import desk, handlers, librarian
+from .room import Room
 from .session import Session
 from .view import View, render
 
@@ -20,15 +21,31 @@ DELETE_UPLOADS = (3600, 86400)
 QUIET = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 
 MASTHEAD = """<header class="masthead">
+<button type="button" class="quiet drawer" aria-expanded="false" aria-controls="library">Library</button>
 <h1>mlx_edgeinf</h1>
 <p>A private reader for very long documents</p>
 </header>"""
 
 FOOTER = "<footer>Nothing leaves this machine.</footer>"
 
+# Buttons and forms in HTML say in data-do what they wish; see `librarian.act`.
+WISHES = """
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-do]");
+  if (button) trigger("click", { ...button.dataset });
+});
+element.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const form = event.target;
+  trigger("click", { ...form.dataset, ...Object.fromEntries(new FormData(form)) });
+});
+"""
 
-def build(preparation: Preparation) -> gr.Blocks:
-    """Lay out the page around a model that is being prepared."""
+Parts = dict[str, gr.components.Component]
+
+
+def build(room: Room) -> gr.Blocks:
+    """Lay out the page around a model that is being prepared and a library."""
     start = render(Session())
     with gr.Blocks(title="mlx_edgeinf", analytics_enabled=False, delete_cache=DELETE_UPLOADS) as page:
         # A function, as Gradio takes a dataclass given by itself for a value to be shown.
@@ -37,24 +54,48 @@ def build(preparation: Preparation) -> gr.Blocks:
             _html(MASTHEAD)
             model = _html(desk.model_preparing("Preparing the model"))
         with gr.Row(elem_id="room"):
+            with gr.Column(elem_id="library"):
+                parts = _library(start)
             with gr.Column(elem_id="desk"):
-                parts = _desk(start)
+                parts |= _desk(start)
             with gr.Column(elem_id="sheet"):
                 parts |= _sheet(start)
         _html(FOOTER)
-        _wire(page, preparation, session, model, parts)
+        view = [parts[name] for name in View._fields]
+        _wire_model_and_visits(page, room, session, model, view)
+        _wire_desk(room, session, model, parts, view)
+        _wire_library(room, session, parts, view)
     return page
 
 
 def _html(value: str) -> gr.HTML:
-    return gr.HTML(value, apply_default_css=False)
+    return gr.HTML(value, apply_default_css=False, js_on_load=WISHES)
 
 
-def _desk(start: View) -> dict[str, gr.components.Component]:
+def _library(start: View) -> Parts:
+    """Where what was read is found again."""
+    return {
+        "search": gr.Textbox(
+            label="Search the library",
+            show_label=False,
+            container=False,
+            placeholder="Search the library",
+            max_lines=1,
+            elem_id="search",
+        ),
+        "shelf": _html(start.shelf),
+    }
+
+
+def _desk(start: View) -> Parts:
     """Where a document is handed in and its reading is watched."""
     return {
         # Of any type: what cannot be read is told apart, and told why, where it is opened.
-        "upload": gr.File(label="Document", height=132, elem_id="upload"),
+        "upload": gr.File(label="Document", file_count="multiple", height=132, elem_id="upload"),
+        "pasted": gr.Textbox(
+            label="Text", placeholder="Paste a text", lines=6, max_lines=12, visible=False, elem_id="pasted"
+        ),
+        "paste": gr.Button(start.paste["value"], size="sm", elem_id="paste", elem_classes="quiet"),
         "strategy": gr.Radio(
             [(_choice(strategy), name) for name, strategy in STRATEGIES.items()],
             value=next(iter(STRATEGIES)),
@@ -75,9 +116,11 @@ def _choice(strategy: Strategy) -> str:
     return f"{strategy.label}\n{strategy.description}"
 
 
-def _sheet(start: View) -> dict[str, gr.components.Component]:
+def _sheet(start: View) -> Parts:
     """Where the summary is written and questions are answered."""
-    summary, chat = _html(start.summary), _html(start.chat)
+    summary, tools = _html(start.summary), _html(start.tools)
+    export = gr.DownloadButton("Save the file", visible=False, elem_id="export")
+    chat = _html(start.chat)
     with gr.Row(elem_id="asking"):
         question = gr.Textbox(
             label="Your question",
@@ -91,6 +134,8 @@ def _sheet(start: View) -> dict[str, gr.components.Component]:
         stop_answer = gr.Button("Stop", visible=False, min_width=80, scale=0)
     return {
         "summary": summary,
+        "tools": tools,
+        "export": export,
         "chat": chat,
         "question": question,
         "ask": ask,
@@ -98,46 +143,71 @@ def _sheet(start: View) -> dict[str, gr.components.Component]:
     }
 
 
-def _wire(
-    page: gr.Blocks,
-    preparation: Preparation,
-    session: gr.State,
-    model: gr.HTML,
-    parts: dict[str, gr.components.Component],
+def _wire_model_and_visits(
+    page: gr.Blocks, room: Room, session: gr.State, model: gr.HTML, view: list[gr.components.Component]
 ) -> None:
-    view = [parts[name] for name in View._fields]
-    show_model = partial(handlers.show_model, preparation)
-    page.load(show_model, None, model, **QUIET)
-    gr.on(
-        [parts["upload"].upload, parts["upload"].clear],
-        handlers.choose,
-        session,
+    """The line about the model, and what an open page holds: let go of when its tab is closed."""
+    visits: dict[str, Session] = {}
+
+    def enter(session: Session, request: gr.Request) -> View:
+        visits[request.session_hash] = session
+        return librarian.enter(room, session)
+
+    def leave(request: gr.Request) -> None:
+        # Gradio itself keeps what a closed tab held for another hour.
+        if session := visits.pop(request.session_hash, None):
+            session.close()
+
+    page.load(partial(handlers.show_model, room.preparation), None, model, **QUIET)
+    page.load(enter, session, view, queue=False, **QUIET)
+    page.unload(leave)
+
+
+def _wire_desk(
+    room: Room, session: gr.State, model: gr.HTML, parts: Parts, view: list[gr.components.Component]
+) -> None:
+    """Handing in, reading and asking."""
+    at_once = {"queue": False, **QUIET}
+    upload, pasted, strategy = parts["upload"], parts["pasted"], parts["strategy"]
+    choosing = gr.on(
+        [upload.upload, upload.clear, upload.delete],
+        partial(librarian.choose, room),
+        [session, upload],
         view,
-        queue=False,
         **QUIET,
     )
+    parts["paste"].click(librarian.paste, session, view, **at_once)
+    strategy.change(librarian.choose_strategy, [session, strategy], view, **at_once)
     reading = gr.on(
         [parts["read"].click, parts["password"].submit],
-        partial(handlers.read, preparation),
-        [session, parts["upload"], parts["password"], parts["strategy"]],
+        partial(handlers.read, room),
+        [session, upload, pasted, parts["password"], strategy],
         view,
         **QUIET,
     )
+    question = parts["question"]
     answering = gr.on(
-        [parts["ask"].click, parts["question"].submit],
-        partial(handlers.ask, preparation),
-        [session, parts["question"]],
-        view,
-        **QUIET,
+        [parts["ask"].click, question.submit], partial(handlers.ask, room), [session, question], view, **QUIET
     )
-    gr.on(
-        [parts["stop"].click, parts["stop_answer"].click],
-        handlers.stop,
-        session,
-        view,
-        queue=False,
-        **QUIET,
-    )
-    for work in (reading, answering):
-        work.failure(handlers.broken, session, view, queue=False, **QUIET)
-    reading.then(show_model, None, model, **QUIET)
+    gr.on([parts["stop"].click, parts["stop_answer"].click], handlers.stop, session, view, **at_once)
+    for work in (choosing, reading, answering):
+        work.failure(handlers.broken, session, view, **at_once)
+    reading.then(partial(handlers.show_model, room.preparation), None, model, **QUIET)
+
+
+def _wire_library(
+    room: Room, session: gr.State, parts: Parts, view: list[gr.components.Component]
+) -> None:
+    """Finding, opening and tending what was read."""
+
+    def search(session: Session, words: str) -> str:
+        return librarian.search(room, session, words).shelf
+
+    def act(session: Session, wish: gr.EventData) -> Iterator[View]:
+        yield from librarian.act(room, session, wish._data)
+
+    # Not `input`, which Gradio 6.31 does not send for a field of one line.
+    parts["search"].change(search, [session, parts["search"]], parts["shelf"], queue=False, **QUIET)
+    clicks: list[Callable] = [parts["shelf"].click, parts["tools"].click]
+    acting = gr.on(clicks, act, session, view, **QUIET)
+    acting.failure(handlers.broken, session, view, queue=False, **QUIET)

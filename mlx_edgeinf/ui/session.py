@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 from ..chat import Turn
 from ..events import Draft, Finished, Reading
+from ..summarize import STRATEGIES
 
 if TYPE_CHECKING:
+    from .. import library
+    from ..document_memory import DocumentMemory
     from ..documents import Document
     from ..engine import Stats
 
@@ -26,21 +29,67 @@ class Stage(Enum):
     ANSWERING = auto()
 
 
+class Form(Enum):
+    """What is asked about the document on show."""
+
+    NONE = auto()
+    RENAME = auto()
+    DELETE = auto()
+
+
+@dataclass(frozen=True)
+class Book:
+    """A document in the library, and how many of its pages were read."""
+
+    entry: library.Entry
+    pages_read: int
+
+
+@dataclass
+class Shelf:
+    """The library as it was last looked at. hits: what `words` were found in; None without any."""
+
+    books: tuple[Book, ...] = ()
+    words: str = ""
+    hits: tuple[library.Hit, ...] | None = None
+
+
 @dataclass
 class Session:
-    """The state of one page. A page that is closed leaves nothing: see `close`."""
+    """The state of one page. A page that is closed leaves nothing: see `close`.
+
+    uploads: files in the field, not read yet. locked: the one whose password is asked for.
+    reading: how far the present model has read the whole of the document.
+    kept: the reading whose memory answers, or is to. obstacle: why it cannot, for people.
+    earlier: what was asked of other memories of the document.
+    exported: the size of the file for another machine, once it was made.
+    """
 
     stage: Stage = Stage.IDLE
     step: str = ""  # what is being opened, prepared or read, for people
     problem: str = ""  # one sentence, for people
-    wants_password: bool = False
-    source: str = ""  # where the document was uploaded to
+    strategy: str = next(iter(STRATEGIES))
+    uploads: tuple[str, ...] = ()
+    pasting: bool = False
+    locked: str = ""
+    passwords: dict[str, str] = field(default_factory=dict)
+    shelf: Shelf = field(default_factory=Shelf)
+    entry: library.Entry | None = None
     document: Document | None = None
+    reading: library.Reading | None = None
+    kept: library.Reading | None = None
+    obstacle: str = ""
+    memory: DocumentMemory | None = None
     history: list[Stats] = field(default_factory=list)
-    drafts: list[Draft] = field(default_factory=list)  # the latest of each page reached
+    latest: Draft | None = None
     finished: Finished | None = None
+    earlier: tuple[Turn, ...] = ()
     turns: list[Turn] = field(default_factory=list)
+    chat: int | None = None  # its id in the library, once its first turn is kept
+    form: Form = Form.NONE
+    exported: str = ""
     cancel: threading.Event | None = None  # one for each piece of work; set, it ends the work
+    closed: bool = False
 
     @property
     def busy(self) -> bool:
@@ -53,7 +102,7 @@ class Session:
         return self.busy and self.cancel.is_set()
 
     @property
-    def reading(self) -> bool:
+    def at_work(self) -> bool:
         """Whether a document is on its way, from its opening to the last word of its summary."""
         return self.busy and self.stage is not Stage.ANSWERING
 
@@ -65,38 +114,51 @@ class Session:
     @property
     def measured(self) -> bool:
         """Whether there are measurements to show, and no other document is on its way."""
-        return bool(self.history) and (self.under_way or not self.reading)
+        return bool(self.history) and (self.under_way or not self.at_work)
 
     @property
     def can_chat(self) -> bool:
         """Whether there is a memory to ask, and nothing is being read."""
-        return not self.reading and self.finished is not None and self.finished.memory is not None
+        return not self.at_work and self.memory is not None
+
+    @property
+    def offered(self) -> bool:
+        """Whether something new is handed in, so that Read means that and not the document on show."""
+        return self.pasting or bool(self.uploads)
 
     @property
     def draft(self) -> Draft | None:
         """The draft on show; at the end the one that was taken, as Stop may cut the last short."""
-        latest = self.drafts[-1] if self.drafts else None
         if self.finished is None:
-            return latest
-        taken = (draft for draft in self.drafts if draft.text == self.finished.summary)
-        return next(taken, latest)
+            return self.latest
+        text, page = self.finished.summary, self.finished.receipt.summary_pages
+        return Draft(text, page, final=True) if text else None
 
     def begin(self, stage: Stage) -> None:
         """Start a piece of work; what went wrong before is forgotten."""
         self.stage, self.cancel = stage, threading.Event()
-        self.step = self.problem = ""
-        self.wants_password = False
+        self.step = self.problem = self.locked = ""
+        self.form = Form.NONE
 
     def rest(self) -> None:
         """End the piece of work, whether it is done or was given up."""
         self.cancel.set()
         self.stage = Stage.IDLE
+        if self.closed:
+            self._let_go()
 
-    def open(self, document: Document | None, source: str) -> None:
-        """Put a document in the place of the one before, whose summary and chat are gone."""
-        self.document, self.source = document, source
-        self.history, self.drafts, self.turns = [], [], []
-        self.finished = None
+    def open(self, entry: library.Entry | None, document: Document | None) -> None:
+        """Put a document in the place of the one before, whose summary and chat are gone from the page."""
+        self.entry, self.document = entry, document
+        self.reading = self.kept = self.memory = self.latest = self.finished = None
+        self.obstacle = ""
+        self.history, self.earlier, self.turns, self.chat = [], (), [], None
+        self.form, self.exported = Form.NONE, ""
+
+    def nothing_offered(self) -> None:
+        """What was handed in has been taken."""
+        self.uploads, self.pasting, self.locked = (), False, ""
+        self.passwords.clear()
 
     def take(self, event: Reading | Draft | Finished) -> None:
         """Note one event of a reading."""
@@ -104,14 +166,20 @@ class Session:
             case Reading(stats):
                 self.stage = Stage.READING
                 self.history.append(stats)
-            case Draft(page=page):
+            case Draft():
                 self.stage = Stage.WRITING
-                self.drafts = [draft for draft in self.drafts if draft.page != page] + [event]
-            case Finished():
-                self.finished = event
+                self.latest = event
+            case Finished(memory=memory):
+                self.finished, self.memory = event, memory
 
     def close(self) -> None:
-        """End what runs and let go of the document and its memory."""
+        """Let go of the document and its memory; what runs is told to stop, keeps what it read, and then."""
+        self.closed = True
         if self.busy:
-            self.rest()
-        self.open(None, "")
+            self.cancel.set()
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self.nothing_offered()
+        self.open(None, None)

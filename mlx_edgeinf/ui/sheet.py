@@ -7,10 +7,10 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from ..chat import Turn
-from ..summarize import STRATEGIES
-from ..wording import count, counted, duration, page_ranges, read_pages, size
+from ..wording import count, counted, page_ranges, read_pages
 from .prose import prose
-from .session import Session, Stage
+from .record import facts, record
+from .session import Form, Session, Stage
 
 if TYPE_CHECKING:
     from ..documents import Document
@@ -21,10 +21,10 @@ EXCERPT_CHARACTERS = 180
 INVITATION = """<article class="invitation">
 <h2>Bring a long document.</h2>
 <p>It is read once, page by page, in memory that does not grow; you watch it being read, get
-a summary with a receipt of what it covers, and can then ask about it.</p>
+a summary with a receipt of what it covers, and can then ask about it. It stays in your library.</p>
 </article>"""
 
-COPY = '<button type="button" class="copy" data-copy="summary-text">Copy summary</button>'
+COPY = '<button type="button" class="quiet" data-copy="summary-text">Copy summary</button>'
 
 
 def summary(session: Session) -> str:
@@ -34,13 +34,34 @@ def summary(session: Session) -> str:
     return f"""<article class="summary" aria-busy="{str(session.under_way).lower()}">
 <header>
 <p class="eyebrow">{escape(_eyebrow(session))}</p>
-<h2>{escape(session.document.name)}</h2>
+<h2>{escape(session.entry.name)}</h2>
 {_blank_pages(session.document)}
 </header>
 <div class="written" id="summary-text">{prose(_written(session))}</div>
-{COPY if session.finished and session.draft else _now_reading(session)}
+{_taking_along(session) if session.finished and session.draft else _now_reading(session)}
 {_receipt(session.finished.receipt) if session.finished else ""}
 </article>"""
+
+
+def tools(session: Session) -> str:
+    """What can be done with the document on show; nothing while it is being read."""
+    if session.entry is None or session.busy:
+        return ""
+    name = escape(session.entry.name)
+    if session.form is Form.RENAME:
+        return f"""<form class="tools" data-do="rename">
+<label>Name <input name="name" value="{name}" required autocomplete="off"></label>
+<button class="quiet">Rename</button> {_form_button("NONE", "Cancel")}
+</form>"""
+    if session.form is Form.DELETE:
+        return f"""<p class="tools" role="alert">
+<span>Delete {name} with its summaries, its questions and all that was read? This cannot be undone.</span>
+<button type="button" class="quiet danger" data-do="delete">Delete for good</button>
+{_form_button("NONE", "Keep it")}
+</p>"""
+    return f"""<p class="tools">{_form_button("RENAME", "Rename")}
+<button type="button" class="quiet" data-do="export">Export</button>
+{_form_button("DELETE", "Delete")}</p>"""
 
 
 def chat(session: Session) -> str:
@@ -49,18 +70,29 @@ def chat(session: Session) -> str:
     return f"""<section class="chat" aria-label="Questions and answers">
 <h2>Ask about it</h2>
 <p class="basis">{escape(_basis(session))}</p>
-<ol role="log" aria-busy="{busy}">{"".join(map(_turn, session.turns))}</ol>
+<ol role="log" aria-busy="{busy}">{"".join(map(_turn, [*session.earlier, *session.turns]))}</ol>
 </section>"""
+
+
+def _form_button(form: str, label: str) -> str:
+    return f'<button type="button" class="quiet" data-do="form" data-form="{form}">{label}</button>'
 
 
 def _eyebrow(session: Session) -> str:
     if session.finished:
         return _coverage(session)
     if session.draft is None:
-        return "The summary appears here"
+        return _unsummarised(session)
     if session.draft.final:
         return "Summary, being written"
     return f"Draft after page {count(session.draft.page)}, revised as the reading goes on"
+
+
+def _unsummarised(session: Session) -> str:
+    if session.at_work:
+        return "The summary appears here"
+    read = session.reading.pages_read if session.reading else 0
+    return f"Read {read_pages(read, len(session.document.pages))}, no summary yet" if read else "Not read yet"
 
 
 def _coverage(session: Session) -> str:
@@ -76,6 +108,16 @@ def _written(session: Session) -> str:
     if session.draft:
         return session.draft.text
     return "It was stopped before a summary was begun." if session.finished else ""
+
+
+def _taking_along(session: Session) -> str:
+    """Copying the summary, and saving it with its receipt as a file that the browser makes."""
+    text = record(session.entry.name, session.finished, session.kept)
+    name = escape(f"{session.entry.name}.md")
+    return f"""<p class="along">{COPY}
+<button type="button" class="quiet" data-save="summary-record" data-name="{name}">Save as Markdown</button>
+</p>
+<pre id="summary-record" hidden>{escape(text)}</pre>"""
 
 
 def _blank_pages(document: Document) -> str:
@@ -102,31 +144,37 @@ def _now_reading(session: Session) -> str:
 
 
 def _receipt(receipt: Receipt) -> str:
-    rows = {
-        "Pages": f"{count(receipt.pages_read)} of {count(receipt.pages)}",
-        "Tokens": f"{count(receipt.tokens_read)} of {count(receipt.tokens)}",
-        "Time": duration(receipt.seconds),
-        "Memory of the document": size(receipt.state_bytes),
-        "Peak memory": size(receipt.peak_bytes),
-        "Strategy": STRATEGIES[receipt.strategy].label,
-    }
-    facts = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in rows.items())
+    rows = "".join(
+        f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts(receipt).items()
+    )
     return f"""<section class="receipt" aria-labelledby="receipt-title">
 <h3 id="receipt-title">What this covers</h3>
 <p>{escape(receipt.sentence())}</p>
-<dl>{facts}</dl>
+<dl>{rows}</dl>
 </section>"""
 
 
 def _basis(session: Session) -> str:
     """What answers are based on, or why there can be none."""
-    if session.finished is None:
+    if session.document is None or session.under_way:
         return "Once something was read, you can ask about it here; nothing is read twice."
-    if session.finished.memory is None:
-        return "Nothing was read, so there is nothing to ask about."
-    receipt = session.finished.receipt
-    pages = read_pages(receipt.pages_read, receipt.pages)
+    if session.obstacle:
+        return "Its memory cannot be opened here: read it anew to ask about it."
+    if session.memory is None:
+        waiting = session.kept is not None and session.kept.position > 0
+        return (
+            "Its memory is opened as soon as the model is ready." if waiting
+            else "Nothing was read, so there is nothing to ask about."
+        )  # fmt: skip
+    pages = read_pages(_pages_in_memory(session), len(session.document.pages))
     return f"Answered from what was kept of {pages}; nothing is read twice."
+
+
+def _pages_in_memory(session: Session) -> int:
+    """Pages that the memory has read; where it read their summaries alone, those that these cover."""
+    if session.kept and session.kept.whole:
+        return session.kept.pages_read
+    return session.finished.receipt.pages_read if session.finished else session.memory.pages_read
 
 
 def _turn(turn: Turn) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 
-from . import desk, sheet
+from ..summarize import STRATEGIES
+from . import desk, sheet, shelf
 from .chart import memory_chart
 from .session import Session, Stage
 
@@ -16,6 +18,10 @@ Update = dict[str, Any]
 class View(NamedTuple):
     """What each changing part of the page is to show; the page has a component for each."""
 
+    shelf: str
+    upload: Update
+    pasted: Update
+    paste: Update
     read: Update
     stop: Update
     password: Update
@@ -23,6 +29,8 @@ class View(NamedTuple):
     progress: str
     memory: str
     summary: str
+    tools: str
+    export: Update
     chat: str
     question: Update
     ask: Update
@@ -33,13 +41,24 @@ def render(session: Session) -> View:
     """Show a session."""
     answering = session.stage is Stage.ANSWERING
     return View(
-        read=_read_button(session),
-        stop=_stop_button(session, session.reading),
+        shelf=shelf.shelf(session),
+        upload=gr.update(visible=not session.pasting),
+        pasted=gr.update(visible=session.pasting),
+        paste=gr.update(
+            value="Choose a file instead" if session.pasting else "Paste text instead",
+            visible=not session.at_work,
+        ),
+        read=gr.update(
+            value=read_label(session), visible=not session.at_work, interactive=not session.busy
+        ),
+        stop=_stop_button(session, session.at_work),
         password=_password_field(session),
         notice=desk.notice(session),
         progress=desk.progress(session),
         memory=memory_chart(session.history) if session.measured else "",
         summary=sheet.summary(session),
+        tools=sheet.tools(session),
+        export=gr.update(label=f"Save the file, {session.exported}", visible=bool(session.exported)),
         chat=sheet.chat(session),
         question=_question_field(session),
         ask=gr.update(visible=not answering, interactive=session.can_chat),
@@ -52,9 +71,28 @@ def with_empty_question(view: View) -> View:
     return view._replace(question={**view.question, "value": ""})
 
 
-def _read_button(session: Session) -> Update:
-    label = "Unlock and read" if session.wants_password else "Read"
-    return gr.update(value=label, visible=not session.reading, interactive=not session.busy)
+def with_empty_desk(view: View) -> View:
+    """The same view with nothing handed in, as it has been taken."""
+    return view._replace(upload={**view.upload, "value": None}, pasted={**view.pasted, "value": ""})
+
+
+def with_export(view: View, path: Path) -> View:
+    """The same view with a file to be saved."""
+    return view._replace(export={**view.export, "value": str(path)})
+
+
+def read_label(session: Session) -> str:
+    """What the button for reading would do now."""
+    if session.locked:
+        return "Unlock and read"
+    if session.offered or session.entry is None:
+        return "Read"
+    if session.obstacle:
+        return "Read anew"
+    whole = session.reading if STRATEGIES[session.strategy].resumes else None
+    if whole and whole.position and not whole.complete:
+        return f"Read on from page {session.document.pages[whole.pages_read].place}"
+    return "Summarise again" if session.finished else "Read"
 
 
 def _stop_button(session: Session, visible: bool) -> Update:
@@ -69,6 +107,6 @@ def _question_field(session: Session) -> Update:
 
 def _password_field(session: Session) -> Update:
     """A field that is out of sight is emptied: no password waits for the next document."""
-    if session.wants_password:
+    if session.locked:
         return gr.update(visible=True)
     return gr.update(visible=False, value="")

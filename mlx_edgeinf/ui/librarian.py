@@ -1,0 +1,139 @@
+"""What the library's column, its search and the tools of a document do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..atomic import SaveError
+from ..library import SUFFIX, Entry, Library, LibraryError, is_exported
+from ..wording import size
+from . import keeping
+from .room import Room
+from .session import Form, Session
+from .view import View, render, with_empty_desk, with_export
+
+
+def enter(room: Room, session: Session) -> View:
+    """A page was opened: show the library."""
+    _told(session, lambda: keeping.look(room.library, session))
+    return render(session)
+
+
+def act(room: Room, session: Session, wish: Mapping[str, str]) -> Iterator[View]:
+    """Do what a button in the HTML says: `do` names it, the rest is what it needs."""
+    match wish:
+        case {"do": "open", "id": document}:
+            yield from open_document(room, session, int(document))
+        case {"do": "rename", "name": name}:
+            yield _changed(room, session, lambda: _rename(room.library, session, name))
+        case {"do": "delete"}:
+            yield _changed(room, session, lambda: _delete(room.library, session))
+        case {"do": "export"}:
+            yield from _export(room, session)
+        case {"do": "form", "form": form}:
+            yield _changed(room, session, lambda: setattr(session, "form", Form[form]))
+
+
+def open_document(room: Room, session: Session, document: int) -> Iterator[View]:
+    """Show a document of the library at once, then open its memory."""
+    if session.busy:
+        yield render(session)
+        return
+    session.problem, session.form = "", Form.NONE
+    session.nothing_offered()
+    _told(session, lambda: keeping.lay_open(room.library, session, document))
+    _told(session, lambda: keeping.look(room.library, session))
+    yield with_empty_desk(render(session))
+    for _ in keeping.remembering(room, session):
+        yield render(session)
+    yield render(session)
+
+
+def search(room: Room, session: Session, words: str) -> View:
+    """Show where the words stand in the library; all documents without any."""
+    session.shelf.words = words
+    _told(session, lambda: keeping.look(room.library, session))
+    return render(session)
+
+
+def choose(room: Room, session: Session, uploads: Sequence[str] | None) -> Iterator[View]:
+    """Files were chosen or taken away; what another library exported is imported at once."""
+    session.problem, session.locked = "", ""
+    session.passwords.clear()
+    exported = [upload for upload in uploads or () if is_exported(Path(upload))]
+    session.uploads = tuple(upload for upload in uploads or () if upload not in exported)
+    if not exported:
+        yield render(session)
+        return
+    entries: list[int] = []
+    _told(session, lambda: entries.extend(room.library.take_over(Path(each)).id for each in exported))
+    _told(session, lambda: keeping.look(room.library, session))
+    if entries and not session.busy and not session.uploads:
+        problem = session.problem
+        for view in open_document(room, session, entries[-1]):
+            session.problem = problem
+            yield view
+    yield with_empty_desk(render(session))
+
+
+def paste(session: Session) -> View:
+    """Change between a file and pasted text."""
+    session.pasting = not session.pasting
+    session.problem = ""
+    return render(session)
+
+
+def choose_strategy(session: Session, strategy: str) -> View:
+    """Another way to summarise: what Read would do may be another."""
+    session.strategy = strategy
+    return render(session)
+
+
+def _changed(room: Room, session: Session, change: Callable[[], object]) -> View:
+    """The page after a change to the document on show, or with why there was none."""
+    if not session.busy and session.entry:
+        session.problem = ""
+        _told(session, change)
+        _told(session, lambda: keeping.look(room.library, session))
+    return render(session)
+
+
+def _rename(library: Library, session: Session, name: str) -> None:
+    library.rename(session.entry.id, name)
+    session.form, session.entry = Form.NONE, library.entry(session.entry.id)
+
+
+def _delete(library: Library, session: Session) -> None:
+    session.form = Form.NONE
+    library.delete(session.entry.id)
+    session.open(None, None)
+
+
+def _export(room: Room, session: Session) -> Iterator[View]:
+    """Hand out the file for another machine; Gradio serves a copy of it, and this one goes again."""
+    with TemporaryDirectory(prefix="mlx_edgeinf-") as folder:
+        path = Path(folder) / _file_name(session.entry)
+
+        def write() -> None:
+            room.library.export(session.entry.id, path)
+            session.exported = size(path.stat().st_size)
+
+        view = _changed(room, session, write)
+        yield with_export(view, path) if path.exists() else view
+
+
+def _file_name(entry: Entry | None) -> str:
+    """A name that every system takes, whatever the document is called."""
+    name = re.sub(r"[^\w .()-]", "_", entry.name if entry else "").strip(". ")[:80]
+    return f"{name or 'document'}{SUFFIX}"
+
+
+def _told(session: Session, work: Callable[[], object]) -> None:
+    """Do it, or say on the page why it cannot be done."""
+    try:
+        work()
+    except (LibraryError, SaveError) as error:
+        session.problem = str(error)
