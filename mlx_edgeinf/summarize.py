@@ -63,12 +63,17 @@ def summarize(
     Raises:
         DocumentError: no page of the document has text.
     """
+    refuse_scans(document)
+    yield from STRATEGIES[strategy].run(_Run(engine, document, strategy, cancel or Event(), max_tokens))
+
+
+def refuse_scans(document: Document) -> None:
+    """Raise `DocumentError` if no page of a document has text."""
     if len(document.pages_without_text) == len(document.pages):
         raise DocumentError(
             f"{document.name} has no text on any page: it is probably a scan, so run it through "
             "text recognition (OCR) first."
         )
-    yield from STRATEGIES[strategy].run(_Run(engine, document, strategy, cancel or Event(), max_tokens))
 
 
 @dataclass
