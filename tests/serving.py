@@ -14,7 +14,7 @@ from openai import OpenAI
 
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.library import Library
-from mlx_edgeinf.server.app import create_app
+from mlx_edgeinf.server.app import Api, create_app
 
 WHALE = "\n\n".join(f"Chapter {n}. The whale swam past ship number {n}." for n in range(8)).encode()
 
@@ -23,7 +23,7 @@ WHALE = "\n\n".join(f"Chapter {n}. The whale swam past ship number {n}." for n i
 def served(engine: Engine, folder: Path, **rules) -> Iterator[str]:
     """The address of a server on a free port."""
     library = Library(folder)
-    config = uvicorn.Config(create_app(engine, library, **rules), log_level="warning", access_log=False)
+    config = uvicorn.Config(create_app(Api(engine, library), **rules), log_level="warning", access_log=False)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 
 import openai
 import pytest
 from fakes import small_pdf
-from serving import WHALE, about, client_of, served, until
+from serving import WHALE, about, client_of, served
 
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.library import Library
@@ -150,7 +149,7 @@ def test_a_second_question_about_a_document_reads_nothing(ask, whale, segments):
     second = ask(about(whale.id, "Which ship?"))
     assert len(segments) == read
     cached = second.usage.prompt_tokens_details.cached_tokens
-    assert len(WHALE) <= cached < second.usage.prompt_tokens
+    assert len(WHALE) - 8 < cached < second.usage.prompt_tokens
     assert text(ask(about(whale.id))) == text(first)
 
 
@@ -217,20 +216,7 @@ def test_four_clients_at_once_get_the_answers_they_get_alone(ask, client, whale,
     asked = [about(whale.id), about(other.id), about(whale.id, "Which ship?"), ASK]
     with ThreadPoolExecutor(4) as clients:
         together = list(clients.map(lambda messages: text(ask(messages)), asked))
-    assert len(set(together)) == 4 and len(segments) == len(WHALE) // 16 * 2 + len(segments) % 2 or segments
-    assert [text(ask(messages)) for messages in asked] == together
-
-
-@pytest.fixture
-def slow(monkeypatch):
-    """Reading that waits for a word before every segment; how many were read."""
-    go, read, begun = Event(), Engine._read_segment, []
-
-    def waiting(self, memory):
-        begun.append(memory.position)
-        go.wait(30)
-        read(self, memory)
-
-    monkeypatch.setattr(Engine, "_read_segment", waiting)
-    yield go, begun
-    go.set()
+    assert len(set(together)) == 4
+    read = list(segments)
+    assert [text(ask(messages)) for messages in asked] == together and segments == read
+    assert sorted(read) == sorted(2 * sorted(set(read)))

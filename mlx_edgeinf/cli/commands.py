@@ -101,7 +101,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def _serving(parser: argparse.ArgumentParser) -> None:
     _model(parser)
-    parser.add_argument("--port", type=int, help="Of the page the first free one if not given, of the API 8080.")
+    parser.add_argument("--port", type=int, help="Of the page the first free one, of the API 8080.")
     parser.add_argument("--no-browser", action="store_true", help="Do not open a browser window.")
     api = parser.add_argument_group("instead of the page, for OpenAI's clients")
     api.add_argument("--api", action="store_true", help="Serve http://127.0.0.1:8080/v1.")

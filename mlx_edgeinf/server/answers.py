@@ -87,7 +87,7 @@ async def whole(job: Job[Happening], completion: Completion) -> dict[str, Any]:
             text += item
         elif isinstance(item, Ended):
             return completion.whole(text, item)
-    raise ApiError(503, "The server is being closed: ask again once it is back.")
+    raise _closing()
 
 
 async def events(job: Job[Happening], completion: Completion, usage: bool) -> AsyncIterator[str]:
@@ -107,7 +107,9 @@ async def events(job: Job[Happening], completion: Completion, usage: bool) -> As
                     if usage:
                         yield _event(completion.count(item))
                     yield "data: [DONE]\n\n"
-    except FAILURES as error:
+                    return
+        raise _closing()
+    except (ApiError, *FAILURES) as error:
         yield _event(told(error).body())
 
 
@@ -141,6 +143,10 @@ async def while_connected(request: Request, job: Job[Happening]) -> AsyncIterato
     finally:
         watcher.cancel()
         job.cancel.set()
+
+
+def _closing() -> ApiError:
+    return ApiError(503, "The server is being closed: ask again once it is back.")
 
 
 def _event(data: dict[str, Any]) -> str:

@@ -30,9 +30,8 @@ PURPOSES = ("user_data", "assistants")
 T = TypeVar("T")
 
 
-def create_app(engine: Engine, library: Library, key: str | None = None, any_name: bool = False) -> FastAPI:
-    """The server of an engine and a library; see `guard.Guard` for the rest."""
-    api = Api(engine, library)
+def create_app(api: Api, key: str | None = None, any_name: bool = False) -> FastAPI:
+    """The addresses, guarded; see `guard.Guard` for the rest."""
     # Its own pages of documentation load scripts from another machine.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=api.lifespan)
     for path, work, method in (
@@ -64,6 +63,10 @@ class Api:
         """End what runs when the server ends."""
         yield
         await self._jobs.close()
+
+    def stop(self) -> None:
+        """Have all answers end within a segment or token; to be called in the event loop's thread."""
+        self._jobs.stop()
 
     # -- models and chat ----------------------------------------------------------
 

@@ -33,6 +33,8 @@ class ApiError(HTTPException):
     def __init__(
         self, status: int, message: str, param: str | None = None, code: str | None = None, **headers: str
     ):
+        # What a client sent may stand in it, halves of characters too.
+        message = message.encode("utf-8", "replace").decode()
         super().__init__(status, message, {name.replace("_", "-"): value for name, value in headers.items()})
         self.param, self.code = param, code
 
@@ -50,7 +52,9 @@ KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_
 
 
 def told(error: Exception) -> ApiError:
-    """One of `FAILURES` as a refusal."""
+    """One of `FAILURES` as a refusal, which a refusal is already."""
+    if isinstance(error, ApiError):
+        return error
     if isinstance(error, PasswordRequired):
         return ApiError(400, "This document is protected by a password: save it without one and send that.")
     return ApiError(next(status for kind, status in STATUSES.items() if isinstance(error, kind)), str(error))

@@ -82,8 +82,12 @@ class Jobs:
         job.start(self._threads, lambda: self._inside.discard(job))
         return job
 
-    async def close(self) -> None:
-        """End all work, within one segment or token each."""
+    def stop(self) -> None:
+        """Tell all work to end."""
         for job in self._inside:
             job.cancel.set()
+
+    async def close(self) -> None:
+        """End all work, and wait until it has."""
+        self.stop()
         await asyncio.to_thread(self._threads.shutdown)

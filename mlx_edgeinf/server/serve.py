@@ -8,21 +8,35 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
 from ..engine import Engine
 from ..library import Library
-from .app import create_app
+from .app import Api, create_app
 
 HOST, PORT = "127.0.0.1", 8080
 KEY_VARIABLE = "MLX_EDGEINF_API_KEY"
-# For answers that are being sent when the server is told to end.
-GRACE_SECONDS = 2
+# For the segment that is being read when the server is told to end.
+GRACE_SECONDS = 30
 
 
 class ServerError(OSError):
     """The server cannot be opened; the message says what to do."""
+
+
+class Server(uvicorn.Server):
+    """Has answers end at the first Ctrl-C, which would else be waited for to their last word."""
+
+    def __init__(self, config: uvicorn.Config, api: Api):
+        super().__init__(config)
+        self._api = api
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End."""
+        self._api.stop()
+        super().handle_exit(sig, frame)
 
 
 def serve(
@@ -46,14 +60,13 @@ def serve(
             "or leave --host out."
         )
     with closing(_listening(host, PORT if port is None else port)) as listener, closing(load()) as engine:
-        app = create_app(engine, library, key, any_name=not local)
+        api = Api(engine, library)
+        config = uvicorn.Config(
+            create_app(api, key, any_name=not local), log_level="warning", access_log=False,
+            server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE_SECONDS,
+        )  # fmt: skip
         print(f"{engine.name} at http://{_shown(listener)}/v1 (Ctrl-C closes it)", flush=True)
-        uvicorn.Server(
-            uvicorn.Config(
-                app, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-            )
-        ).run([listener])  # fmt: skip
+        Server(config, api).run([listener])
 
 
 def api_key(file: Path | None, environment: Mapping[str, str]) -> str | None:
