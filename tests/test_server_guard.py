@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from http.client import HTTPConnection
 
 import httpx
 import openai
@@ -80,8 +81,12 @@ def test_a_key_is_demanded_where_there_is_one(engine, tmp_path):
             client.models.list()
         assert refused.value.code == "invalid_api_key" and KEY not in str(refused.value)
         # Without the body being waited for.
-        big = {"Content-Length": "9999999999", "Authorization": "Bearer no"}
-        assert httpx.post(f"{address}/v1/files", headers=big, content=b"").status_code == 401
+        connection = HTTPConnection(address.removeprefix("http://"), timeout=10)
+        connection.putrequest("POST", "/v1/files")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders()
+        assert connection.getresponse().status == 401
+        connection.close()
 
 
 def test_other_names_are_allowed_only_with_the_key(engine, tmp_path):
@@ -170,7 +175,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://evil.example/picture
         ([{"role": "tool", "content": "A"}], "role"),
         ([{"role": "user", "content": [IMAGE]}], "image_url"),
         ([{"role": "user"}], "content"),
-        ([{"role": "user", "content": [{"type": "\ud800"}]}], "'?'"),
+        ([{"role": "user", "content": [{"type": "\ud800"}]}], "does not match"),
         ("Who?", "messages"),
     ],
 )
