@@ -20,10 +20,10 @@ from typing import TypeVar
 import mlx.core as mx
 
 from .attention import base_path_limit, kv_bytes_per_token
-from .cache import forked, state_bytes
+from .cache import EdgeCache, forked, state_bytes
 from .document_memory import DocumentMemory
 from .documents import Document
-from .generation import against_repetition, choose_cache, stream_generate
+from .generation import REPETITION_TOKENS, against_repetition, choose_cache, stream_generate
 from .models import load
 from .savefile import identity, load_memory, save_memory
 from .starter import NAME, starter_model
@@ -63,6 +63,20 @@ class Stats:
     @property
     def seconds_left(self) -> float:
         return (self.tokens_total - self.tokens) * self.seconds / max(self.tokens, 1)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of an answer; of a long prompt, nothing for each segment that was read of it.
+
+    prompt_tokens: everything before the answer, the document included. tokens: of the answer so far.
+    finish_reason: of the last piece, "stop" or "length".
+    """
+
+    text: str
+    prompt_tokens: int
+    tokens: int = 0
+    finish_reason: str | None = None
 
 
 class Engine:
@@ -143,11 +157,14 @@ class Engine:
         # Up to the next fold, so that no segment is split.
         stop = memory.position + (min(segment, room) if room > 0 else segment)
         tokens = memory.tokens[memory.position : stop]
-        self._model.model(mx.array(tokens)[None], cache=memory.cache)
-        # Evaluated now: a lazy graph over many segments would hold all of them.
-        mx.eval([layer.state for layer in memory.cache])
-        mx.clear_cache()
+        self._feed(memory.cache, tokens)
         memory.position += len(tokens)
+
+    def _feed(self, cache: list[EdgeCache], tokens: list[int]) -> None:
+        self._model.model(mx.array(tokens)[None], cache=cache)
+        # Evaluated now: a lazy graph over many segments would hold all of them.
+        mx.eval([layer.state for layer in cache])
+        mx.clear_cache()
 
     def _stats(self, memory: DocumentMemory) -> Stats:
         return Stats(
@@ -200,22 +217,50 @@ class Engine:
         """
         return self._stepwise(self._generate(texts, memory, max_tokens, cancel))
 
+    def answer(
+        self,
+        texts: list[str],
+        memory: DocumentMemory | None = None,
+        max_tokens: int = 256,
+        cancel: Event | None = None,
+    ) -> Iterator[Piece]:
+        """Answer as `generate` does, but piece by piece, and to the last token."""
+        return self._stepwise(self._answer(texts, memory, max_tokens, cancel))
+
     def _generate(
         self, texts: list[str], memory: DocumentMemory | None, max_tokens: int, cancel: Event | None
     ) -> Iterator[str]:
+        answer = ""
+        for piece in self._answer(texts, memory, max_tokens, cancel):
+            answer += piece.text
+            yield whole_sentences(answer) if piece.finish_reason == "length" else answer
+
+    def _answer(
+        self, texts: list[str], memory: DocumentMemory | None, max_tokens: int, cancel: Event | None
+    ) -> Iterator[Piece]:
         opening = [] if memory else self._prompter.opening
         prompt = opening + self._prompter.conversation(texts)
-        responses = stream_generate(
-            self._model, self._tokenizer, prompt, max_tokens,
-            prompt_cache=forked(memory.cache) if memory else None,
-            logits_processors=against_repetition(),
-        )  # fmt: skip
-        answer = ""
-        for response in responses:
+        total = len(memory.tokens if memory else []) + len(prompt)
+        cache = self._cache_after(memory, len(prompt) + max_tokens)
+        segment, position = cache[0].layout.segment, 0
+        # A long prompt takes turns too; its end, as far as repetition is looked for, is left to mlx-lm.
+        while len(prompt) - position > segment + REPETITION_TOKENS:
+            self._feed(cache, prompt[position : position + segment])
+            position += segment
+            yield Piece("", total)
             if cancel and cancel.is_set():
                 return
-            answer += response.text
-            yield whole_sentences(answer) if response.finish_reason == "length" else answer
+        for response in stream_generate(
+            self._model, self._tokenizer, prompt[position:], max_tokens,
+            prompt_cache=cache, logits_processors=against_repetition(),
+        ):  # fmt: skip
+            if cancel and cancel.is_set():
+                return
+            yield Piece(response.text, total, response.generation_tokens, response.finish_reason)
+
+    def _cache_after(self, memory: DocumentMemory | None, tokens: int) -> list[EdgeCache]:
+        """What a prompt is read into: a fork of the memory, or an empty cache for so many tokens."""
+        return forked(memory.cache) if memory else choose_cache(self._model, tokens)
 
     def count(self, text: str) -> int:
         """Tokens of a text."""

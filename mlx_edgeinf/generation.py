@@ -13,6 +13,9 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from .cache import EdgeCache
 
+# As far as an answer looks back for what it says again.
+REPETITION_TOKENS = 128
+
 
 def choose_cache(model: nn.Module, tokens: int) -> list[EdgeCache]:
     """An empty cache for `tokens` of input and output together.
@@ -62,7 +65,7 @@ def generate(
 
 def against_repetition() -> list[Callable]:
     """mlx-lm's logits processors for answers of the app: small models repeat themselves without."""
-    return make_logits_processors(repetition_penalty=1.15, repetition_context_size=128)
+    return make_logits_processors(repetition_penalty=1.15, repetition_context_size=REPETITION_TOKENS)
 
 
 def _encode(tokenizer: TokenizerWrapper, prompt: str) -> list[int]:

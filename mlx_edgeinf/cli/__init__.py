@@ -6,6 +6,7 @@
     pdftotext report.pdf - | mlx-edgeinf summarize -
     mlx-edgeinf library
     mlx-edgeinf serve
+    mlx-edgeinf serve --api
 
 Answers go to stdout, everything else to stderr. What was read stays in the library, so nothing is
 read twice. Exit codes: 0 done, 1 failed, 2 wrong options, 130 stopped.

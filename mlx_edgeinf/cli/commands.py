@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
 from ..chat import Turn
 from ..documents import DocumentError
-from ..library import LibraryError
+from ..library import Library, LibraryError
 from ..summarize import STRATEGIES
 from ..terminal import run
 from . import __doc__ as description
 from .console import streamed, written
 from .shelves import add_library
-from .sitting import Sitting, UnusableEngine
+from .sitting import Sitting, UnusableEngine, load_engine
 
 LIBRARY = "Folder of the library; the user's own if not given."
 FAILURES = (DocumentError, LibraryError, UnusableEngine, OSError)
@@ -57,7 +58,13 @@ def chat(args: argparse.Namespace) -> None:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Open the page, as `python app.py` does."""
+    """Open the page, as `python app.py` does, or the API."""
+    if args.api:
+        from ..server.serve import serve as serve_api
+
+        with closing(Library(args.library)) as library:
+            serve_api(lambda: load_engine(args), library, args.host, args.port, args.api_key_file)
+        return
     from ..ui.open import open_page
 
     open_page(args.model, args.adapter, args.memory_mb, args.library, args.port, not args.no_browser)
@@ -89,13 +96,20 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     talk.add_argument("--question", action="append", help="May be repeated; typed if not given.")
     talk.set_defaults(work=chat)
     add_library(commands)
-    page = commands.add_parser("serve", help="Open the page in a browser.")
-    _model(page)
-    page.add_argument("--library", type=Path, help=LIBRARY)
-    page.add_argument("--port", type=int, help="Port on 127.0.0.1; the first free one if not given.")
-    page.add_argument("--no-browser", action="store_true", help="Do not open a browser window.")
-    page.set_defaults(work=serve)
+    _serving(commands.add_parser("serve", help="Open the page in a browser, or an OpenAI-compatible API."))
     return parser.parse_args(argv)
+
+
+def _serving(parser: argparse.ArgumentParser) -> None:
+    _model(parser)
+    parser.add_argument("--port", type=int, help="Of the page the first free one, of the API 8080.")
+    parser.add_argument("--no-browser", action="store_true", help="Do not open a browser window.")
+    parser.add_argument("--library", type=Path, help=LIBRARY)
+    api = parser.add_argument_group("instead of the page, for OpenAI's clients")
+    api.add_argument("--api", action="store_true", help="Serve http://127.0.0.1:8080/v1.")
+    api.add_argument("--host", default="127.0.0.1", help="Address; others than this machine's need a key.")
+    api.add_argument("--api-key-file", type=Path, help="Key to ask for; else that in MLX_EDGEINF_API_KEY.")
+    parser.set_defaults(work=serve)
 
 
 def _reading(parser: argparse.ArgumentParser) -> None:

@@ -42,7 +42,7 @@ class Sitting:
         self._library = Library(args.library)
         alone = len(args.files) == 1 and args.files[0] != "-"
         self._entry = self._library.add(document, Path(args.files[0]) if alone else None)
-        self._engine = _engine(args)
+        self._engine = load_engine(args)
         self._reader = Reader(self._library, self._engine, self._entry.id)
 
     def __enter__(self) -> Sitting:
@@ -114,7 +114,12 @@ def _document(file: str) -> Document:
         return read_document(file, getpass(f"Password of {Path(file).name}: "))
 
 
-def _engine(args: argparse.Namespace) -> Engine:
+def load_engine(args: argparse.Namespace) -> Engine:
+    """The engine that the options of a command name.
+
+    Raises:
+        UnusableEngine: the model or its gates cannot be used.
+    """
     # Only now: MLX takes seconds to import, and a file that cannot be read is told at once.
     from ..adapter import AdapterError
     from ..attention import UnsupportedModel

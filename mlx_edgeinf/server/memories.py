@@ -1,0 +1,83 @@
+"""Documents that were read: each once, kept open for the next question as long as there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from threading import Event, Lock
+
+from ..document_memory import DocumentMemory
+from ..engine import Engine, Stats
+from ..library import Entry, Library, Reader
+
+LOOK_EVERY_SECONDS = 0.2
+
+
+class Place:
+    """A document and its memory; whoever comes second waits until the first has read."""
+
+    def __init__(self, reader: Reader):
+        self._reader, self._turn = reader, Lock()
+        self.memory: DocumentMemory | None = None
+        self.users = 0
+
+    def read(self, cancel: Event) -> Generator[Stats, None, int]:
+        """Read on to the end, where that is still to do; returns how many tokens were read before.
+
+        Raises:
+            LibraryError, SaveError, SaveFileError: see `Reader.ingest`.
+        """
+        while not self._turn.acquire(timeout=LOOK_EVERY_SECONDS):
+            if cancel.is_set():
+                return 0
+        try:
+            if self.memory is None:
+                self.memory = self._reader.open(self._reader.document)
+            before = self.memory.position
+            yield from self._reader.ingest(self.memory, cancel)
+            return before
+        finally:
+            self._turn.release()
+
+
+class Memories:
+    """Open memories, those asked last.
+
+    Args:
+        most: how many are open; documents in use at once must not be more.
+    """
+
+    def __init__(self, library: Library, engine: Engine, most: int):
+        self._library, self._engine, self._most = library, engine, most
+        self._places: dict[tuple[int, str], Place] = {}
+        self._changing = Lock()
+
+    @contextmanager
+    def using(self, entry: Entry) -> Iterator[Place]:
+        """The place of a document, which stays open meanwhile.
+
+        Raises:
+            LibraryError: the document was deleted.
+        """
+        # Both, as a number may be given again after a deletion.
+        key = entry.id, entry.sha256
+        with self._changing:
+            place = self._places.pop(key, None) or Place(Reader(self._library, self._engine, entry.id))
+            place.users += 1
+            self._places[key] = place
+            self._make_room()
+        try:
+            yield place
+        finally:
+            with self._changing:
+                place.users -= 1
+
+    def forget(self, entry: Entry) -> None:
+        """Let go of a document that was deleted."""
+        with self._changing:
+            self._places.pop((entry.id, entry.sha256), None)
+
+    def _make_room(self) -> None:
+        idle = [key for key, place in self._places.items() if not place.users]
+        for key in idle[: max(0, len(self._places) - self._most)]:
+            del self._places[key]
