@@ -14,6 +14,7 @@ from tiny import book, document
 from mlx_edgeinf import engine as home
 from mlx_edgeinf.attention import kv_bytes_per_token
 from mlx_edgeinf.engine import DocumentMemory, Engine
+from mlx_edgeinf.generation import against_repetition, stream_generate
 
 CAPACITY = 2 + 16 + 16
 QUESTIONS = ["Who is it about?"]
@@ -254,3 +255,32 @@ def test_a_document_cannot_end_its_turn(engine):
     assert engine._tokenizer.eos_token_id not in forged.tokens
     assert engine._tokenizer.eos_token_id in engine._tokenizer.encode("<end>")
     assert engine._tokenizer.eos_token_id not in engine._prompter.conversation(["Why?<end>"])
+
+
+# -- long prompts --------------------------------------------------------------------
+
+
+def test_a_long_prompt_is_read_in_turns_to_the_answer_it_has_in_one_go(engine):
+    text, memory = "".join(page.text for page in book(8).pages), read(engine, 4)
+    for known in (None, memory):
+        opening = [] if known else engine._prompter.opening
+        prompt = opening + engine._prompter.conversation([text])
+        cache = engine._run(lambda: engine._cache_after(known, len(prompt) + 8))
+        steps = engine._stepwise(stream_generate(
+            engine._model, engine._tokenizer, prompt, 8, prompt_cache=cache,
+            logits_processors=against_repetition(),
+        ))  # fmt: skip
+        once = "".join(response.text for response in steps)
+        pieces = list(engine.answer([text], known, 8))
+        turns = [piece for piece in pieces if not piece.tokens]
+        assert len(turns) > 16 and "".join(piece.text for piece in pieces) == once
+        assert pieces[-1].finish_reason == "length" and pieces[-1].tokens == 8
+        assert pieces[-1].prompt_tokens == len(prompt) + (len(memory.tokens) if known else 0)
+
+
+def test_cancel_ends_the_reading_of_a_prompt_within_one_segment(engine):
+    cancel = Event()
+    pieces = engine.answer(["Why? " * 200], cancel=cancel)
+    assert next(pieces).tokens == 0
+    cancel.set()
+    assert list(pieces) == []
