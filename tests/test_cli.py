@@ -89,10 +89,11 @@ def test_questions_are_typed_until_the_input_ends(run, book, capsys, monkeypatch
 def test_text_comes_through_a_pipe_and_files_make_a_collection(run, book, tmp_path, monkeypatch, library):
     other = tmp_path / "ship.md"
     other.write_text("# A ship\n\nIt sailed.")
-    monkeypatch.setattr(sys, "stdin", io.StringIO("Call me Ishmael. " * 20))
+    piped = io.BytesIO("Call me Ishmaël. ".encode("cp1252") * 20)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(piped))
     assert run("summarize", "-") == run("summarize", book, other) == 0
     names = [entry.name for entry in library().entries()]
-    assert names[0] == "whale.txt and 1 more" and names[1].startswith("Call me Ishmael.")
+    assert names[0] == "whale.txt and 1 more" and names[1].startswith("Call me Ishmaël.")
 
 
 def test_a_stopped_reading_goes_on_where_it_was(run, book, capsys, monkeypatch):
@@ -188,10 +189,36 @@ def test_a_model_that_cannot_be_used_is_named(run, book, tmp_path, capsys):
     assert "mlx-edgeinf summarize: No adapter found" in capsys.readouterr().err
 
 
-def test_wrong_options_are_told_apart_from_failures(run):
+@pytest.mark.parametrize(
+    "options",
+    [["summarize"], ["chat", "-"], ["summarize", "it.txt", "--max-tokens", "0"]],
+    ids=["no file", "two things from stdin", "no tokens"],
+)
+def test_wrong_options_are_told_apart_from_failures(run, options):
     with pytest.raises(SystemExit) as ended:
-        run("summarize")
+        run(*options)
     assert ended.value.code == 2
+
+
+def test_a_stopped_answer_ends_the_questions_and_those_answered_are_printed(run, book, capsys, monkeypatch):
+    generate = Engine.generate
+
+    def stopping(self, texts, memory, max_tokens, cancel):
+        for answer in generate(self, texts, memory, max_tokens, cancel):
+            yield answer
+            if texts[-1] == "Where?":
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Engine, "generate", stopping)
+    questions = ["--question", "Who?", "--question", "Where?", "--question", "Why?"]
+    assert run("chat", book, "--json", *questions) == 130
+    turns = json.loads(capsys.readouterr().out)
+    assert [turn["question"] for turn in turns] == ["Who?", "Where?"]
+
+
+def test_a_model_that_cannot_be_used_leaves_no_document_behind(run, book, tmp_path, library):
+    assert run("summarize", book, "--adapter", tmp_path) == 1
+    assert not library().entries()
 
 
 def test_a_reader_that_has_enough_is_no_failure(run, book, tmp_path):

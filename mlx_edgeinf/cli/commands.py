@@ -10,17 +10,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..chat import Turn
+from ..document_memory import SaveFileError
 from ..documents import DocumentError
 from ..library import Library, LibraryError
 from ..summarize import STRATEGIES
 from ..terminal import run
 from . import __doc__ as description
-from .console import streamed, written
+from .console import stoppable, streamed, written
 from .shelves import add_library
 from .sitting import Sitting, UnusableEngine, load_engine
 
 LIBRARY = "Folder of the library; the user's own if not given."
-FAILURES = (DocumentError, LibraryError, UnusableEngine, OSError)
+FAILURES = (DocumentError, LibraryError, SaveFileError, UnusableEngine, OSError)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,17 +45,26 @@ def summarize(args: argparse.Namespace) -> None:
 
 
 def chat(args: argparse.Namespace) -> None:
-    """Answer the questions given, or those that are typed, a line each, until the input ends."""
+    """Answer the questions given, or those that are typed, a line each, until the input ends.
+
+    Ctrl-C ends an answer, and with it the questions that were given, but not those that are typed.
+    """
     turns: list[Turn] = []
+    stopped = False
     with Sitting(args) as sitting:
         conversation = sitting.conversation()
         for question in args.question or typed():
-            answers = conversation.ask(question, args.max_tokens)
-            answer = list(answers)[-1] if args.json else streamed(answers)
+            with stoppable() as cancel:
+                answers = conversation.ask(question, args.max_tokens, cancel)
+                answer = (list(answers) or [""])[-1] if args.json else streamed(answers)
             turns.append(Turn(question, answer))
             conversation.keep(turns[-1])
+            if stopped := cancel.is_set() and bool(args.question):
+                break
     if args.json:
         written([asdict(turn) for turn in turns])
+    if stopped:
+        raise KeyboardInterrupt
 
 
 def serve(args: argparse.Namespace) -> None:
@@ -73,8 +83,10 @@ def serve(args: argparse.Namespace) -> None:
 def typed() -> Iterator[str]:
     """Questions from stdin, with a prompt if somebody types them."""
     while True:
+        if sys.stdin.isatty():
+            print("> ", end="", file=sys.stderr, flush=True)
         try:
-            question = input("> " if sys.stdin.isatty() else "").strip()
+            question = input().strip()
         except EOFError:
             return
         if question:
@@ -97,7 +109,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     talk.set_defaults(work=chat)
     add_library(commands)
     _serving(commands.add_parser("serve", help="Open the page in a browser, or an OpenAI-compatible API."))
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.command == "chat" and "-" in args.files and not args.question:
+        talk.error("the document comes from stdin, so questions cannot be typed: ask with --question")
+    return args
 
 
 def _serving(parser: argparse.ArgumentParser) -> None:
@@ -112,10 +127,17 @@ def _serving(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(work=serve)
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on; ValueError for any other text, which argparse reports."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", help="Documents, read as one collection; - is text from stdin.")
     _model(parser)
-    parser.add_argument("--max-tokens", type=int, default=256, help="Length of an answer at most.")
+    parser.add_argument("--max-tokens", type=positive, default=256, help="Length of an answer at most.")
     parser.add_argument("--library", type=Path, help=LIBRARY)
     parser.add_argument("--json", action="store_true", help="Print JSON.")
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from getpass import getpass
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..chat import Turn, ask
 from ..document_memory import DocumentMemory
-from ..documents import Document, PasswordRequired, joined, pasted_document, read_document
+from ..documents import Document, PasswordRequired, joined, piped_document, read_document
 from ..events import Finished, Reading
 from ..library import Library, Reader
 from ..summarize import summarize
@@ -39,11 +41,13 @@ class Sitting:
 
     def __init__(self, args: argparse.Namespace):
         document = joined([_document(file) for file in args.files])
-        self._library = Library(args.library)
         alone = len(args.files) == 1 and args.files[0] != "-"
-        self._entry = self._library.add(document, Path(args.files[0]) if alone else None)
-        self._engine = load_engine(args)
-        self._reader = Reader(self._library, self._engine, self._entry.id)
+        with ExitStack() as opened:
+            self._engine = opened.enter_context(closing(load_engine(args)))
+            self._library = opened.enter_context(closing(Library(args.library)))
+            self._entry = self._library.add(document, Path(args.files[0]) if alone else None)
+            self._reader = Reader(self._library, self._engine, self._entry.id)
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Sitting:
         return self
@@ -51,8 +55,7 @@ class Sitting:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._engine.close()
-        self._library.close()
+        self._opened.close()
 
     def summarize(self, strategy: str, max_tokens: int) -> Finished:
         """Read on to the end, summarise, and keep both; Ctrl-C ends it early."""
@@ -92,9 +95,9 @@ class Conversation:
         self._library, self._engine, self._memory, self._chat = library, engine, memory, chat
         self._turns: list[Turn] = []
 
-    def ask(self, question: str, max_tokens: int) -> Iterator[str]:
+    def ask(self, question: str, max_tokens: int, cancel: Event) -> Iterator[str]:
         """Answer in the light of what was said before, yielding the whole answer so far."""
-        return ask(self._engine, self._memory, question, self._turns, max_tokens=max_tokens)
+        return ask(self._engine, self._memory, question, self._turns, cancel, max_tokens)
 
     def keep(self, turn: Turn) -> None:
         """Make a question and its answer part of the conversation."""
@@ -105,7 +108,7 @@ class Conversation:
 def _document(file: str) -> Document:
     """A file, or stdin; a password is asked for on the terminal."""
     if file == "-":
-        return pasted_document(sys.stdin.read())
+        return piped_document(sys.stdin.buffer.read())
     try:
         return read_document(file)
     except PasswordRequired:

@@ -10,7 +10,7 @@ into pages. `collection` joins documents.
 from .collection import joined
 from .document import Document, DocumentError, Origin, Page, PasswordRequired
 from .kinds import READABLE
-from .read import pasted_document, read_document
+from .read import pasted_document, piped_document, read_document
 
 __all__ = [
     "READABLE",
@@ -21,5 +21,6 @@ __all__ = [
     "PasswordRequired",
     "joined",
     "pasted_document",
+    "piped_document",
     "read_document",
 ]

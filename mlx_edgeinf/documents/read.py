@@ -12,7 +12,7 @@ from .document import Document, DocumentError, Page
 from .kinds import HEAD_BYTES, PDF, kind_of
 from .parts import Progress
 from .pdf import read_pdf
-from .plain import check_length, text_pages
+from .plain import check_length, decoded, text_pages
 
 MOST_BYTES = 500_000_000
 PASTED = "Pasted text"
@@ -50,6 +50,14 @@ def pasted_document(text: str) -> Document:
     check_length(len(data), "What was pasted")
     pages = numbered(text_pages(text, markdown=False))
     return Document(name_of(pages), hashlib.sha256(data).hexdigest(), pages)
+
+
+def piped_document(data: bytes) -> Document:
+    """Make a document of a text that came through a pipe, whatever the encoding of the terminal.
+
+    Raises `DocumentError` as `pasted_document`, and for what is no text.
+    """
+    return pasted_document(decoded(data, "What came through the pipe"))
 
 
 def numbered(texts: Sequence[str]) -> tuple[Page, ...]:
