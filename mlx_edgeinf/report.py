@@ -44,7 +44,7 @@ def report(args: argparse.Namespace) -> None:
     page = args.page.read_text(encoding="utf-8")
     if args.evaluation.exists():
         page = insert(page, "evaluate", gap.summary(Results.read(args.evaluation)))
-    if variant_files := sorted(args.gates.glob("*.json")):
+    if variant_files := sorted(args.gates.glob("*.json"), key=lambda path: path.stem):
         tables = [variants.summary(Results.read(path)) for path in variant_files]
         page = insert(page, "gates", "\n\n".join(tables))
     if args.lengths.exists():
