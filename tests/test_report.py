@@ -59,7 +59,8 @@ def test_a_page_without_both_comments_is_refused(page):
 def run(folder: Path) -> int:
     return report.main([
         str(folder / "README.md"), "--evaluation", str(folder / "e.json"),
-        "--lengths", str(folder / "l.json"), "--answers", str(folder / "answers"),
+        "--gates", str(folder / "gates"), "--lengths", str(folder / "l.json"),
+        "--answers", str(folder / "answers"),
         "--benchmark", str(folder / "b.json"), "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
 

@@ -217,11 +217,6 @@ def gates(model: nn.Module, parameters: dict[str, mx.array]) -> Iterator[None]:
         model.update(tree_unflatten(list(trained.items())))
 
 
-def shut_when_empty(model: nn.Module) -> bool:
-    """Whether an empty memory, whose mass is all but 0, leaves every head as it was: a_h > 0."""
-    return all("mass" in gate and gate.mass.min().item() > 0 for gate in memory_gates(model))
-
-
 def tally(pieces: Iterable[Piece], counts: list[int]) -> dict:
     """Sums of the losses of the first counts[0] tokens, the next counts[1], and so on."""
     pieces = list(pieces)
