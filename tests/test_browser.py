@@ -189,8 +189,8 @@ def test_the_summary_can_be_copied(chromium, address, pdf):
     with Visit(chromium, address) as visit:
         visit.read(pdf)
         visit.finish()
-        visit.page.click(".copy")
-        visit.page.wait_for_selector(".copy:has-text('Copied')")
+        visit.page.click("[data-copy]")
+        visit.page.wait_for_selector("[data-copy]:has-text('Copied')")
         copied = visit.page.evaluate("navigator.clipboard.readText()")
         assert copied.startswith("The book, up to page 4,")
         with visit.page.expect_download() as saved:
