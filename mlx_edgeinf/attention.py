@@ -127,16 +127,12 @@ def retrofit(
         attention.memory_gate = memory_gate
 
     def make_cache(exact_limit: int = exact_limit, pages: Pages | None = None) -> list[EdgeCache]:
-        attentions = [layer.self_attn for layer in model.layers]
-        gates = [attention.memory_gate for attention in attentions]
-        recalls = [
-            pages and Recall(pages, number, attention.memory_gate.rotation, attention.scale, layout.sinks)
-            for number, attention in enumerate(attentions)
-        ]
-        return [
-            EdgeCache(layout, gate.memory, gate.rotation, exact_limit, recall)
-            for gate, recall in zip(gates, recalls)
-        ]
+        def cache(number: int, attention: nn.Module) -> EdgeCache:
+            gate = attention.memory_gate
+            recall = Recall(pages, number, gate.rotation, attention.scale, layout.sinks) if pages else None
+            return EdgeCache(layout, gate.memory, gate.rotation, exact_limit, recall)
+
+        return [cache(number, layer.self_attn) for number, layer in enumerate(model.layers)]
 
     model.make_cache = make_cache
     return model
@@ -153,8 +149,13 @@ def _check(layer: nn.Module) -> None:
         raise UnsupportedModel("Models with sliding-window layers of their own are not supported.")
 
 
+def head_size(attention: nn.Module) -> int:
+    """d of an attention layer, quantised or not."""
+    return attention.k_proj.weight.shape[0] // attention.n_kv_heads
+
+
 def _heads(attention: nn.Module, model: nn.Module, layout: Layout) -> Heads:
-    size = attention.k_proj.weight.shape[0] // attention.n_kv_heads
+    size = head_size(attention)
     try:
         rotation = Rotation.of(attention.rope, size)
     except ValueError as error:
@@ -185,8 +186,9 @@ def kv_bytes_per_token(model: nn.Module) -> int:
 def store_shape(model: nn.Module) -> StoreShape:
     """Of the pages on disk that the tokens of all layers make once they leave the window."""
     attention = model.layers[0].self_attn
-    size = attention.k_proj.weight.shape[0] // attention.n_kv_heads
-    return StoreShape(len(model.layers), attention.n_kv_heads, size, summary_rows=SUMMARY_ROWS)
+    return StoreShape(
+        len(model.layers), attention.n_kv_heads, head_size(attention), summary_rows=SUMMARY_ROWS
+    )
 
 
 def base_path_limit(model: nn.Module) -> int:

@@ -23,7 +23,7 @@ from .attention import base_path_limit, kv_bytes_per_token
 from .cache import EdgeCache, forked, state_bytes
 from .document_memory import DocumentMemory
 from .documents import Document
-from .generation import REPETITION_TOKENS, against_repetition, choose_cache, stream_generate
+from .generation import REPETITION_TOKENS, against_repetition, choose_cache, read_on, stream_generate
 from .models import load
 from .savefile import identity, load_memory, save_memory
 from .starter import NAME, starter_model
@@ -157,14 +157,8 @@ class Engine:
         # Up to the next fold, so that no segment is split.
         stop = memory.position + (min(segment, room) if room > 0 else segment)
         tokens = memory.tokens[memory.position : stop]
-        self._feed(memory.cache, tokens)
+        read_on(self._model, mx.array(tokens), memory.cache)
         memory.position += len(tokens)
-
-    def _feed(self, cache: list[EdgeCache], tokens: list[int]) -> None:
-        self._model.model(mx.array(tokens)[None], cache=cache)
-        # Evaluated now: a lazy graph over many segments would hold all of them.
-        mx.eval([layer.state for layer in cache])
-        mx.clear_cache()
 
     def _stats(self, memory: DocumentMemory) -> Stats:
         return Stats(
@@ -245,7 +239,7 @@ class Engine:
         segment, position = cache[0].layout.segment, 0
         # A long prompt takes turns too; its end, as far as repetition is looked for, is left to mlx-lm.
         while len(prompt) - position > segment + REPETITION_TOKENS:
-            self._feed(cache, prompt[position : position + segment])
+            read_on(self._model, mx.array(prompt[position : position + segment]), cache)
             position += segment
             yield Piece("", total)
             if cancel and cancel.is_set():

@@ -27,6 +27,14 @@ def choose_cache(model: nn.Module, tokens: int) -> list[EdgeCache]:
     return model.make_cache(exact_limit=limit if tokens <= limit else 0)
 
 
+def read_on(model: nn.Module, tokens: mx.array, cache: list[EdgeCache]) -> None:
+    """Read tokens (L,) into the cache, of which nothing is to be said or learnt."""
+    model.model(tokens[None], cache=cache)
+    # Evaluated now: a lazy graph over many segments would hold all of them.
+    mx.eval([layer.state for layer in cache])
+    mx.clear_cache()
+
+
 def stream_generate(
     model: nn.Module,
     tokenizer: TokenizerWrapper,

@@ -19,7 +19,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import get_total_parameters
 
 from .adapter import AdapterConfig, fingerprint, load_weights, read_config
-from .attention import UnsupportedModel, base_path_limit, kv_bytes_per_token, retrofit
+from .attention import UnsupportedModel, base_path_limit, head_size, kv_bytes_per_token, retrofit
 from .memory import KINDS
 from .starter import NAME, starter_model
 
@@ -105,7 +105,7 @@ def features_within(model: nn.Module, config: AdapterConfig, budget: float) -> i
             f"A memory of kind {config.kind} has the size that its gates were trained for: give no budget."
         )
     attention, layers = model.layers[0].self_attn, len(model.layers)
-    kv_heads, size = attention.n_kv_heads, attention.k_proj.weight.shape[0] // attention.n_kv_heads
+    kv_heads, size = attention.n_kv_heads, head_size(attention)
     exact = config.layout.capacity * kv_bytes_per_token(model)
     # In float32 whatever the model's own precision: what the next fold weighs by, and the features.
     noted = 4 * layers * kv_heads * config.segment

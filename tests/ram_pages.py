@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 
+from mlx_edgeinf.attention import store_shape
 from mlx_edgeinf.recall import summarize
-from mlx_edgeinf.recall.shape import StoreShape
 
 
 class RamPages:
     def __init__(self, model, page: int = 16):
-        attention = model.layers[0].self_attn
-        heads, size = attention.n_kv_heads, attention.k_proj.weight.shape[0] // attention.n_kv_heads
-        self.shape = StoreShape(len(model.layers), heads, size, page, summary_rows=page // 4)
-        empty = np.zeros((2, heads, 0, size), np.float32)
+        self.shape = replace(store_shape(model), page_tokens=page, summary_rows=page // 4)
+        empty = np.zeros((2, self.shape.kv_heads, 0, self.shape.head_dim), np.float32)
         self.tokens = [empty for _ in model.layers]
         self.asked: list[np.ndarray] = []
 

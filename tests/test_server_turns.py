@@ -8,6 +8,7 @@ import openai
 import pytest
 from serving import WHALE, about, client_of, served, until
 
+from mlx_edgeinf import engine as engine_module
 from mlx_edgeinf.engine import Engine, Piece
 from mlx_edgeinf.server import app
 from mlx_edgeinf.server.answers import until as up_to
@@ -167,8 +168,8 @@ def test_two_who_ask_about_a_new_document_at_once_have_it_read_once(gate, ask, w
 
 
 def test_a_short_question_does_not_wait_for_a_long_text(ask, monkeypatch):
-    fed, feed = [], Engine._feed
-    monkeypatch.setattr(Engine, "_feed", lambda self, *rest: fed.append(1) or feed(self, *rest))
+    fed, read_on = [], engine_module.read_on
+    monkeypatch.setattr(engine_module, "read_on", lambda *given: fed.append(1) or read_on(*given))
     text, ended = WHALE.decode() * 40, threading.Event()
 
     def read_long() -> None:

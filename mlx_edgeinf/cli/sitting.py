@@ -80,7 +80,7 @@ class Sitting:
             if cancel.is_set():
                 raise KeyboardInterrupt
         self._tell_problem()
-        reading = self._library.save(self._engine, self._entry.id, memory)
+        reading = self._library.reading_of(self._engine, self._entry.id)
         return Conversation(self._library, self._engine, memory, self._library.begin_chat(reading.id))
 
     def _tell_problem(self) -> None:

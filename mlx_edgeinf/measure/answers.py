@@ -13,11 +13,10 @@ from itertools import chain, pairwise
 from statistics import mean
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from ..attention import trained_context
 from ..cache import EdgeCache, forked, state_bytes
-from ..generation import generate
+from ..generation import generate, read_on
 from ..training.loss import token_losses
 from ..turns import Prompter
 from .gap import GATED, SHUFFLED
@@ -72,10 +71,10 @@ class Examiner:
             lending = _pieces(self.documents[self._after(name)], lenders[0])
         for piece in _pieces(self.documents[name], cache[0]):
             if lenders and (lent := next(lending, None)) is not None:
-                _read_piece(self._model, lent, lenders)
+                read_on(self._model, lent, lenders)
             for borrower, lender in zip(cache, lenders):
                 borrower.memory = lender.memory
-            _read_piece(self._model, piece, cache)
+            read_on(self._model, piece, cache)
             yield state_bytes(cache)
 
     def _after(self, name: str) -> str:
@@ -86,7 +85,7 @@ class Examiner:
     def _ask(self, question: Question, cache: list[EdgeCache]) -> dict:
         *prompt, last = self._prompt(question)
         asked = forked(cache)
-        _read_piece(self._model, mx.array(prompt), asked)
+        read_on(self._model, mx.array(prompt), asked)
         scores = [self._log_probability(last, answer, asked) for answer in question.answers]
         entry = {"depth": question.depth, "log_probability": mean(scores)}
         if self.metric:
@@ -143,10 +142,3 @@ def _pieces(tokens: Sequence[int], cache: EdgeCache) -> Iterator[mx.array]:
     """Tokens in the pieces between which the cache folds."""
     edges = [0, *range(cache.layout.capacity, len(tokens), cache.layout.segment), len(tokens)]
     return (mx.array(tokens[start:stop]) for start, stop in pairwise(edges))
-
-
-def _read_piece(model: nn.Module, tokens: mx.array, cache: list[EdgeCache]) -> None:
-    model.model(tokens[None], cache=cache)
-    # Evaluated now: a lazy graph over many pieces would hold all of them.
-    mx.eval([layer.state for layer in cache])
-    mx.clear_cache()

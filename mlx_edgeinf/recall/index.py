@@ -108,7 +108,7 @@ def shares_of(log_masses: mx.array, log_mass: mx.array) -> mx.array:
     attended to besides.
     """
     besides = log_mass.reshape(*log_masses.shape[:3], 1)
-    every = mx.concatenate([log_masses, besides], axis=-1)
-    weights = exp(every - every.max(axis=-1, keepdims=True))
-    shares = weights / weights.sum(axis=-1, keepdims=True)
-    return shares[..., :-1].sum(axis=2)
+    top = mx.maximum(log_masses.max(axis=-1, keepdims=True), besides)
+    weights = exp(log_masses - top)
+    total = weights.sum(axis=-1, keepdims=True) + exp(besides - top)
+    return ((1 / total).swapaxes(-1, -2) @ weights)[:, :, 0]

@@ -19,6 +19,7 @@ import mlx.optimizers as optim
 from mlx.utils import tree_map
 
 from ..cache import EdgeCache, Layout
+from ..generation import read_on
 from .excerpts import Excerpt
 from .loss import Objective, token_losses
 
@@ -84,12 +85,6 @@ def validation_loss(model: nn.Module, examples: Sequence[Excerpt]) -> float:
             total, count = total + losses.sum().item(), count + new
     total, count = mx.distributed.all_sum(mx.array([total, count])).tolist()
     return total / count
-
-
-def read_on(model: nn.Module, tokens: mx.array, cache: list[EdgeCache]) -> None:
-    """Read tokens (L,) into the cache, with nothing to learn."""
-    model.model(tokens[None], cache=cache)
-    mx.eval([layer.state for layer in cache])
 
 
 def plain(model: nn.Module, tokens: mx.array, cache: list[EdgeCache]) -> mx.array:
