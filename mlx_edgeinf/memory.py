@@ -23,15 +23,14 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
+from .clusters import key_weights, member_means, members, members_counted, run_means
 from .rotation import Rotation
 from .sources import Source, grouped, weigh
 
 State = dict[str, mx.array]
 
-# A key's weight in its centre: the square of the attention it received, over the average key's.
-# Share of the KL divergence from full attention that 256 untrained centres remove (two excerpts of
-# 4096 tokens, starter model): 0.45 with equal weights, 0.57 with the power 1, 0.60 with 1.5 and 2.
-SHARPNESS, LEAST_WEIGHT = 2, 0.01
+# Keys that `without` takes for one: looking for each by itself takes longer than all else in a segment.
+TOGETHER = 4
 
 
 @dataclass(frozen=True)
@@ -201,23 +200,25 @@ class CentroidMemory(Memory):
         nearest = self._cluster(state, points, weights)
         z = nearest @ counts
         return {
-            "M": _means(nearest, means, weights) * z,
+            "M": member_means(nearest, means, weights) * z,
             "z": z[..., 0],
-            "centres": _means(nearest, points, weights),
+            "centres": member_means(nearest, points, weights),
             "weight": (nearest @ weights)[..., 0],
         }
 
     def without(self, state: State, keys: mx.array, values: mx.array) -> State:
-        """Centres lose the keys that are nearest to them now.
+        """Centres lose the keys that are nearest to them now, TOGETHER neighbours at a time.
 
         Which centre a key went to is not known any more: centres move, and merge. So a centre may be
         asked for more than it has; all together lose as many as there are, and none is left of all.
         """
+        tokens = keys.shape[2]
+        points, counts = run_means(keys.astype(mx.float32), TOGETHER)
         metric = self._metric(state, 0)
-        nearest = _nearest(keys.astype(mx.float32) * metric, state["centres"] * metric)
-        z = mx.maximum(state["z"] - nearest.sum(axis=-1), 0)
-        tokens = mx.maximum(state["z"].sum(axis=-1, keepdims=True) - keys.shape[2], 0)
-        z = z * tokens / mx.maximum(z.sum(axis=-1, keepdims=True), 1e-9)
+        lost = members_counted(points * metric, counts, state["centres"] * metric)
+        z = mx.maximum(state["z"] - lost, 0)
+        left = mx.maximum(state["z"].sum(axis=-1, keepdims=True) - tokens, 0)
+        z = z * left / mx.maximum(z.sum(axis=-1, keepdims=True), 1e-9)
         share = z / mx.maximum(state["z"], 1e-9)
         return {**state, "M": state["M"] * share[..., None], "z": z}
 
@@ -232,10 +233,10 @@ class CentroidMemory(Memory):
         centres = mx.where(state["z"][..., None] > 0, state["centres"], seeds)
         measured = points * metric
         for _ in range(self.lloyd_steps):
-            nearest = _nearest(measured, centres * metric)
+            nearest = members(measured, centres * metric)
             taken = (nearest @ weights) > 0
-            centres = mx.where(taken, _means(nearest, points, weights), centres)
-        return _nearest(measured, centres * metric)
+            centres = mx.where(taken, member_means(nearest, points, weights), centres)
+        return members(measured, centres * metric)
 
     def _metric(self, state: State, new: int) -> mx.array:
         """(B, G, 1, d): what the expected rotation will leave of each component."""
@@ -260,24 +261,6 @@ class CentroidMemory(Memory):
 
 def _both_signs(x: mx.array) -> mx.array:
     return mx.concatenate([x, -x], axis=-1)
-
-
-def _nearest(points: mx.array, centres: mx.array) -> mx.array:
-    """One-hot (B, G, m, n): which centre is nearest to each of n points, by squared distance."""
-    closeness = points @ centres.swapaxes(-1, -2) - 0.5 * mx.square(centres).sum(-1)[:, :, None]
-    best = mx.argmax(closeness, axis=-1)
-    return (best[:, :, None] == mx.arange(centres.shape[2])[:, None]).astype(mx.float32)
-
-
-def _means(nearest: mx.array, points: mx.array, weights: mx.array) -> mx.array:
-    """Weighted means (B, G, m, d) of the points at each centre; 0 where there are none."""
-    return nearest @ (points * weights) / mx.maximum(nearest @ weights, 1e-9)
-
-
-def key_weights(received: mx.array) -> mx.array:
-    """Weights (B, G, T) of new keys by the attention each received; what nobody asked for counts a little."""
-    average = mx.maximum(received.mean(axis=-1, keepdims=True), 1e-9)
-    return (received / average) ** SHARPNESS + LEAST_WEIGHT
 
 
 KINDS: dict[str, type[Memory]] = {

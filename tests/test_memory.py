@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import reference
 
+from mlx_edgeinf import memory as memory_module
 from mlx_edgeinf.memory import KINDS, CentroidMemory, Heads, Memory
 from mlx_edgeinf.rotation import Rotation
 from mlx_edgeinf.sources import attend, attend_to_all
@@ -173,8 +174,9 @@ def test_untrained_exponentials_are_exact_attention_on_average(keys, values, que
 
 
 @pytest.mark.parametrize("kind, features", [("linear", D), ("exponential", 6), ("centroids", 3 * T)])
-def test_without_what_answers_elsewhere_the_rest_is_left(kind, features, keys, values, queries):
+def test_without_what_answers_elsewhere_the_rest_is_left(kind, features, keys, values, queries, monkeypatch):
     """Exactly where features are fixed; and nothing at all is left of all, for every kind."""
+    monkeypatch.setattr(memory_module, "TOGETHER", 1)
     memory = trained(kind, features, omega=np.zeros(D // 2))
     state, first, last = written(memory, keys, values), slice(0, T), slice(T, None)
     none = memory.without(state, keys, values)

@@ -83,34 +83,50 @@ class Planted:
             part = keys[:, :, start : start + 40]
             self.recall.append(part, part)
 
-    def ask(self, blocks: list[int]) -> np.ndarray:
-        """A block of one query for each place in the text, about its topic; the pages (G, n * k) it gets."""
-        queries = mx.stack([self.topics[0, :, at] for at in blocks])
-        queries = mx.repeat(4 * queries[:, :, None], H // G, axis=1)
+    def ask(self, place: int, queries: int = 2 * BLOCK) -> np.ndarray:
+        """Queries that all want the topic of a place in the text; the pages (G, k) that the last ones get."""
+        blocks, length = -(-queries // BLOCK), min(queries, BLOCK)
+        query = 4 * mx.repeat(self.topics[:, :, place], H // G, axis=1)
         middle = (PLACE - self.recall._tokens / 2) * ROTATION.omega
-        self.recall.read(ROTATION.turn(queries, middle), mx.zeros((len(blocks), H, 1)))
-        return self.pages.asked[-1]
+        turned = ROTATION.turn(query, middle)[:, :, None]
+        self.recall.read(mx.tile(turned, (blocks, 1, length, 1)), mx.zeros((blocks, H, length)))
+        return self.recall.chosen[-1]
 
 
 @pytest.mark.parametrize("vectors", [256, 64, 16, 8], ids="grain {}".format)
-def test_each_block_and_head_gets_the_page_it_asks_for(vectors):
-    planted, places = Planted(1000, vectors, wanted=16), [5, 333, 990]
-    assert np.array_equal(planted.ask(places), np.array([[at // 16 for at in places]] * G))
+@pytest.mark.parametrize("place", [5, 333, 990])
+def test_each_head_gets_the_page_it_asks_for(vectors, place):
+    assert Planted(1000, vectors, wanted=16).ask(place).tolist() == [[place // 16]] * G
+
+
+def test_the_first_query_of_a_block_and_those_before_it_choose():
+    planted = Planted(1000, 256, wanted=16)
+    planted.ask(5)
+    planted.ask(333, queries=BLOCK)
+    # The first of the new block is one against fifteen.
+    assert planted.recall.chosen.tolist() == [[[0]] * G]
+    assert planted.ask(333, queries=BLOCK).tolist() == [[333 // 16]] * G
 
 
 def test_no_more_pages_come_back_than_are_wanted_and_in_the_order_of_the_text():
     planted = Planted(1000, 256, wanted=64)
-    asked = planted.ask([5, 888]).reshape(G, 2, 4)
-    assert (np.diff(asked, axis=-1) > 0).all()
-    assert np.all(np.any(asked[:, 0] == 0, axis=-1)) and np.all(np.any(asked[:, 1] == 888 // 16, axis=-1))
+    chosen = planted.ask(888)
+    assert chosen.shape == (G, 4) and (np.diff(chosen, axis=-1) > 0).all()
+    assert np.all(np.any(chosen == 888 // 16, axis=-1))
+
+
+def test_a_page_that_several_blocks_want_is_read_once():
+    planted = Planted(1000, 256, wanted=64)
+    planted.ask(888, queries=5 * BLOCK)
+    assert planted.recall.chosen.shape == (5, G, 4) and planted.pages.asked[-1].shape == (G, 4)
 
 
 def test_summaries_are_read_only_where_the_index_is_too_coarse(monkeypatch):
     fine, coarse = Planted(1000, 256, 16), Planted(1000, 64, 16)
     monkeypatch.setattr(RamPages, "summaries", lambda *_: 1 / 0)
-    fine.ask([5])
+    fine.ask(5)
     with pytest.raises(ZeroDivisionError):
-        coarse.ask([5])
+        coarse.ask(5)
 
 
 def test_few_candidates_are_looked_at_however_long_the_text(monkeypatch):
@@ -118,7 +134,7 @@ def test_few_candidates_are_looked_at_however_long_the_text(monkeypatch):
     planted, looked = Planted(4000, 64, 16), []
     summaries = RamPages.summaries
     monkeypatch.setattr(RamPages, "summaries", lambda *a: looked.append(a[-1]) or summaries(*a))
-    assert planted.ask([3333]).tolist() == [[208]] * G
+    assert planted.ask(3333).tolist() == [[208]] * G
     # And the two latest pages, of no whole run.
     assert [each.shape for each in looked] == [(G, 34)]
 
@@ -126,8 +142,8 @@ def test_few_candidates_are_looked_at_however_long_the_text(monkeypatch):
 def test_while_tokens_are_written_one_by_one_pages_are_chosen_for_several():
     planted = Planted(1000, 256, wanted=16)
     for at in range(0, 2 * BLOCK):
-        planted.ask([(61 * at) % 1000])
-    assert [asked.tolist() for asked in planted.pages.asked] == [[[0]] * G, [[61 * BLOCK // 16]] * G]
+        planted.ask(0 if at < BLOCK else 333, queries=1)
+    assert len(planted.pages.asked) == 2
 
 
 def test_no_token_knows_what_comes_after_it():

@@ -1,0 +1,53 @@
+"""Keys and their nearest centres: the clustering under the centroid memory.
+
+B batch, G kv heads, m centres, n points, d head size; all float32.
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+# A key's weight in its centre: the square of the attention it received, over the average key's.
+# Share of the KL divergence from full attention that 256 untrained centres remove (two excerpts of
+# 4096 tokens, starter model): 0.45 with equal weights, 0.57 with the power 1, 0.60 with 1.5 and 2.
+SHARPNESS, LEAST_WEIGHT = 2, 0.01
+
+
+def members(points: mx.array, centres: mx.array) -> mx.array:
+    """One-hot (B, G, m, n): which centre is nearest to each of n points, by squared distance."""
+    best = nearest(points, centres)
+    return (best[:, :, None] == mx.arange(centres.shape[2])[:, None]).astype(mx.float32)
+
+
+def nearest(points: mx.array, centres: mx.array) -> mx.array:
+    """(B, G, n): the place of the centre that is nearest to each of n points, by squared distance."""
+    closeness = points @ centres.swapaxes(-1, -2) - 0.5 * mx.square(centres).sum(-1)[:, :, None]
+    return mx.argmax(closeness, axis=-1)
+
+
+def members_counted(points: mx.array, counts: mx.array, centres: mx.array) -> mx.array:
+    """(B, G, m): the counts (n,) of the points (B, G, n, d) that are nearest to each centre."""
+    (B, G), m = points.shape[:2], centres.shape[2]
+    first = m * mx.arange(B * G).reshape(B, G, 1)
+    places = (first + nearest(points, centres)).reshape(-1)
+    return mx.zeros(B * G * m).at[places].add(mx.tile(counts, B * G)).reshape(B, G, m)
+
+
+def run_means(keys: mx.array, run: int) -> tuple[mx.array, mx.array]:
+    """Means (B, G, n, d) of runs of neighbours, and how many keys each stands for: the last ones for one."""
+    B, G, tokens, size = keys.shape
+    whole = tokens - tokens % run
+    means = keys[:, :, :whole].reshape(B, G, -1, run, size).mean(axis=3)
+    points = mx.concatenate([means, keys[:, :, whole:]], axis=2)
+    return points, mx.concatenate([mx.full((whole // run,), run), mx.ones((tokens - whole,))])
+
+
+def member_means(members: mx.array, points: mx.array, weights: mx.array) -> mx.array:
+    """Weighted means (B, G, m, d) of the points at each centre; 0 where there are none."""
+    return members @ (points * weights) / mx.maximum(members @ weights, 1e-9)
+
+
+def key_weights(received: mx.array) -> mx.array:
+    """Weights (B, G, T) of new keys by the attention each received; what nobody asked for counts a little."""
+    average = mx.maximum(received.mean(axis=-1, keepdims=True), 1e-9)
+    return (received / average) ** SHARPNESS + LEAST_WEIGHT
