@@ -16,9 +16,9 @@ from mlx_lm.models import llama, qwen2, qwen3
 from .cache import EdgeCache, Layout
 from .gate import MemoryGate
 from .memory import Heads, State
-from .recall import SUMMARY_ROWS, Pages, Recall, StoreShape, in_blocks, out_of_blocks
+from .recall import SUMMARY_ROWS, Pages, Recall, StoreShape, in_blocks
 from .rotation import Rotation
-from .sources import Source, attend, joined
+from .sources import Source, attend, in_a_row, joined
 
 # Attention bodies that `_project` reproduces. mistral runs on mlx-lm's llama.
 SUPPORTED = (llama.Attention, qwen2.Attention, qwen3.Attention)
@@ -78,7 +78,7 @@ class MemoryAttention(nn.Module):
             # Before the layers above: left to the end, it would keep the scores of all layers until then.
             (output,) = mx.depends([local.output], cache.pending)
             local = local._replace(output=output)
-        if cache.recall and cache.folded:
+        if cache.recalls:
             return self._recalling(queries, turned, local, cache)
         return self._gated(queries, local, cache.memory)
 
@@ -87,11 +87,14 @@ class MemoryAttention(nn.Module):
     ) -> mx.array:
         """Block by block: what each recalls joins its local source, and is taken out of its memory."""
         memory, outputs = self.memory_gate.memory, []
-        for asked, placed, output, log_mass in in_blocks(queries, turned, local.output, local.log_mass):
-            recalled = cache.recall.read(placed, log_mass)
-            exact = joined(local._replace(output=output, log_mass=log_mass), recalled.source)
-            left = cache.memory and memory.without(cache.memory, recalled.keys, recalled.values)
-            outputs.append(out_of_blocks(self._gated(asked, exact, left)))
+        for asked, placed, output, log_mass in in_blocks(
+            queries, turned, local.output, local.log_mass[..., None]
+        ):
+            exact, left = local._replace(output=output, log_mass=log_mass[..., 0]), cache.memory
+            if recalled := cache.recall.read(placed, exact.log_mass):
+                exact = joined(exact, recalled.source)
+                left = left and memory.without(left, recalled.keys, recalled.values)
+            outputs.append(in_a_row(self._gated(asked, exact, left)))
         return mx.concatenate(outputs, axis=2)
 
     def _gated(self, queries: mx.array, exact: Source, memory: State) -> mx.array:

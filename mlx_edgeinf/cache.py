@@ -84,6 +84,11 @@ class EdgeCache:
         """All tokens ever read, exact and folded."""
         return self.folded + self.local.offset
 
+    @property
+    def recalls(self) -> bool:
+        """Whether there is anything on disk to bring back, and the disk has not failed."""
+        return self.recall is not None and self.folded > 0 and not self.recall.failed
+
     def on_base_path(self, length: int) -> bool:
         """True while `length` more tokens leave the base model's own attention untouched."""
         return self.folded == 0 and self.offset + length <= self.exact_limit

@@ -25,7 +25,7 @@ import mlx.nn as nn
 
 from .clusters import key_weights, member_means, members, members_counted, run_means
 from .rotation import Rotation
-from .sources import Source, grouped, weigh
+from .sources import Source, grouped, in_a_row, in_batch, weigh
 
 State = dict[str, mx.array]
 
@@ -85,12 +85,14 @@ class Memory(nn.Module):
         log phi_q + log z are scores over the m features and M / z their values,
         so the read is attention over m entries, in the same stable arithmetic.
         """
-        z = state["z"]
-        means = state["M"] / mx.maximum(z, 1e-30)[..., None]
-        filled = mx.where(z > 0, mx.log(mx.maximum(z, 1e-30)), -1e9)
-        scores = self.log_query_features(state, queries.astype(mx.float32)) + filled[:, :, None]
-        source = weigh(scores, means, queries.shape)
+        scores = self.log_query_features(state, queries.astype(mx.float32)) + _log(state["z"])[:, :, None]
+        source = weigh(scores, self._values(state), queries.shape)
         return source._replace(output=source.output.astype(queries.dtype))
+
+    @staticmethod
+    def _values(state: State) -> mx.array:
+        """M / z, (B, G, m, d)."""
+        return state["M"] / mx.maximum(state["z"], 1e-30)[..., None]
 
     def without(self, state: State, keys: mx.array, values: mx.array) -> State:
         """The state less some of what it holds: keys and values (B, G, T, d) that answer elsewhere.
@@ -212,15 +214,26 @@ class CentroidMemory(Memory):
         Which centre a key went to is not known any more: centres move, and merge. So a centre may be
         asked for more than it has; all together lose as many as there are, and none is left of all.
         """
-        tokens = keys.shape[2]
         points, counts = run_means(keys.astype(mx.float32), TOGETHER)
         metric = self._metric(state, 0)
         lost = members_counted(points * metric, counts, state["centres"] * metric)
-        z = mx.maximum(state["z"] - lost, 0)
-        left = mx.maximum(state["z"].sum(axis=-1, keepdims=True) - tokens, 0)
-        z = z * left / mx.maximum(z.sum(axis=-1, keepdims=True), 1e-9)
-        share = z / mx.maximum(state["z"], 1e-9)
-        return {**state, "M": state["M"] * share[..., None], "z": z}
+        left = mx.maximum(state["z"] - lost, 0)
+        tokens = mx.maximum(state["z"].sum(axis=-1, keepdims=True) - keys.shape[2], 0)
+        # Averages and centres stay as they are, so B states are one but for this.
+        return {**state, "left": left * tokens / mx.maximum(left.sum(axis=-1, keepdims=True), 1e-9)}
+
+    def read(self, state: State, queries: mx.array) -> Source:
+        """As `Memory.read`; of what `without` left, for B states at once."""
+        if "left" not in state:
+            return super().read(state, queries)
+        row = in_a_row(queries)
+        scores = self.log_query_features(state, row.astype(mx.float32))
+        (B, H, L, _), (_, G, _, m) = queries.shape, scores.shape
+        left = _log(state["left"]).swapaxes(0, 1)[:, None, :, None]
+        scores = (scores.reshape(G, H // G, B, L, m) + left).reshape(scores.shape)
+        source = weigh(scores, self._values(state), row.shape)
+        output, log_mass = in_batch(source.output, B), in_batch(source.log_mass[..., None], B)[..., 0]
+        return source._replace(output=output.astype(queries.dtype), log_mass=log_mass)
 
     def _cluster(self, state: State, points: mx.array, weights: mx.array) -> mx.array:
         """Lloyd's algorithm from the present centres; those still empty start at new keys.
@@ -257,6 +270,11 @@ class CentroidMemory(Memory):
         middle = self._heads.nearest + spread / 2
         turned = rotation.turn(state["centres"], -(middle[..., None] * rotation.omega)[:, :, None])
         return turned * rotation.expand(rotation.attenuation(spread))[:, :, None]
+
+
+def _log(z: mx.array) -> mx.array:
+    """log z; of nothing, what no score makes up for."""
+    return mx.where(z > 0, mx.log(mx.maximum(z, 1e-30)), -1e9)
 
 
 def _both_signs(x: mx.array) -> mx.array:

@@ -119,3 +119,15 @@ def grouped(queries: mx.array, kv_heads: int) -> mx.array:
     """(B, H, L, d) -> (B, G, r * L, d): the queries that share a kv head, side by side."""
     B, H, L, d = queries.shape
     return queries.reshape(B, kv_heads, (H // kv_heads) * L, d)
+
+
+def in_a_row(batch: mx.array) -> mx.array:
+    """(n, H, L, d) -> (1, H, n * L, d): blocks of one text, one behind the other."""
+    n, heads, length, size = batch.shape
+    return batch.swapaxes(0, 1).reshape(1, heads, n * length, size)
+
+
+def in_batch(row: mx.array, n: int) -> mx.array:
+    """(1, H, n * L, d) -> (n, H, L, d): a text as n blocks of the same length."""
+    _, heads, length, size = row.shape
+    return row.reshape(heads, n, length // n, size).swapaxes(0, 1)

@@ -85,7 +85,7 @@ def open_locked(folder: Path, shape: StoreShape, writing: bool) -> list[BinaryIO
         raise StoreDamaged(
             f"{error.filename} could not be opened ({error.strerror}): read the document again."
         ) from error
-    _lock(files[0], folder, writing)
+    lock(files[0], folder, writing)
     return files
 
 
@@ -97,7 +97,7 @@ def remove_store(folder: Path) -> None:
     """
     if (folder / PAGES).exists():
         with (folder / PAGES).open("rb", buffering=0) as file:
-            _lock(file, folder, writing=True)
+            lock(file, folder, writing=True)
             # Without its header it is no store any more, whatever else goes wrong.
             for name in (HEADER, CHECKPOINT, SUMMARIES, PAGES):
                 (folder / name).unlink(missing_ok=True)
@@ -113,8 +113,12 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _lock(file: BinaryIO, folder: Path, writing: bool) -> None:
-    """Lock a store until the file is closed; the system undoes it when the process ends, however it ends."""
+def lock(file: BinaryIO, folder: Path, writing: bool) -> None:
+    """Lock a store until the file is closed; the system undoes it when the process ends, however it ends.
+
+    Raises:
+        StoreInUse: someone else has it open. StoreError: this is no place for locks.
+    """
     try:
         fcntl.flock(file, (fcntl.LOCK_EX if writing else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -125,3 +129,8 @@ def _lock(file: BinaryIO, folder: Path, writing: bool) -> None:
         raise StoreError(
             f"{folder} cannot be locked ({error.strerror}): choose a folder on a disk of this machine."
         ) from error
+
+
+def unlock(file: BinaryIO) -> None:
+    """Let others write to a store that stays open here."""
+    fcntl.flock(file, fcntl.LOCK_UN)

@@ -44,6 +44,7 @@ class Pages:
     Attributes:
         shape: what is held.
         quota_bytes: that the files of this object may take.
+        failure: why nothing is recalled from here any more, in any layer; see `Recall`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Pages:
         if bool(shape.summary_rows) != bool(summarize):
             raise ValueError("A store has summaries and a function that makes them, or neither.")
         self.shape, self.quota_bytes = shape, quota_bytes
+        self.failure: StoreError | None = base.failure if base else None
         self._folder, self._files, self._summarize, self._base = folder, files, summarize, base
         self._cuts = 0
         self._base_cuts = base._cuts if base else 0

@@ -9,6 +9,9 @@ the model knows.
 
 It is one more exact source, so it joins the local one by its mass; what is recalled is taken
 out of the memory, so that nothing counts twice.
+
+Everything recalled is in the memory too, so a disk that fails ends the recall and not the reading:
+the pages note why, and from then on no layer asks them.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ import mlx.core as mx
 import numpy as np
 
 from ..rotation import Rotation
-from ..sources import Source, attend_to_all
+from ..sources import Source, attend_to_all, in_a_row, in_batch
+from .errors import StoreError
 from .index import FINEST, Index, estimated_shares
 from .pages import Pages
 
@@ -75,18 +79,33 @@ class Recall:
     def _page(self) -> int:
         return self._pages.shape.page_tokens
 
+    @property
+    def failed(self) -> bool:
+        """Whether the pages could not be read or written, so that nothing is recalled any more."""
+        return self._pages.failure is not None
+
     def append(self, keys: mx.array, values: mx.array) -> None:
         """Take tokens (1, G, T, d) that leave the window; keys without position."""
-        self._pages.append(self._layer, *(np.array(x[0].astype(mx.float32)) for x in (keys, values)))
+        if self.failed:
+            return
+        try:
+            self._pages.append(self._layer, *(np.array(x[0].astype(mx.float32)) for x in (keys, values)))
+        except StoreError as error:
+            self._pages.failure = error
+            return
         self.index.add(keys[0])
         self._uses = 0
 
-    def read(self, queries: mx.array, log_mass: mx.array) -> Recalled:
+    def read(self, queries: mx.array, log_mass: mx.array) -> Recalled | None:
         """Bring back what blocks of queries (n, H, L, d), with their position, ask for, and answer them.
 
-        log_mass (n, H, L): of what they attend to besides.
+        log_mass (n, H, L): of what they attend to besides. None where the pages fail.
         """
-        keys, values = self._brought_back(*self._latest(queries, log_mass), queries.shape[2] == 1)
+        try:
+            keys, values = self._brought_back(*self._latest(queries, log_mass), queries.shape[2] == 1)
+        except StoreError as error:
+            self._pages.failure = error
+            return None
         recalled = keys.shape[2]
         angles = mx.arange(self._place - recalled, self._place)[:, None] * self._rotation.omega
         source = attend_to_all(queries, self._rotation.turn(keys, angles), values, self._scale)
@@ -96,7 +115,7 @@ class Recall:
         """For each block of queries (n, H, L, d) the BLOCK latest, its own first one the last of them."""
         n, _, length, _ = queries.shape
         packed = mx.concatenate([queries.astype(mx.float32), log_mass[..., None]], axis=-1)
-        row = out_of_blocks(packed)[0]
+        row = in_a_row(packed)[0]
         before = mx.repeat(row[:, :1], BLOCK - 1, axis=1) if self._asked is None else self._asked
         row = mx.concatenate([before, row], axis=1)
         # A copy of its own, now: a slice would keep all queries of the segment.
@@ -191,20 +210,13 @@ class Recall:
 
 
 def in_blocks(*parts: mx.array) -> Iterator[tuple[mx.array, ...]]:
-    """Parts (1, H, L, ...) of L queries as blocks (n, H, BLOCK, ...), then what fills no block."""
-    heads, length = parts[0].shape[1:3]
+    """Parts (1, H, L, d) of L queries as blocks (n, H, BLOCK, d), then what fills no block."""
+    length = parts[0].shape[2]
     whole = length - length % BLOCK
     if whole:
-        cut = (part[:, :, :whole].reshape(heads, -1, BLOCK, *part.shape[3:]) for part in parts)
-        yield tuple(part.swapaxes(0, 1) for part in cut)
+        yield tuple(in_batch(part[:, :, :whole], whole // BLOCK) for part in parts)
     if whole < length:
         yield tuple(part[:, :, whole:] for part in parts)
-
-
-def out_of_blocks(blocks: mx.array) -> mx.array:
-    """(n, H, L, d) -> (1, H, n * L, d): blocks in a row again."""
-    n, heads, length, size = blocks.shape
-    return blocks.swapaxes(0, 1).reshape(1, heads, n * length, size)
 
 
 def summarize(keys: np.ndarray, values: np.ndarray) -> np.ndarray:

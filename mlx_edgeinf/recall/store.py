@@ -23,11 +23,13 @@ from .folder import (
     CHECKPOINT,
     HEADER,
     Header,
+    lock,
     make_empty,
     open_locked,
     record_paths,
     remove_leftovers,
     remove_store,
+    unlock,
 )
 from .pages import Pages, Summarize, record_files
 from .records import STRIPE
@@ -49,6 +51,7 @@ class PageStore(Pages):
         records = record_files(header.shape, record_paths(folder, header.shape), files, header.seed)
         super().__init__(folder, header.shape, records, quota_bytes, summarize)
         self.document, self._seed = header.document, header.seed
+        self._locked, self._settled = files[0], False
 
     @classmethod
     def create(
@@ -147,6 +150,32 @@ class PageStore(Pages):
         self._pages, self._waiting = [pages] * self.shape.layers, waiting
         self._cut(pages)
 
+    def settle(self) -> None:
+        """Sync, and let others write from now on: what is here stays as it is, to be read and forked.
+
+        Raises:
+            StoreError: as `sync`; others may write nevertheless.
+        """
+        try:
+            self.sync()
+        finally:
+            self._settled = True
+            unlock(self._locked)
+
+    def go_on(self) -> None:
+        """After `settle`: write again.
+
+        Raises:
+            StoreInUse: someone else is writing.
+            StoreError: someone else has written in between, or the files were deleted or replaced.
+        """
+        lock(self._locked, self._folder, writing=True)
+        if self._read_checkpoint()[0] != self.tokens:
+            unlock(self._locked)
+            raise StoreError(f"{self._folder} was written to by another window: open the document again.")
+        self._settled = False
+        self._cut(self.pages(0))
+
     def close(self) -> None:
         """Let go of the files, and of the lock on them."""
         for file in self._files:
@@ -212,7 +241,7 @@ class PageStore(Pages):
             file.cut(pages)
 
     def _check_writable(self) -> None:
-        if not self._files[0].writable:
+        if self._settled or not self._files[0].writable:
             raise StoreError(f"{self._folder} is open for reading alone: resume it, or append to a fork.")
         self._check_in_place()
 
