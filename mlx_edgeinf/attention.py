@@ -16,7 +16,8 @@ from mlx_lm.models import llama, qwen2, qwen3
 from .cache import EdgeCache, Layout
 from .gate import MemoryGate
 from .memory import Heads, State
-from .recall import SUMMARY_ROWS, Pages, Recall, StoreShape, in_blocks
+from .pagestore import Pages, StoreShape
+from .recall import SUMMARY_ROWS, Recall, in_blocks
 from .rotation import Rotation
 from .sources import Source, attend, in_a_row, joined
 

@@ -10,6 +10,7 @@ from .documents import Document
 
 if TYPE_CHECKING:
     from .cache import EdgeCache
+    from .pagestore import PageStore
 
 
 class SaveFileError(ValueError):
@@ -22,7 +23,8 @@ class DocumentMemory:
 
     tokens: the opening of the prompt and the document. page_ends: how many of
     them lie before the end of each page. position: tokens read so far.
-    seconds: spent reading them.
+    seconds: spent reading them. pages: on disk, for exact recall; None without.
+    refused: why there are none though they were wanted, for people.
     """
 
     document: Document
@@ -31,6 +33,8 @@ class DocumentMemory:
     cache: list[EdgeCache]
     position: int = 0
     seconds: float = 0.0
+    pages: PageStore | None = None
+    refused: str = ""
 
     @property
     def pages_read(self) -> int:
@@ -40,6 +44,17 @@ class DocumentMemory:
     @property
     def complete(self) -> bool:
         return self.position == len(self.tokens)
+
+    @property
+    def recalls(self) -> bool:
+        """Whether exact recall is on."""
+        return self.pages is not None and self.pages.failure is None
+
+    @property
+    def without_recall(self) -> str:
+        """Why there is no exact recall, or not any more, though it was wanted; else empty."""
+        failure = self.pages.failure if self.pages else None
+        return f"Answers come without exact recall from now on. {failure}" if failure else self.refused
 
     @property
     def long(self) -> bool:

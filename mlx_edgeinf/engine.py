@@ -19,14 +19,17 @@ from typing import TypeVar
 
 import mlx.core as mx
 
-from .attention import base_path_limit, kv_bytes_per_token
+from .attention import base_path_limit, kv_bytes_per_token, store_shape
 from .cache import EdgeCache, forked, state_bytes
 from .document_memory import DocumentMemory
 from .documents import Document
 from .generation import REPETITION_TOKENS, against_repetition, choose_cache, read_on, stream_generate
 from .models import load
-from .savefile import identity, load_memory, save_memory
+from .pagestore import StoreError
+from .recall import begin, keep, writing
+from .savefile import identity, load_memory, save_memory, store_id
 from .starter import NAME, starter_model
+from .stats import Stats
 from .turns import Prompter
 from .worker import MLXThread
 
@@ -35,34 +38,6 @@ _END = object()
 
 # Kept free on the base path for questions and answers after the document.
 ANSWER_TOKENS = 1024
-
-
-@dataclass(frozen=True)
-class Stats:
-    """Where a reading stands, all of it measured.
-
-    pages, tokens: read so far. seconds: spent reading. state_bytes: of sinks,
-    window and memory in all layers. active_bytes, peak_bytes: of MLX in this
-    process, weights included. full_cache_bytes: what a full KV cache would need.
-    """
-
-    pages: int
-    pages_total: int
-    tokens: int
-    tokens_total: int
-    seconds: float
-    state_bytes: int
-    active_bytes: int
-    peak_bytes: int
-    full_cache_bytes: int
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.tokens / self.seconds if self.seconds else 0.0
-
-    @property
-    def seconds_left(self) -> float:
-        return (self.tokens_total - self.tokens) * self.seconds / max(self.tokens, 1)
 
 
 @dataclass(frozen=True)
@@ -86,6 +61,7 @@ class Engine:
         model: hub id or local folder; None is the starter model.
         adapter: folder of trained gates; None takes those shipped for the model.
         memory_mb: see `models.load`.
+        recall_gb: what the pages of one document may take on disk; 0 for no exact recall.
         on_progress: told what is being prepared and how far, 0 to 1.
 
     Raises:
@@ -97,10 +73,12 @@ class Engine:
         model: str | None = None,
         adapter: str | None = None,
         memory_mb: float | None = None,
+        recall_gb: float = 0,
         on_progress: Callable[[str, float], None] | None = None,
     ):
         self._thread = MLXThread()
         self.name = Path(model).name if model else NAME
+        self.recall_bytes = int(recall_gb * 1e9)
         path = model or str(starter_model(on_progress))
         if on_progress:
             on_progress(f"Loading {self.name}", 1.0)
@@ -117,13 +95,15 @@ class Engine:
 
     # -- reading ----------------------------------------------------------------
 
-    def open(self, document: Document) -> DocumentMemory:
+    def open(self, document: Document, pages: Path | None = None) -> DocumentMemory:
         """A memory for the document that has read nothing yet.
 
         A document that fits the base path is read exactly, a longer one into
         the fixed-size memory from its first token.
+
+        pages: folder for what leaves the window, to be recalled exactly; None for the memory alone.
         """
-        return self._run(lambda: self._open(document))
+        return self._run(lambda: self._open(document, pages))
 
     def ingest(self, memory: DocumentMemory, cancel: Event | None = None) -> Iterator[Stats]:
         """Read on from where the memory stands, yielding after every segment.
@@ -136,16 +116,33 @@ class Engine:
         """Where the reading of a memory stands."""
         return self._run(lambda: self._stats(memory))
 
-    def _open(self, document: Document) -> DocumentMemory:
+    def _open(self, document: Document, pages: Path | None) -> DocumentMemory:
         tokens, page_ends = list(self._prompter.opening), []
         for page in document.pages:
             tokens += self._prompter.page(page.text)
             page_ends.append(len(tokens))
         cache = choose_cache(self._model, len(tokens) + ANSWER_TOKENS)
-        return DocumentMemory(document, tokens, page_ends, cache)
+        memory = DocumentMemory(document, tokens, page_ends, cache)
+        if pages and memory.long:
+            self._begin_pages(memory, pages)
+        return memory
+
+    def _begin_pages(self, memory: DocumentMemory, folder: Path) -> None:
+        """Have what leaves the window kept on disk; where that cannot be, the memory says why."""
+        shape, id = store_shape(self._model), store_id(self._model, memory.document)
+        try:
+            memory.pages = begin(folder, shape, id, len(memory.tokens), self.recall_bytes)
+        except StoreError as error:
+            memory.refused = str(error)
+        else:
+            memory.cache = self._model.make_cache(exact_limit=0, pages=memory.pages)
 
     def _ingest(self, memory: DocumentMemory, cancel: Event | None) -> Iterator[Stats]:
         mx.reset_peak_memory()
+        with writing(memory.pages):
+            yield from self._segments(memory, cancel)
+
+    def _segments(self, memory: DocumentMemory, cancel: Event | None) -> Iterator[Stats]:
         while not memory.complete and not (cancel and cancel.is_set()):
             started = time.perf_counter()
             self._read_segment(memory)
@@ -171,6 +168,8 @@ class Engine:
             active_bytes=mx.get_active_memory(),
             peak_bytes=mx.get_peak_memory(),
             full_cache_bytes=memory.position * kv_bytes_per_token(self._model),
+            disk_bytes=memory.pages.bytes_used if memory.recalls else 0,
+            disk_bytes_total=memory.pages.forecast(len(memory.tokens)) if memory.recalls else 0,
         )
 
     # -- keeping ----------------------------------------------------------------
@@ -181,15 +180,20 @@ class Engine:
         Raises:
             SaveFileError, SaveError: it could not be saved; what was there before is unchanged.
         """
-        self._run(lambda: save_memory(path, self._model, memory))
+        self._run(lambda: self._save(memory, path))
 
-    def restore(self, path: Path, document: Document) -> DocumentMemory:
+    def _save(self, memory: DocumentMemory, path: Path) -> None:
+        # Before the file that counts on them.
+        keep(memory.pages)
+        save_memory(path, self._model, memory)
+
+    def restore(self, path: Path, document: Document, pages: Path | None = None) -> DocumentMemory:
         """A saved memory of a document, to be asked or read on; see `savefile.load_memory`.
 
         Raises:
             SaveFileError: it is damaged, or was made with another model or other gates.
         """
-        return self._run(lambda: load_memory(path, self._model, document))
+        return self._run(lambda: load_memory(path, self._model, document, pages, self.recall_bytes))
 
     # -- answering --------------------------------------------------------------
 
@@ -236,6 +240,16 @@ class Engine:
         prompt = opening + self._prompter.conversation(texts)
         total = len(memory.tokens if memory else []) + len(prompt)
         cache = self._cache_after(memory, len(prompt) + max_tokens)
+        try:
+            yield from self._spoken(prompt, cache, total, max_tokens, cancel)
+        finally:
+            if memory and memory.pages:
+                memory.pages.failure = cache[0].recall.pages.failure
+
+    def _spoken(
+        self, prompt: list[int], cache: list[EdgeCache], total: int, max_tokens: int, cancel: Event | None
+    ) -> Iterator[Piece]:
+        """Read a prompt into a cache and go on, piece by piece; total: all tokens before the answer."""
         segment, position = cache[0].layout.segment, 0
         # A long prompt takes turns too; its end, as far as repetition is looked for, is left to mlx-lm.
         while len(prompt) - position > segment + REPETITION_TOKENS:

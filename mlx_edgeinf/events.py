@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from .wording import count, counted, duration, page_ranges
 
 if TYPE_CHECKING:
-    from .engine import DocumentMemory, Stats
+    from .engine import DocumentMemory
+    from .stats import Stats
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,12 @@ from .cache import EdgeCache
 from .document_memory import DocumentMemory, SaveFileError, different
 from .documents import Document
 from .memory import State
+from .pagestore import PageStore, StoreError
+from .recall import reopen
 
 FORMAT = "3"
 TOKENS, PAGE_ENDS = "tokens", "page_ends"
+RECALLED = ("index", "asked")
 
 Arrays = dict[str, mx.array]
 
@@ -57,12 +60,18 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
     metadata = identity(model) | {
         "counts": json.dumps([[layer.folded, layer.exact_limit] for layer in memory.cache]),
         "seconds": repr(memory.seconds),
+        "recall": "pages" if memory.recalls else "",
     }
     save_arrays(path, arrays, metadata | {"sha256": _checksum(arrays, metadata)})
 
 
-def load_memory(path: Path, model: nn.Module, document: Document) -> DocumentMemory:
+def load_memory(
+    path: Path, model: nn.Module, document: Document, pages: Path | None = None, quota_bytes: int = 0
+) -> DocumentMemory:
     """Read a saved memory of a document, for the model it was made with.
+
+    pages: folder of its pages, and quota_bytes that they may take, if exact recall is wanted. Where
+    they cannot be had, the memory says why in `refused`.
 
     Raises:
         SaveFileError: not there, not such a file, damaged, or made with another model, gates, layout or size.
@@ -74,7 +83,10 @@ def load_memory(path: Path, model: nn.Module, document: Document) -> DocumentMem
             "made with, or read the document again."
         )
     try:
-        memory = _memory(arrays, metadata, model, document)
+        counts = json.loads(metadata["counts"])
+        store, refused = _pages(pages, quota_bytes, model, document, metadata, counts[0][0])
+        memory = _memory(arrays, metadata, model, document, store)
+        memory.refused = refused
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise _damaged(document) from error
     mx.eval([layer.state for layer in memory.cache])
@@ -87,7 +99,26 @@ def _parts(layer: EdgeCache) -> Arrays:
         return {}
     keys, values = layer.local.keys_and_values()
     received = {} if layer.received is None else {"received": layer.received}
-    return {"keys": keys, "values": values, **received, **layer.memory}
+    recalled = layer.recall.state if layer.recalls else {}
+    return {"keys": keys, "values": values, **received, **recalled, **layer.memory}
+
+
+def store_id(model: nn.Module, document: Document) -> str:
+    """What is read, and by which model: of the pages on disk."""
+    return f"{document.sha256} read by {fingerprint(model)}"
+
+
+def _pages(
+    folder: Path | None, quota_bytes: int, model: nn.Module, document: Document,
+    metadata: dict[str, str], folded: int,
+) -> tuple[PageStore | None, str]:  # fmt: skip
+    """The pages of a saved memory, if it has some and they are wanted, or else why they cannot be used."""
+    if folder is None or not metadata.get("recall"):
+        return None, ""
+    try:
+        return reopen(folder, store_id(model, document), folded, quota_bytes), ""
+    except StoreError as error:
+        return None, str(error)
 
 
 def _load(path: Path, document: Document) -> tuple[Arrays, dict[str, str]]:
@@ -117,21 +148,27 @@ def _checksum(arrays: Arrays, metadata: dict[str, str]) -> str:
     return state.hexdigest()
 
 
-def _memory(arrays: Arrays, metadata: dict[str, str], model: nn.Module, document: Document) -> DocumentMemory:
+def _memory(
+    arrays: Arrays, metadata: dict[str, str], model: nn.Module, document: Document, pages: PageStore | None
+) -> DocumentMemory:
     """The memory in a file that may come from anywhere: ValueError where it contradicts itself."""
     tokens, page_ends = (np.array(arrays.pop(name)).tolist() for name in (TOKENS, PAGE_ENDS))
-    cache, counts = model.make_cache(), json.loads(metadata["counts"])
+    cache, counts = model.make_cache(pages=pages), json.loads(metadata["counts"])
     for number, (layer, (folded, exact_limit)) in enumerate(zip(cache, counts, strict=True)):
         prefix = f"{number}."
         parts = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
         layer.exact_limit = int(exact_limit)
         if parts:
             empty = model.layers[number].self_attn.memory_gate.memory.empty(1)
+            recalled = {name: parts.pop(name) for name in RECALLED if name in parts}
             _require(_fits(parts, empty))
             written = {name: parts[name] for name in empty if name in parts}
             keys, values, received = parts["keys"], parts["values"], parts.get("received")
             layer.state = [keys, values, keys.shape[2], received, int(folded), int(exact_limit), written]
-    memory = DocumentMemory(document, tokens, page_ends, cache, cache[0].tokens, float(metadata["seconds"]))
+            if pages and folded:
+                layer.recall.restore(folded, recalled)
+    seconds = float(metadata["seconds"])
+    memory = DocumentMemory(document, tokens, page_ends, cache, cache[0].tokens, seconds, pages)
     _check(memory, vocabulary=model.model.embed_tokens.weight.shape[0])
     return memory
 

@@ -12,7 +12,8 @@ from .documents import Document, DocumentError, Page
 from .events import Draft, Finished, Reading, Receipt, RunEvent
 
 if TYPE_CHECKING:
-    from .engine import DocumentMemory, Engine, Stats
+    from .engine import DocumentMemory, Engine
+    from .stats import Stats
 
 QUESTION = (
     "Write a summary of this document in one or two paragraphs: what it is about, "

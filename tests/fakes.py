@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from mlx_edgeinf.document_memory import SaveFileError
 from mlx_edgeinf.documents import Document
-from mlx_edgeinf.engine import Stats
+from mlx_edgeinf.stats import Stats
 from mlx_edgeinf.summarize import QUESTION, UNION
 
 TOKENS_PER_PAGE = 460
@@ -45,6 +45,9 @@ class FakeMemory:
     pages_read: int = 0
     seconds: float = 0.0
     long: bool = True
+    recalls: bool = False
+    refused: str = ""
+    without_recall: str = ""
 
     @property
     def tokens(self) -> range:
@@ -67,6 +70,7 @@ class FakeEngine:
     gates: str = "untrained"
     segment_seconds: float = 0.0
     exact_tokens: int = 3 * TOKENS_PER_PAGE
+    recall_bytes: int = 0
     cancels: list[threading.Event] = field(default_factory=list)  # one for each piece of work
 
     @property
@@ -76,7 +80,7 @@ class FakeEngine:
     def count(self, text: str) -> int:
         return TOKENS_PER_PAGE
 
-    def open(self, document: Document) -> FakeMemory:
+    def open(self, document: Document, pages: Path | None = None) -> FakeMemory:
         return FakeMemory(document)
 
     def ingest(self, memory: FakeMemory, cancel: threading.Event) -> Iterator[Stats]:
@@ -94,7 +98,7 @@ class FakeEngine:
         arrays = {"pages_read": np.array(memory.pages_read), "seconds": np.array(memory.seconds)}
         save_file(arrays, path, self.identity)
 
-    def restore(self, path: Path, document: Document) -> FakeMemory:
+    def restore(self, path: Path, document: Document, pages: Path | None = None) -> FakeMemory:
         try:
             arrays = load_file(path)
         except SafetensorError as error:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mlx_edgeinf.recall.pages import Pages
-from mlx_edgeinf.recall.shape import StoreShape
-from mlx_edgeinf.recall.store import PageStore
+from mlx_edgeinf.pagestore.pages import Pages
+from mlx_edgeinf.pagestore.shape import StoreShape
+from mlx_edgeinf.pagestore.store import PageStore
 
 LAYERS, HEADS, DIM, PAGE, ROWS = 3, 2, 8, 16, 4
 SHAPE = StoreShape(LAYERS, HEADS, DIM, PAGE, "float16", ROWS)

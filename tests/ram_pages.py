@@ -12,6 +12,8 @@ from mlx_edgeinf.recall import summarize
 
 
 class RamPages:
+    failure = None
+
     def __init__(self, model, page: int = 16):
         self.shape = replace(store_shape(model), page_tokens=page, summary_rows=page // 4)
         empty = np.zeros((2, self.shape.kv_heads, 0, self.shape.head_dim), np.float32)

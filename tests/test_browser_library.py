@@ -73,7 +73,7 @@ def test_a_walk_through_the_library(chromium, room, again, fake, tmp_path):  # n
 def test_closing_the_tab_frees_the_memory_it_held(chromium, room, fake, pdf):  # noqa: F811
     opened = []
     restore = fake.open
-    fake.open = lambda document: opened.append(weakref.ref(memory := restore(document))) or memory
+    fake.open = lambda document, _: opened.append(weakref.ref(memory := restore(document))) or memory
     with served(room) as address:
         with Visit(chromium, address) as visit:
             visit.read(pdf)

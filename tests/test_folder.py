@@ -4,10 +4,10 @@ import os
 import pytest
 from paged import LAYERS, assert_holds, new_store, opened, resumed, stored
 
-from mlx_edgeinf.recall import folder as folder_module
-from mlx_edgeinf.recall import store as store_module
-from mlx_edgeinf.recall.errors import StoreError, StoreInUse
-from mlx_edgeinf.recall.folder import open_locked, remove_store
+from mlx_edgeinf.pagestore import folder as folder_module
+from mlx_edgeinf.pagestore import store as store_module
+from mlx_edgeinf.pagestore.errors import StoreError, StoreInUse
+from mlx_edgeinf.pagestore.folder import open_locked, remove_store
 
 
 @pytest.fixture(autouse=True)

@@ -19,11 +19,11 @@ from paged import (
     sub_means,
 )
 
-from mlx_edgeinf.recall import pages as pages_module
-from mlx_edgeinf.recall.errors import DiskFull, NoSuchPage, QuotaExceeded, StoreError
-from mlx_edgeinf.recall.records import STRIPE
-from mlx_edgeinf.recall.shape import StoreShape
-from mlx_edgeinf.recall.store import PageStore
+from mlx_edgeinf.pagestore import pages as pages_module
+from mlx_edgeinf.pagestore.errors import DiskFull, NoSuchPage, QuotaExceeded, StoreError
+from mlx_edgeinf.pagestore.records import STRIPE
+from mlx_edgeinf.pagestore.shape import StoreShape
+from mlx_edgeinf.pagestore.store import PageStore
 
 STRIPE_BYTES = LAYERS * HEADS * STRIPE * (2 * 2 * PAGE * DIM + 8 + 2 * ROWS * DIM + 8)
 

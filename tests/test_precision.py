@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mlx_edgeinf.recall.precision import PRECISIONS, EightBit, Half, to_float, to_half
+from mlx_edgeinf.pagestore.precision import PRECISIONS, EightBit, Half, to_float, to_half
 
 HEADS, PAGES, TOKENS, DIM = 3, 40, 16, 64
 

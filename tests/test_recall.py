@@ -10,7 +10,8 @@ from tiny import MODELS, SIZES, llama_model, with_memory, without_positions
 
 from mlx_edgeinf.cache import Layout, forked
 from mlx_edgeinf.memory import KINDS
-from mlx_edgeinf.recall import PageStore, Recall, recall, summarize
+from mlx_edgeinf.pagestore import PageStore
+from mlx_edgeinf.recall import Recall, recall, summarize
 from mlx_edgeinf.recall.recall import BLOCK
 from mlx_edgeinf.rotation import Rotation
 
@@ -183,7 +184,7 @@ def test_what_a_fork_reads_on_its_origin_does_not_see():
     cache = model.make_cache(pages=RamPages(model))
     model(sequence(0)[None], cache=cache)
     fork, again = forked(cache), forked(cache)
-    assert fork[0].recall._pages is fork[1].recall._pages
+    assert fork[0].recall.pages is fork[1].recall.pages
     first = model(sequence(1, 50)[None], cache=fork)
     model(sequence(2, 50)[None], cache=cache)
     assert mx.array_equal(model(sequence(1, 50)[None], cache=again), first)

@@ -20,8 +20,8 @@ from paged import (
     sub_means,
 )
 
-from mlx_edgeinf.recall.errors import StoreDamaged, StoreError
-from mlx_edgeinf.recall.store import PageStore
+from mlx_edgeinf.pagestore.errors import StoreDamaged, StoreError
+from mlx_edgeinf.pagestore.store import PageStore
 
 
 @pytest.fixture(autouse=True)

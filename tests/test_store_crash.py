@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from paged import LAYERS, PAGE, TEXT, assert_holds, extend, new_store, opened, resumed, stored
 
-from mlx_edgeinf.recall import records, sealed
-from mlx_edgeinf.recall.errors import DiskFull, StoreDamaged, StoreError, StoreInUse
-from mlx_edgeinf.recall.records import STRIPE
+from mlx_edgeinf.pagestore import records, sealed
+from mlx_edgeinf.pagestore.errors import DiskFull, StoreDamaged, StoreError, StoreInUse
+from mlx_edgeinf.pagestore.records import STRIPE
 
 HERE = Path(__file__).parent
 ROUNDS = 8
@@ -144,7 +144,7 @@ def test_a_second_process_is_refused_until_the_first_has_ended(tmp_path):
 
 FILL_UP = """
 import resource
-from mlx_edgeinf.recall.errors import DiskFull
+from mlx_edgeinf.pagestore.errors import DiskFull
 store = resumed(folder)
 resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, resource.RLIM_INFINITY))
 try:

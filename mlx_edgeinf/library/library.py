@@ -22,6 +22,7 @@ from ..events import Finished
 from . import archive, queries, transfer
 from .database import Database
 from .files import Files, copy_original, suffix_of
+from .pagefolders import PageFolders
 from .rows import Chat, DiskUse, Entry, Hit, LibraryError, Reading, Summary
 
 if TYPE_CHECKING:
@@ -44,12 +45,13 @@ class Library:
 
     def __init__(self, folder: Path | None = None):
         self.folder = folder or user_data_path("mlx_edgeinf", appauthor=False) / "library"
-        self._files = Files(self.folder)
+        self._files, self._pages = Files(self.folder), PageFolders(self.folder / "pages")
         with self._files.changing():
             self._db = Database(self.folder / DATABASE, may_create=not self._files.any())
             with self._db.snapshot() as db:
-                named = queries.files(db)
+                named, readings = queries.files(db), queries.reading_keys(db)
             self._files.sweep(named)
+            self._pages.sweep(readings)
         # A deletion may have been killed before this. A full disk puts it off, but does not lock us out.
         with suppress(LibraryError):
             self._db.empty_log()
@@ -134,6 +136,7 @@ class Library:
             with self._db.transaction() as db:
                 names = queries.delete_document(db, document)
             self._files.remove(*names)
+            self._pages.remove(document)
             self._db.empty_log()
 
     def search(self, words: str, most: int = 50) -> list[Hit]:
@@ -144,7 +147,7 @@ class Library:
     def disk_use(self, document: int) -> DiskUse:
         """Bytes that a document takes."""
         with self._db.snapshot() as db:
-            return queries.disk_use(db, document)
+            return queries.disk_use(db, document, self._pages.nbytes(document))
 
     # -- readings -----------------------------------------------------------------
 
@@ -157,6 +160,11 @@ class Library:
         """How far this engine's model has read the whole document."""
         with self._db.snapshot() as db:
             return queries.reading_of(db, document, engine.identity, "")
+
+    def pages_of(self, engine: Engine, document: int) -> Path | None:
+        """Where the pages for exact recall by this engine are or will be; None if it wants none."""
+        key = queries.identity_key(engine.identity)
+        return self._pages.of(document, key) if engine.recall_bytes else None
 
     def save(self, engine: Engine, document: int, memory: DocumentMemory) -> Reading:
         """Keep a memory, in place of an earlier one of the same reading; a later one stays.
@@ -184,6 +192,8 @@ class Library:
                     saved = queries.reading(db, id)
             if before:
                 self._files.remove(before.memory)
+            if not text and not memory.recalls:
+                self._pages.drop(document, queries.identity_key(engine.identity))
             return saved
 
     def open(self, engine: Engine, reading: int) -> DocumentMemory:
@@ -205,7 +215,8 @@ class Library:
                     f"{document.name} was read by {found.model}, with another {wrong} than those of "
                     f"{engine.name} now: choose that again, or read the document anew."
                 )
-            return engine.restore(self._files.path(found.memory), document)
+            pages = None if text else self.pages_of(engine, found.document)
+            return engine.restore(self._files.path(found.memory), document, pages)
 
     def begin_again(self, reading: int) -> None:
         """Forget how far a reading came, as its memory is damaged; summaries and chats stay."""

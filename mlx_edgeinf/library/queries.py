@@ -99,7 +99,13 @@ def files(db: Connection) -> set[str]:
     return {row["file"] for row in _all(db, query)}
 
 
-def disk_use(db: Connection, document: int) -> DiskUse:
+def reading_keys(db: Connection) -> list[tuple[int, str]]:
+    """Document and identity of every reading of a whole document."""
+    return [tuple(row) for row in _all(db, "SELECT document, identity FROM readings WHERE text = ''")]
+
+
+def disk_use(db: Connection, document: int, pages: int) -> DiskUse:
+    """What a document takes; pages: bytes of those for recall."""
     texts = """
         SELECT ifnull(sum(length(CAST(text AS BLOB))), 0) AS bytes FROM (
             SELECT text FROM pages WHERE document = :id
@@ -110,7 +116,7 @@ def disk_use(db: Connection, document: int) -> DiskUse:
     """
     text = db.execute(texts, {"id": document}).fetchone()[0]
     memories = sum(reading.memory_bytes for reading in readings(db, document))
-    return DiskUse(text, memories, entry(db, document).original_bytes)
+    return DiskUse(text, memories, entry(db, document).original_bytes, pages)
 
 
 # -- readings -----------------------------------------------------------------------

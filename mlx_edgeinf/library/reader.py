@@ -12,7 +12,8 @@ from ..documents import Document
 from .library import Library
 
 if TYPE_CHECKING:
-    from ..engine import Engine, Stats
+    from ..engine import Engine
+    from ..stats import Stats
 
 # Checkpoints are this far apart, and never take more of the time of a reading than this.
 SECONDS_BETWEEN, SHARE = 30.0, 0.015
@@ -43,14 +44,20 @@ class Reader:
 
         A damaged one is given up and `problem` says so.
         """
-        known = self._library.reading_of(self._engine, self._id) if document == self.document else None
-        if known:
-            try:
-                return self._library.open(self._engine, known.id)
-            except SaveFileError as error:
-                self.problem = str(error)
-                self._library.begin_again(known.id)
-        return self._engine.open(document)
+        if document != self.document:
+            return self._engine.open(document)
+        memory = self._kept() or self._engine.open(document, self._library.pages_of(self._engine, self._id))
+        self.problem = self.problem or memory.refused
+        return memory
+
+    def _kept(self) -> DocumentMemory | None:
+        known = self._library.reading_of(self._engine, self._id)
+        try:
+            return known and self._library.open(self._engine, known.id)
+        except SaveFileError as error:
+            self.problem = str(error)
+            self._library.begin_again(known.id)
+            return None
 
     def ingest(self, memory: DocumentMemory, cancel: Event | None = None) -> Iterator[Stats]:
         """Read on as `Engine.ingest` does, with a checkpoint from time to time and at the end.

@@ -91,12 +91,13 @@ class Hit:
 
 @dataclass(frozen=True)
 class DiskUse:
-    """Bytes that a document takes: its text with summaries and chats, its memories, its original."""
+    """Bytes that a document takes: text with summaries and chats, memories, original, pages for recall."""
 
     text: int
     memories: int
     original: int
+    pages: int = 0
 
     @property
     def total(self) -> int:
-        return self.text + self.memories + self.original
+        return self.text + self.memories + self.original + self.pages

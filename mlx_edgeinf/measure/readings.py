@@ -24,7 +24,8 @@ from ..adapter import gate_parameters
 from ..attention import store_shape
 from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
-from ..recall import PageStore, summarize
+from ..pagestore import PageStore
+from ..recall import summarize
 from ..training.bptt import segments
 from ..training.loss import cross_entropy, head
 from .eviction import H2OCache, RetainedMemory, RetainingLayout, SnapKVCache

@@ -21,7 +21,8 @@ import mlx.core as mx
 import numpy as np
 
 from ..cache import EdgeCache
-from ..recall import PageStore, Recall
+from ..pagestore import PageStore
+from ..recall import Recall
 from ..recall.index import shares_of
 from ..recall.recall import best
 from ..sources import grouped
@@ -76,12 +77,12 @@ class Estimating(Recall):
     estimate: Estimator
 
     def _choose(self, queries: mx.array, log_mass: mx.array) -> np.ndarray:
-        there, wanted = self._pages.pages(self._layer), self._tokens // self._page
+        there, wanted = self.pages.pages(self._layer), self._tokens // self._page
         if there <= wanted:
             return super()._choose(queries, log_mass)
-        heads = self._pages.shape.kv_heads
+        heads = self.pages.shape.kv_heads
         every = np.broadcast_to(np.arange(there), (heads, there))
-        keys = mx.array(self._pages.gather(self._layer, every)[0]).reshape(heads, there, self._page, -1)
+        keys = mx.array(self.pages.gather(self._layer, every)[0]).reshape(heads, there, self._page, -1)
         asked = grouped(self._placed(queries).astype(mx.float32) * self._scale, heads)
         return best(shares_of(self.estimate(asked, keys), log_mass), wanted)
 

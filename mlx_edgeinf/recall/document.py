@@ -6,18 +6,20 @@ whose sentence says what the reader goes without, and why.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from ..pagestore.errors import QuotaExceeded, StoreDamaged, StoreError
+from ..pagestore.folder import HEADER, remove_store
+from ..pagestore.shape import StoreShape
+from ..pagestore.store import PageStore
 from ..wording import size
-from .errors import QuotaExceeded, StoreDamaged, StoreError
-from .folder import HEADER, remove_store
 from .recall import summarize
-from .shape import StoreShape
-from .store import PageStore
 
 
 def begin(folder: Path, shape: StoreShape, document: str, tokens: int, quota_bytes: int) -> PageStore:
-    """An empty store for a document of so many tokens; what was in the folder goes.
+    """An empty store for a document of so many tokens, settled; what was in the folder goes.
 
     Args:
         document: an id that tells what is read, and by which model.
@@ -37,6 +39,7 @@ def begin(folder: Path, shape: StoreShape, document: str, tokens: int, quota_byt
             f"Exact recall of this document would take {size(needed)} on disk and {size(quota_bytes)} are "
             "allowed, so it is read without: allow more to have it."
         )
+    store.settle()
     return store
 
 
@@ -59,3 +62,34 @@ def reopen(folder: Path, document: str, tokens: int, quota_bytes: int) -> PageSt
             f"Answers come without exact recall, as its pages cannot be used. {error}"
         ) from error
     return store
+
+
+@contextmanager
+def writing(pages: PageStore | None) -> Iterator[None]:
+    """Inside, a settled store is written to, if there is one."""
+    if pages is None or pages.failure:
+        yield
+        return
+    with _ending_recall(pages):
+        pages.go_on()
+    try:
+        yield
+    finally:
+        with _ending_recall(pages):
+            pages.settle()
+
+
+def keep(pages: PageStore | None) -> None:
+    """See that a store holds on disk what was read so far, if there is one."""
+    if pages and not pages.settled and not pages.failure:
+        with _ending_recall(pages):
+            pages.sync()
+
+
+@contextmanager
+def _ending_recall(pages: PageStore) -> Iterator[None]:
+    """A store that fails ends the recall, and not the reading."""
+    try:
+        yield
+    except StoreError as error:
+        pages.failure = pages.failure or error

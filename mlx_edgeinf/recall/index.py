@@ -59,6 +59,19 @@ class Index:
         """
         return estimated_shares(queries, self.means[:, : self.vectors], self._counts(), log_mass, scale)
 
+    def restore(self, tokens: int, means: mx.array) -> None:
+        """Be the index (G, vectors, d) of so many tokens.
+
+        Raises:
+            ValueError: it is not one of so many tokens.
+        """
+        self.tokens, self.grain = tokens, FINEST
+        while self.vectors > self.capacity:
+            self.grain *= 2
+        if means.shape[1] != self.vectors:
+            raise ValueError(f"{means.shape[1]} vectors are not an index of {tokens} tokens.")
+        self.means = mx.pad(means, [(0, 0), (0, self.capacity - self.vectors), (0, 0)])
+
     def fork(self) -> Index:
         """An independent continuation from here."""
         twin = Index(self.capacity)

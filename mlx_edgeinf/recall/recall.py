@@ -23,11 +23,11 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from ..pagestore.errors import StoreError
+from ..pagestore.pages import Pages
 from ..rotation import Rotation
 from ..sources import Source, attend_to_all, in_a_row, in_batch
-from .errors import StoreError
 from .index import FINEST, Index, estimated_shares
-from .pages import Pages
 
 # Means in the summary of a page of 16 tokens.
 SUMMARY_ROWS = 16 // FINEST
@@ -59,14 +59,14 @@ class Recall:
         vectors: of the index, for each kv head.
 
     Attributes:
-        index: of the evicted tokens. chosen: pages (n, G, k) that came back last.
+        pages: of all layers. index: of the evicted tokens. chosen: pages (n, G, k) that came back last.
     """
 
     def __init__(
         self, pages: Pages, layer: int, rotation: Rotation, scale: float, place: int,
         tokens: int = 512, vectors: int = 4096,
     ):  # fmt: skip
-        self._pages, self._layer = pages, layer
+        self.pages, self._layer = pages, layer
         self._rotation, self._scale, self._place, self._tokens = rotation, scale, place, tokens
         self._held: tuple[mx.array, mx.array] | None = None
         self._uses = 0
@@ -77,21 +77,35 @@ class Recall:
 
     @property
     def _page(self) -> int:
-        return self._pages.shape.page_tokens
+        return self.pages.shape.page_tokens
+
+    @property
+    def state(self) -> dict[str, mx.array]:
+        """What changes while reading and is not on the pages."""
+        return {"index": self.index.means[:, : self.index.vectors], "asked": self._asked}
+
+    def restore(self, tokens: int, state: dict[str, mx.array]) -> None:
+        """Go on from a state in which so many tokens had left the window.
+
+        Raises:
+            ValueError: it is not the state of so many tokens.
+        """
+        self.index.restore(tokens, state["index"])
+        self._asked = state["asked"]
 
     @property
     def failed(self) -> bool:
         """Whether the pages could not be read or written, so that nothing is recalled any more."""
-        return self._pages.failure is not None
+        return self.pages.failure is not None
 
     def append(self, keys: mx.array, values: mx.array) -> None:
         """Take tokens (1, G, T, d) that leave the window; keys without position."""
         if self.failed:
             return
         try:
-            self._pages.append(self._layer, *(np.array(x[0].astype(mx.float32)) for x in (keys, values)))
+            self.pages.append(self._layer, *(np.array(x[0].astype(mx.float32)) for x in (keys, values)))
         except StoreError as error:
-            self._pages.failure = error
+            self.pages.failure = error
             return
         self.index.add(keys[0])
         self._uses = 0
@@ -104,7 +118,7 @@ class Recall:
         try:
             keys, values = self._brought_back(*self._latest(queries, log_mass), queries.shape[2] == 1)
         except StoreError as error:
-            self._pages.failure = error
+            self.pages.failure = error
             return None
         recalled = keys.shape[2]
         angles = mx.arange(self._place - recalled, self._place)[:, None] * self._rotation.omega
@@ -140,8 +154,8 @@ class Recall:
 
     def _choose(self, queries: mx.array, log_mass: mx.array) -> np.ndarray:
         """Pages (n, G, k), in the order of the text, to which queries (n, H, L, d) would attend most."""
-        blocks, heads = queries.shape[0], self._pages.shape.kv_heads
-        there, wanted = self._pages.pages(self._layer), self._tokens // self._page
+        blocks, heads = queries.shape[0], self.pages.shape.kv_heads
+        there, wanted = self.pages.pages(self._layer), self._tokens // self._page
         if there <= wanted:
             return np.broadcast_to(np.arange(there), (blocks, heads, there))
         queries = self._placed(queries)
@@ -151,7 +165,7 @@ class Recall:
         # Of the first block, for all: summaries are many, and later ones must not speak for it.
         shares = self.index.shares(queries[:1], log_mass[:1], self._scale)
         candidates = self._candidates(shares[0], there)
-        means = mx.array(self._pages.summaries(self._layer, candidates))
+        means = mx.array(self.pages.summaries(self._layer, candidates))
         rows = means.shape[2]
         means = means.reshape(heads, -1, means.shape[-1])
         shares = estimated_shares(queries, means, self._page // rows, log_mass, self._scale)
@@ -184,9 +198,9 @@ class Recall:
         distinct = [np.unique(chosen[:, head]) for head in heads]
         most = max(map(len, distinct))
         # Neighbouring blocks want much the same: a page is read once. Heads with fewer read some again.
-        read = self._pages.gather(self._layer, np.stack([np.resize(pages, most) for pages in distinct]))
+        read = self.pages.gather(self._layer, np.stack([np.resize(pages, most) for pages in distinct]))
         places = np.stack([np.searchsorted(distinct[head], chosen[:, head]) for head in heads], axis=1)
-        parts = zip(read, self._pages.waiting(self._layer))
+        parts = zip(read, self.pages.waiting(self._layer))
         return tuple(self._with_waiting(pages, waiting, places) for pages, waiting in parts)
 
     def _with_waiting(self, read: np.ndarray, waiting: np.ndarray, places: np.ndarray) -> mx.array:
@@ -205,7 +219,7 @@ class Recall:
     def __deepcopy__(self, memo: dict) -> Recall:
         """An independent continuation from here, on a fork of the pages."""
         twin = copy.copy(self)
-        twin._pages, twin.index = copy.deepcopy(self._pages, memo), self.index.fork()
+        twin.pages, twin.index = copy.deepcopy(self.pages, memo), self.index.fork()
         return twin
 
 

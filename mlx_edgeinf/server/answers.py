@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ..engine import DocumentMemory, Engine, Piece, Stats
+from ..engine import DocumentMemory, Engine, Piece
 from ..library import Entry
+from ..stats import Stats
 from ..wording import count
 from .errors import FAILURES, ApiError, told
 from .jobs import Job

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from threading import Event, Lock
 
 from ..document_memory import DocumentMemory
-from ..engine import Engine, Stats
+from ..engine import Engine
 from ..library import Entry, Library, Reader
+from ..stats import Stats
 
 LOOK_EVERY_SECONDS = 0.2
 

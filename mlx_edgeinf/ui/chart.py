@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..wording import size
 
 if TYPE_CHECKING:
-    from ..engine import Stats
+    from ..stats import Stats
 
 WIDTH, HEIGHT = 320, 170
 LEFT, RIGHT, TOP, BOTTOM = 54, 318, 8, 142

@@ -9,7 +9,7 @@ from ..wording import count, counted, duration, percent, read_pages, time_left
 from .session import Session, Stage
 
 if TYPE_CHECKING:
-    from ..engine import Stats
+    from ..stats import Stats
     from .preparation import Preparation
 
 

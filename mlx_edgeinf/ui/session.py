@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .. import library
     from ..document_memory import DocumentMemory
     from ..documents import Document
-    from ..engine import Stats
+    from ..stats import Stats
 
 
 class Stage(Enum):

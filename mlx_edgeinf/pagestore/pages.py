@@ -132,7 +132,13 @@ class Pages:
         return Pages(self._folder, self.shape, records, quota_bytes, self._summarize, base=self)
 
     def __deepcopy__(self, _: dict) -> Pages:
-        return self.fork(TALK_BYTES)
+        if self.failure is None:
+            try:
+                return self.fork(TALK_BYTES)
+            except StoreError as error:
+                self.failure = error
+        # Nobody asks these any more.
+        return self
 
     # -- reading ----------------------------------------------------------------
 

@@ -42,6 +42,7 @@ class PageStore(Pages):
 
     Attributes:
         document: the id that its maker gave it.
+        settled: nothing is written here until `go_on`.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class PageStore(Pages):
         records = record_files(header.shape, record_paths(folder, header.shape), files, header.seed)
         super().__init__(folder, header.shape, records, quota_bytes, summarize)
         self.document, self._seed = header.document, header.seed
-        self._locked, self._settled = files[0], False
+        self._locked, self.settled = files[0], False
 
     @classmethod
     def create(
@@ -159,7 +160,7 @@ class PageStore(Pages):
         try:
             self.sync()
         finally:
-            self._settled = True
+            self.settled = True
             unlock(self._locked)
 
     def go_on(self) -> None:
@@ -173,7 +174,7 @@ class PageStore(Pages):
         if self._read_checkpoint()[0] != self.tokens:
             unlock(self._locked)
             raise StoreError(f"{self._folder} was written to by another window: open the document again.")
-        self._settled = False
+        self.settled = False
         self._cut(self.pages(0))
 
     def close(self) -> None:
@@ -241,7 +242,7 @@ class PageStore(Pages):
             file.cut(pages)
 
     def _check_writable(self) -> None:
-        if self._settled or not self._files[0].writable:
+        if self.settled or not self._files[0].writable:
             raise StoreError(f"{self._folder} is open for reading alone: resume it, or append to a fork.")
         self._check_in_place()
 

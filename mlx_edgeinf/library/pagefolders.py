@@ -1,0 +1,62 @@
+"""The folders of pages for exact recall: one for each document and model, beside the library's files.
+
+They are found by name alone, so no row is needed before the first token is read; whoever reads holds
+the lock of its folder, so it is never swept away under them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from ..pagestore.errors import StoreInUse
+from ..pagestore.folder import remove_store
+
+
+class PageFolders:
+    """All of a library. identity: of an engine, as text."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def of(self, document: int, identity: str) -> Path:
+        """Of the reading of a document by an engine, whether it is there or not."""
+        return self._folder / _name(document, identity)
+
+    def remove(self, document: int) -> None:
+        """Delete all pages of a document; a window that still asks keeps what it has open."""
+        for folder in self._of_document(document):
+            _remove(folder)
+
+    def drop(self, document: int, identity: str) -> None:
+        """Delete the pages of one reading."""
+        _remove(self.of(document, identity))
+
+    def sweep(self, readings: Iterable[tuple[int, str]]) -> None:
+        """Delete what belongs to none of these readings (document, identity), unless it is in use."""
+        known = {_name(*reading) for reading in readings}
+        for folder in self._every():
+            if folder.name not in known:
+                _remove(folder)
+
+    def nbytes(self, document: int) -> int:
+        """Bytes that the pages of a document take."""
+        files = (file for folder in self._of_document(document) for file in folder.iterdir())
+        return sum(file.stat().st_size for file in files)
+
+    def _of_document(self, document: int) -> list[Path]:
+        return [folder for folder in self._every() if folder.name.startswith(f"{document}-")]
+
+    def _every(self) -> list[Path]:
+        return list(self._folder.iterdir()) if self._folder.is_dir() else []
+
+
+def _name(document: int, identity: str) -> str:
+    return f"{document}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+
+
+def _remove(folder: Path) -> None:
+    with suppress(StoreInUse):
+        remove_store(folder)

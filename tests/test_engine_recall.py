@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import shutil
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from test_engine import last, same, state
+from tiny import book
+
+from mlx_edgeinf.document_memory import DocumentMemory
+from mlx_edgeinf.engine import Engine
+from mlx_edgeinf.library import Library, Reader
+from mlx_edgeinf.pagestore import PageStore
+from mlx_edgeinf.pagestore.errors import DiskFull
+from mlx_edgeinf.pagestore.records import RecordFile
+
+BOOK, QUESTION = book(8), ["Who is it about?"]
+PAGES = len(BOOK.pages)
+
+
+@pytest.fixture
+def recalling(engine, monkeypatch) -> Engine:
+    """An engine whose readings may take a gigabyte on disk."""
+    monkeypatch.setattr(engine, "recall_bytes", 10**9)
+    return engine
+
+
+@pytest.fixture
+def library(tmp_path):
+    library = Library(tmp_path / "library")
+    library.add(BOOK)
+    yield library
+    library.close()
+
+
+@pytest.fixture
+def memory(recalling, tmp_path) -> DocumentMemory:
+    """A book that was read with its pages."""
+    memory = recalling.open(BOOK, tmp_path / "pages")
+    list(recalling.ingest(memory))
+    return memory
+
+
+def id_of(library: Library) -> int:
+    return library.entries()[0].id
+
+
+def stores(library: Library) -> list[Path]:
+    folder = library.folder / "pages"
+    return list(folder.iterdir()) if folder.exists() else []
+
+
+def answered(engine: Engine, memory: DocumentMemory) -> str:
+    return last(engine.generate(QUESTION, memory, 24))
+
+
+# -- reading and keeping -------------------------------------------------------------
+
+
+def test_what_leaves_the_window_is_on_disk_and_is_asked(recalling, memory):
+    stats = recalling.stats(memory)
+    assert memory.recalls and stats.disk_bytes == stats.disk_bytes_total > 0
+    assert memory.pages.tokens == memory.cache[0].folded
+    without = recalling.open(BOOK)
+    list(recalling.ingest(without))
+    assert not without.recalls and recalling.stats(without).disk_bytes == 0
+    assert answered(recalling, memory) != answered(recalling, without)
+
+
+def test_a_short_document_needs_no_pages(recalling, tmp_path):
+    memory = recalling.open(book(1), tmp_path / "pages")
+    assert not memory.recalls and not memory.refused and not (tmp_path / "pages").exists()
+
+
+def test_an_answer_leaves_the_pages_as_they_were(recalling, memory):
+    before = memory.pages.tokens
+    assert answered(recalling, memory) == answered(recalling, memory)
+    assert memory.pages.tokens == before and memory.recalls
+
+
+@pytest.mark.parametrize("segments", [0, 1, 9, 17])
+def test_stopped_saved_and_read_on_is_read_at_once(recalling, memory, tmp_path, segments):
+    folder, file = tmp_path / "other pages", tmp_path / "memory"
+    first = recalling.open(BOOK, folder)
+    list(islice(recalling.ingest(first), segments))
+    recalling.save(first, file)
+    # Read on beyond what was saved, as when a process is killed before its next checkpoint.
+    list(islice(recalling.ingest(first), 2))
+    second = recalling.restore(file, BOOK, folder)
+    list(recalling.ingest(second))
+    assert second.recalls and same(state(second), state(memory))
+    assert answered(recalling, second) == answered(recalling, memory)
+
+
+def test_a_reading_can_go_on_after_it_was_stopped(recalling, memory, tmp_path):
+    stopped = recalling.open(BOOK, tmp_path / "other pages")
+    list(islice(recalling.ingest(stopped), 5))
+    assert answered(recalling, stopped)
+    list(recalling.ingest(stopped))
+    assert stopped.recalls and same(state(stopped), state(memory))
+
+
+# -- in the library --------------------------------------------------------------------
+
+
+def test_the_library_keeps_pages_finds_them_again_and_deletes_them(recalling, library):
+    reader = Reader(library, recalling, id_of(library))
+    memory = reader.open(reader.document)
+    list(reader.ingest(memory))
+    (store,) = stores(library)
+    assert library.disk_use(id_of(library)).pages == sum(file.stat().st_size for file in store.iterdir())
+    reading = library.reading_of(recalling, id_of(library))
+    again = library.open(recalling, reading.id)
+    assert again.recalls and answered(recalling, again) == answered(recalling, memory)
+    library.delete(id_of(library))
+    assert not stores(library)
+    # What is open stays whole until it is closed.
+    assert answered(recalling, again)
+
+
+def test_pages_of_no_reading_are_swept_away_unless_they_are_being_written(recalling, library):
+    reader = Reader(library, recalling, id_of(library))
+    memory = reader.open(reader.document)
+    steps = recalling.ingest(memory)
+    next(steps)
+    Library(library.folder).close()
+    assert stores(library)
+    list(steps)
+    Library(library.folder).close()
+    assert not stores(library)
+
+
+def test_with_recall_off_a_memory_opens_without_its_pages(recalling, library, monkeypatch):
+    reader = Reader(library, recalling, id_of(library))
+    list(reader.ingest(reader.open(reader.document)))
+    monkeypatch.setattr(recalling, "recall_bytes", 0)
+    memory = library.open(recalling, library.reading_of(recalling, id_of(library)).id)
+    assert not memory.recalls and not memory.refused and answered(recalling, memory)
+
+
+# -- faults: told, and read and answered without ------------------------------------------
+
+
+def test_a_document_that_would_take_too_much_is_read_without(recalling, library, monkeypatch):
+    monkeypatch.setattr(recalling, "recall_bytes", 1000)
+    reader = Reader(library, recalling, id_of(library))
+    memory = reader.open(reader.document)
+    assert "would take" in reader.problem and "1 kB are allowed" in reader.problem
+    list(reader.ingest(memory))
+    assert memory.complete and answered(recalling, memory) and not stores(library)
+
+
+def test_a_disk_that_fills_up_ends_the_recall_and_not_the_reading(recalling, library, monkeypatch):
+    write = RecordFile.write
+
+    def filling(self, layer, page, payloads):
+        if page > 10:
+            raise DiskFull("The disk has no room.")
+        write(self, layer, page, payloads)
+
+    monkeypatch.setattr(RecordFile, "write", filling)
+    reader = Reader(library, recalling, id_of(library))
+    memory = reader.open(reader.document)
+    list(reader.ingest(memory))
+    assert memory.complete and "The disk has no room." in memory.without_recall
+    assert answered(recalling, memory) and not stores(library)
+    again = library.open(recalling, library.reading_of(recalling, id_of(library)).id)
+    assert not again.recalls and answered(recalling, again)
+
+
+def test_a_damaged_page_is_told_and_the_memory_answers(recalling, memory, tmp_path):
+    path = tmp_path / "pages" / "pages"
+    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+    assert answered(recalling, memory)
+    assert "is damaged" in memory.without_recall and not memory.recalls
+
+
+@pytest.mark.parametrize("harm", ["removed", "cut short", "another's", "in use"])
+def test_pages_that_cannot_be_used_are_told_when_the_memory_is_opened(recalling, memory, tmp_path, harm):
+    folder, file = tmp_path / "pages", tmp_path / "memory"
+    recalling.save(memory, file)
+    if harm == "removed":
+        shutil.rmtree(folder)
+    if harm == "cut short":
+        (folder / "pages").write_bytes((folder / "pages").read_bytes()[:5000])
+    if harm == "another's":
+        memory = recalling.open(book(9), folder)
+    if harm == "in use":
+        memory.pages.go_on()
+    opened = recalling.restore(file, BOOK, folder)
+    assert not opened.recalls and "without exact recall" in opened.refused
+    assert answered(recalling, opened)
+
+
+def test_a_folder_that_goes_while_it_is_open_is_told_at_the_next_question(recalling, memory, tmp_path):
+    shutil.rmtree(tmp_path / "pages")
+    assert answered(recalling, memory)
+    assert "No temporary file could be made" in memory.without_recall
+
+
+def test_nobody_writes_over_what_another_window_has_read(recalling, memory, tmp_path):
+    other = PageStore.resume(tmp_path / "pages", 10**9, lambda keys, values: keys[:, :, ::4])
+    other.truncate(16)
+    other.close()
+    memory.position -= 1
+    list(recalling.ingest(memory))
+    assert "was written to by another window" in memory.without_recall
