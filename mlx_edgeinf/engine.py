@@ -38,6 +38,8 @@ _END = object()
 
 # Kept free on the base path for questions and answers after the document.
 ANSWER_TOKENS = 1024
+# Pages of one document on disk: of the starter model for 300,000 tokens, some thousand pages of a book.
+RECALL_GB = 8.0
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Engine:
         model: hub id or local folder; None is the starter model.
         adapter: folder of trained gates; None takes those shipped for the model.
         memory_mb: see `models.load`.
-        recall_gb: what the pages of one document may take on disk; 0 for no exact recall.
         on_progress: told what is being prepared and how far, 0 to 1.
+        recall_gb: what the pages of one document may take on disk; 0 for no exact recall.
 
     Raises:
         StarterModelError, UnsupportedModel, AdapterError, BudgetError: see `models.load`.
@@ -73,8 +75,8 @@ class Engine:
         model: str | None = None,
         adapter: str | None = None,
         memory_mb: float | None = None,
-        recall_gb: float = 0,
         on_progress: Callable[[str, float], None] | None = None,
+        recall_gb: float = RECALL_GB,
     ):
         self._thread = MLXThread()
         self.name = Path(model).name if model else NAME

@@ -58,12 +58,12 @@ def gates_folder(model_folder) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(model_folder, gates_folder) -> Iterator:
-    """An engine to which documents of more than 112 tokens are long."""
+    """An engine to which documents of more than 112 tokens are long, without recall."""
     from mlx_edgeinf import engine as home
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(home, "ANSWER_TOKENS", 16)
-        engine = home.Engine(str(model_folder), str(gates_folder))
+        engine = home.Engine(str(model_folder), str(gates_folder), recall_gb=0)
         yield engine
         engine.close()
 

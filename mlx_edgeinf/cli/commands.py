@@ -146,3 +146,7 @@ def _model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
     parser.add_argument("--adapter", help="Folder of trained gates; those shipped if not given.")
     parser.add_argument("--memory-mb", type=float, help="Megabytes that a document's state may take.")
+    parser.add_argument(
+        "--recall-gb", type=float, default=8.0,
+        help="Gigabytes that a document's pages for exact recall may take on disk; 0 is without.",
+    )  # fmt: skip

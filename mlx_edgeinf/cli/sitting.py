@@ -131,6 +131,6 @@ def load_engine(args: argparse.Namespace) -> Engine:
     from ..starter import StarterModelError
 
     try:
-        return Engine(args.model, args.adapter, args.memory_mb, Steps())
+        return Engine(args.model, args.adapter, args.memory_mb, Steps(), args.recall_gb)
     except (AdapterError, BudgetError, StarterModelError, UnsupportedModel) as error:
         raise UnusableEngine(str(error)) from error

@@ -26,13 +26,14 @@ class Reader:
 
     Args:
         document: the id of a document in the library.
+        recall: keep what leaves the window on disk, where the engine allows it.
 
     Raises:
         LibraryError: it was deleted.
     """
 
-    def __init__(self, library: Library, engine: Engine, document: int):
-        self._library, self._engine, self._id = library, engine, document
+    def __init__(self, library: Library, engine: Engine, document: int, recall: bool = True):
+        self._library, self._engine, self._id, self._recall = library, engine, document, recall
         self.document = library.document(document)
         self.name, self.exact_tokens = engine.name, engine.exact_tokens
         self.count, self.generate, self.stats = engine.count, engine.generate, engine.stats
@@ -46,7 +47,8 @@ class Reader:
         """
         if document != self.document:
             return self._engine.open(document)
-        memory = self._kept() or self._engine.open(document, self._library.pages_of(self._engine, self._id))
+        pages = self._library.pages_of(self._engine, self._id) if self._recall else None
+        memory = self._kept() or self._engine.open(document, pages)
         self.problem = self.problem or memory.refused
         return memory
 

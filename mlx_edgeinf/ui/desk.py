@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from ..wording import count, counted, duration, percent, read_pages, time_left
+from ..wording import count, counted, duration, percent, read_pages, size, time_left
 from .session import Session, Stage
 
 if TYPE_CHECKING:
@@ -98,4 +98,13 @@ def _measurements(session: Session, stats: Stats) -> str:
 {_share(stats)}</progress>
 {f"<p>{time_left(stats.seconds_left)}</p>" if session.under_way else ""}
 <p class="pace">{stats.tokens_per_second:,.0f} tokens/s for {duration(stats.seconds)}</p>
+{_disk(stats)}
 {'<p class="hint">Stop whenever you like: what was read stays.</p>' if session.under_way else ""}"""
+
+
+def _disk(stats: Stats) -> str:
+    """What exact recall takes on disk, and will take in the end."""
+    if not stats.disk_bytes_total:
+        return ""
+    end = "" if stats.disk_bytes >= stats.disk_bytes_total else f" of {size(stats.disk_bytes_total)}"
+    return f'<p class="pace">{size(stats.disk_bytes)}{end} on disk for exact recall</p>'

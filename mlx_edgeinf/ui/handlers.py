@@ -189,7 +189,7 @@ def _obey(session: Session) -> None:
 def _summarize(room: Room, session: Session, entry: Entry) -> Iterator[View]:
     """Show the events of a run; the first one lets the document replace the one before."""
     engine = room.preparation.engine
-    reader = Reader(room.library, engine, entry.id)
+    reader = Reader(room.library, engine, entry.id, session.recall)
     session.step = f"Reading {reader.document.name}"
     yield render(session)
     run = summarize(reader, reader.document, session.strategy, cancel=session.cancel)
@@ -205,6 +205,7 @@ def _summarize(room: Room, session: Session, entry: Entry) -> Iterator[View]:
         for event in events:
             session.take(event)
             yield render(session)
+    session.tell_recall()
     _keep_finished(room, session)
 
 
@@ -230,6 +231,7 @@ def _answer(session: Session, preparation: Preparation, question: str) -> Iterat
     for answer in chat.ask(preparation.engine, session.memory, question, history, session.cancel):
         session.turns[-1] = Turn(question, answer)
         yield render(session)
+    session.tell_recall()
 
 
 def _keep_turn(room: Room, session: Session) -> None:

@@ -79,6 +79,7 @@ def remember(library: Library, engine: Engine, session: Session) -> None:
     # Another document may have been opened while this one was on its way.
     if session.document is document and not session.busy:
         session.kept, session.memory = kept, memory
+        session.tell_recall()
         session.reading = library.reading_of(engine, session.entry.id)
         lay_out_chats(library, session)
 

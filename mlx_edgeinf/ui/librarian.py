@@ -92,6 +92,11 @@ def choose_strategy(session: Session, strategy: str) -> View:
     return render(session)
 
 
+def choose_recall(session: Session, recall: bool) -> None:
+    """Whether the next document's pages are kept on disk."""
+    session.recall = recall
+
+
 def _changed(room: Room, session: Session, change: Callable[[], object]) -> View:
     """The page after a change to the document on show, or with why there was none."""
     if not session.busy and session.entry:

@@ -102,6 +102,10 @@ def _desk(start: View) -> Parts:
             label="How to summarise",
             elem_id="strategy",
         ),
+        "recall": gr.Checkbox(
+            True, label="Exact recall", info="Keeps all that was read on disk, to look details up",
+            elem_id="recall",
+        ),
         "notice": _html(start.notice),
         "password": gr.Textbox(type="password", label="Password", visible=False, elem_id="password"),
         "read": gr.Button("Read", variant="primary", elem_id="read"),
@@ -178,6 +182,7 @@ def _wire_desk(
     )
     parts["paste"].click(librarian.paste, session, view, **at_once)
     strategy.change(librarian.choose_strategy, [session, strategy], view, **at_once)
+    parts["recall"].change(librarian.choose_recall, [session, parts["recall"]], None, **at_once)
     reading = gr.on(
         [parts["read"].click, parts["password"].submit],
         partial(handlers.read, room),

@@ -69,6 +69,7 @@ class Session:
     step: str = ""  # what is being opened, prepared or read, for people
     problem: str = ""  # one sentence, for people
     strategy: str = next(iter(STRATEGIES))
+    recall: bool = True  # whether what leaves the window is kept on disk
     uploads: tuple[str, ...] = ()
     pasting: bool = False
     locked: str = ""
@@ -133,6 +134,11 @@ class Session:
             return self.latest
         text, page = self.finished.summary, self.finished.receipt.summary_pages
         return Draft(text, page, final=True) if text else None
+
+    def tell_recall(self) -> None:
+        """Say why the memory answers without exact recall, if it does though that was wanted."""
+        if self.memory:
+            self.problem = self.problem or self.memory.without_recall
 
     def begin(self, stage: Stage) -> None:
         """Start a piece of work; what went wrong before is forgotten."""
