@@ -9,10 +9,9 @@ a token at a time.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import TypeVar
@@ -21,9 +20,12 @@ import mlx.core as mx
 
 from .attention import base_path_limit, kv_bytes_per_token, store_shape
 from .cache import EdgeCache, forked, state_bytes
+from .consulted import consulted
 from .document_memory import DocumentMemory
 from .documents import Document
-from .generation import REPETITION_TOKENS, against_repetition, choose_cache, read_on, stream_generate
+from .generation import (
+    REPETITION_TOKENS, against_repetition, choose_cache, read_on, stream_generate, whole_sentences,
+)  # fmt: skip
 from .models import load
 from .pagestore import StoreError
 from .recall import begin, keep, writing
@@ -47,13 +49,15 @@ class Piece:
     """A piece of an answer; of a long prompt, nothing for each segment that was read of it.
 
     prompt_tokens: everything before the answer, the document included. tokens: of the answer so far.
-    finish_reason: of the last piece, "stop" or "length".
+    finish_reason: of the last piece, "stop" or "length". consulted: with it, pages of the document that
+    exact recall went back to, counted from 0, the most looked up first.
     """
 
     text: str
     prompt_tokens: int
     tokens: int = 0
     finish_reason: str | None = None
+    consulted: tuple[int, ...] = ()
 
 
 class Engine:
@@ -243,7 +247,9 @@ class Engine:
         total = len(memory.tokens if memory else []) + len(prompt)
         cache = self._cache_after(memory, len(prompt) + max_tokens)
         try:
-            yield from self._spoken(prompt, cache, total, max_tokens, cancel)
+            for piece in self._spoken(prompt, cache, total, max_tokens, cancel):
+                last = bool(piece.finish_reason and memory and memory.recalls)
+                yield replace(piece, consulted=consulted(memory, cache)) if last else piece
         finally:
             if memory and memory.pages:
                 memory.pages.failure = cache[0].recall.pages.failure
@@ -289,9 +295,3 @@ class Engine:
         finally:
             # Not waited for: the garbage collector may close this on the engine's own thread.
             self._thread.submit(steps.close)
-
-
-def whole_sentences(text: str) -> str:
-    """The text up to its last finished sentence; all of it if there is none."""
-    ends = [match.end() for match in re.finditer(r"[.!?][\"'”’)\]]*(?=\s|$)", text)]
-    return text[: ends[-1]] if ends else text

@@ -73,6 +73,17 @@ def test_a_short_document_needs_no_pages(recalling, tmp_path):
     assert not memory.recalls and not memory.refused and not (tmp_path / "pages").exists()
 
 
+def test_an_answer_names_the_pages_that_it_went_back_to(recalling, memory, monkeypatch):
+    for layer in memory.cache:
+        monkeypatch.setattr(layer.recall, "_tokens", 16)
+    *pieces, end = recalling.answer(QUESTION, memory, 24)
+    assert not any(piece.consulted for piece in pieces)
+    assert 0 < len(end.consulted) <= 5 and set(end.consulted) <= set(range(PAGES))
+    without = recalling.open(BOOK)
+    list(recalling.ingest(without))
+    assert not any(piece.consulted for piece in recalling.answer(QUESTION, without, 24))
+
+
 def test_an_answer_leaves_the_pages_as_they_were(recalling, memory):
     before = memory.pages.tokens
     assert answered(recalling, memory) == answered(recalling, memory)

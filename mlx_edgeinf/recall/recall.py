@@ -17,6 +17,7 @@ the pages note why, and from then on no layer asks them.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -60,6 +61,7 @@ class Recall:
 
     Attributes:
         pages: of all layers. index: of the evicted tokens. chosen: pages (n, G, k) that came back last.
+        consulted: how often each page came back to this fork; None for what is no fork.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Recall:
         self._asked: mx.array | None = None
         self.index = Index(vectors)
         self.chosen: np.ndarray | None = None
+        self.consulted: Counter[int] | None = None
 
     @property
     def _page(self) -> int:
@@ -144,13 +147,18 @@ class Recall:
         """Keys and values (n, G, R, d); while tokens are written one by one, the same for a block of them."""
         if not written:
             self._held, self._uses = None, 0
-            self.chosen = self._choose(queries, log_mass)
-            return self._fetch(self.chosen)
+            return self._chosen(queries, log_mass)
         if self._uses % BLOCK == 0:
-            self.chosen = self._choose(queries, log_mass)
-            self._held = self._fetch(self.chosen)
+            self._held = self._chosen(queries, log_mass)
         self._uses += 1
         return self._held
+
+    def _chosen(self, queries: mx.array, log_mass: mx.array) -> tuple[mx.array, mx.array]:
+        """Choose pages, note them, and fetch what is on them."""
+        self.chosen = self._choose(queries, log_mass)
+        if self.consulted is not None:
+            self.consulted.update(self.chosen.ravel().tolist())
+        return self._fetch(self.chosen)
 
     def _choose(self, queries: mx.array, log_mass: mx.array) -> np.ndarray:
         """Pages (n, G, k), in the order of the text, to which queries (n, H, L, d) would attend most."""
@@ -220,6 +228,7 @@ class Recall:
         """An independent continuation from here, on a fork of the pages."""
         twin = copy.copy(self)
         twin.pages, twin.index = copy.deepcopy(self.pages, memo), self.index.fork()
+        twin.consulted = Counter()
         return twin
 
 
