@@ -23,16 +23,14 @@ from .cache import EdgeCache, forked, state_bytes
 from .consulted import consulted
 from .document_memory import DocumentMemory
 from .documents import Document
-from .generation import (
-    REPETITION_TOKENS, against_repetition, choose_cache, read_on, stream_generate, whole_sentences,
-)  # fmt: skip
+from .generation import REPETITION_TOKENS, against_repetition, choose_cache, read_on, stream_generate
 from .models import load
 from .pagestore import StoreError
 from .recall import begin, keep, writing
 from .savefile import identity, load_memory, save_memory, store_id
 from .starter import NAME, starter_model
 from .stats import Stats
-from .turns import Prompter
+from .turns import Prompter, whole_sentences
 from .worker import MLXThread
 
 T = TypeVar("T")

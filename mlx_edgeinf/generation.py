@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -110,9 +109,3 @@ def _responses(
         )
         if finish:
             return
-
-
-def whole_sentences(text: str) -> str:
-    """The text up to its last finished sentence; all of it if there is none."""
-    ends = [match.end() for match in re.finditer(r"[.!?][\"'”’)\]]*(?=\s|$)", text)]
-    return text[: ends[-1]] if ends else text

@@ -8,6 +8,7 @@ continues from a fork.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,3 +86,9 @@ class Prompter:
 
     def _template(self, piece: str) -> list[int]:
         return self._tokenizer.encode(piece, add_special_tokens=False)
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to its last finished sentence; all of it if there is none."""
+    ends = [match.end() for match in re.finditer(r"[.!?][\"'”’)\]]*(?=\s|$)", text)]
+    return text[: ends[-1]] if ends else text
