@@ -24,7 +24,7 @@ from .cache import EdgeCache, forked, state_bytes
 from .document_memory import DocumentMemory
 from .documents import Document
 from .generation import REPETITION_TOKENS, against_repetition, choose_cache, read_on, stream_generate
-from .models import load
+from .models import found_gates, load
 from .savefile import identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .turns import Prompter
@@ -108,6 +108,8 @@ class Engine:
         self._prompter = Prompter(self._tokenizer)
         # Document tokens that the base path takes, beside questions and answers.
         self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS
+        # Whether gates were trained for the model, and not the untrained ones answer.
+        self.has_gates = bool(adapter or self._run(lambda: found_gates(self._model, path)))
         # What must be the same for a saved memory to be opened here, by its name for people.
         self.identity = self._run(lambda: identity(self._model))
 

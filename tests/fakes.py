@@ -67,7 +67,11 @@ class FakeEngine:
     gates: str = "untrained"
     segment_seconds: float = 0.0
     exact_tokens: int = 3 * TOKENS_PER_PAGE
+    has_gates: bool = True
     cancels: list[threading.Event] = field(default_factory=list)  # one for each piece of work
+
+    def close(self) -> None:
+        """Nothing to end."""
 
     @property
     def identity(self) -> dict[str, str]:
