@@ -45,16 +45,25 @@ def download(repo: str, home: Path, progress: Progress, cancel: Event) -> Path:
             not open to everybody, no network, no room on the disk, or damaged on the way.
         Cancelled: it was.
     """
-    folder = home / repo
-    partial = folder.with_name(f"{folder.name}.partial")
-    model = remote_model(repo)
+    folder, model = home / repo, remote_model(repo)
     with _disk_sentences(home, repo):
-        partial.mkdir(parents=True, exist_ok=True)
-        with _alone(partial, repo):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder, repo):
             if not folder.is_dir():
+                partial = _partial(folder, model.revision)
                 _fetch_all(model, partial, progress, cancel)
                 os.replace(partial, folder)
     return folder
+
+
+def _partial(folder: Path, revision: str) -> Path:
+    """The folder of what came so far of one revision; what came of others is deleted."""
+    partial = folder.with_name(f"{folder.name}.{revision[:12]}.partial")
+    partial.mkdir(exist_ok=True)
+    for other in folder.parent.glob(f"{folder.name}.{12 * '?'}.partial"):
+        if other != partial:
+            shutil.rmtree(other)
+    return partial
 
 
 def _fetch_all(model: RemoteModel, folder: Path, progress: Progress, cancel: Event) -> None:
@@ -93,10 +102,8 @@ def _require_room(model: RemoteModel, folder: Path) -> None:
 def _fetch(model: RemoteModel, file: RemoteFile, folder: Path, cancel: Event) -> Iterator[int]:
     """Fetch what is missing of a file, yielding how many bytes of it are there; nothing if it is whole."""
     path = folder / file.name
-    # Of this revision: what came of another one is not gone on with.
-    coming = path.with_name(f"{path.name}.{model.revision[:12]}")
+    coming = path.with_name(f"{path.name}.coming")
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield from _receive(model, file, coming, cancel)
         _require_whole(model, file, coming)
         os.replace(coming, path)
@@ -140,8 +147,8 @@ def _require_whole(model: RemoteModel, file: RemoteFile, path: Path) -> None:
 
 
 @contextmanager
-def _alone(partial: Path, repo: str) -> Iterator[None]:
-    lock = FileLock(partial.with_suffix(".lock"), timeout=0, thread_local=False)
+def _alone(folder: Path, repo: str) -> Iterator[None]:
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0, thread_local=False)
     try:
         lock.acquire()
     except Timeout as error:

@@ -31,7 +31,7 @@ def library_lessons(library: Library) -> Corpus:
     if not long:
         raise ModelRefused(
             f"There is too little text to train on: none of the library's documents ({len(texts)}) has the "
-            f"{count(LETTERS)} letters, about ten pages, that are needed. Read a longer one first, or name a "
+            f"{count(LETTERS)} letters, about ten pages, that are needed: read a longer one first, or name a "
             "folder of texts."
         )
     return long

@@ -1,6 +1,6 @@
 // What only the browser can do: copy the summary and save it as a file, open and close the library's
-// drawer and the panel of models, tell the progress in the tab's title to someone who waits elsewhere, and ask before a
-// reading is lost by leaving the page.
+// drawer and the panel of models, tell the progress in the tab's title to someone who waits elsewhere,
+// and ask before a reading is lost by leaving the page.
 (() => {
   const title = "mlx_edgeinf";
 
