@@ -95,7 +95,7 @@ def test_after_switching_documents_of_the_other_model_say_why_they_cannot_be_ask
     read(room, other)
     assert session.can_chat and other.can_chat
     do(room, session, do="name", name=str(folder))
-    assert not session.can_chat and "made with another" in session.obstacle
+    assert not session.can_chat and "choose that again, or read" in session.obstacle
     assert not other.can_chat and "changed in another tab" in other.obstacle
 
 

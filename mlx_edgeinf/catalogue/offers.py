@@ -51,6 +51,7 @@ class Offer:
 
 def offers(home: Path) -> list[Offer]:
     """The recommended models, then what else was downloaded into `home`."""
+    home = home.resolve()
     listed = [_offer(each, home) for each in recommended()]
     known = {offer.folder for offer in listed}
     for repo, folder in whole_models(home):

@@ -15,7 +15,7 @@ from .preparation import Preparation
 OPENER = """<button type="button" class="quiet chooser" data-do="models" aria-expanded="false"
 aria-controls="models">Models</button>"""
 
-HINT = """The list asks nobody. A download asks huggingface.co, and sends it nothing but that."""
+HINT = "This list asks nobody; a download tells huggingface.co what is downloaded, and nothing else."
 
 
 def progress(picker: Picker, preparation: Preparation) -> str:
@@ -38,13 +38,12 @@ def panel(picker: Picker, preparation: Preparation) -> str:
     offers, own = picker.offers(), picker.own
     if own and own.folder not in {offer.folder for offer in offers}:
         offers.insert(0, own)
-    ready = preparation.done and not picker.fetching
     return f"""<section aria-label="Models" class="models">{_said(picker)}
 <p class="hint">This machine has {size(machine_memory())} of memory. {HINT}</p>
-<ol>{"".join(_card(offer, picker, preparation, ready) for offer in offers)}</ol>
+<ol>{"".join(_card(offer, picker, preparation) for offer in offers)}</ol>
 <form data-do="name"><label for="model-name">Another one: the folder of a model for mlx-lm, or a model of
 the hub</label><div class="line"><input id="model-name" name="name" required
-placeholder="/path/to/folder or organisation/name"><button {_enabled(ready)}>Use or download</button>
+placeholder="/path/to/folder or organisation/name"><button {_enabled(preparation.done)}>Use or download</button>
 </div></form>
 </section>"""
 
@@ -55,22 +54,22 @@ def _said(picker: Picker) -> str:
     return f'<p class="told" role="status">{escape(picker.told)}</p>' if picker.told else ""
 
 
-def _card(offer: Offer, picker: Picker, preparation: Preparation, ready: bool) -> str:
+def _card(offer: Offer, picker: Picker, preparation: Preparation) -> str:
     current = _is_current(offer, picker)
-    own = _gates_of_own(offer, picker, preparation, ready) if current else ""
+    own = _gates_of_own(offer, picker, preparation) if current else ""
     return f"""<li{' aria-current="true"' if current else ""}>
-<div><h3>{escape(offer.name)}</h3><p>{_facts(offer)}</p></div>{_button(offer, current, ready)}{own}</li>"""
+<div><h3>{escape(offer.name)}</h3><p>{_facts(offer)}</p></div>{_button(offer, picker, preparation)}{own}</li>"""
 
 
 def _facts(offer: Offer) -> str:
-    where = "on this machine" if offer.folder else "to download"
+    where = "on this machine" if offer.folder else "to download" if offer.repo else ""
     need = f"{size(offer.need)} of memory: {offer.fit.value}"
     if offer.fit is not Fit.FITS:
         need = f"<em>{need}</em>"
     gates = offer.gates.value
     if offer.gates is Gates.UNFINISHED:
         gates = f"gates trained in {offer.steps} of {ITERATIONS} steps"
-    about = f"{'' if offer.folder else 'about '}{size(offer.size)} {where}"
+    about = f"{'' if offer.folder else 'about '}{size(offer.size)} {where}".strip()
     return " · ".join(filter(None, (about, need, escape(offer.licence), gates)))
 
 
@@ -78,21 +77,21 @@ def _is_current(offer: Offer, picker: Picker) -> bool:
     return offer.starter if picker.model is None else str(offer.folder) == picker.model
 
 
-def _button(offer: Offer, current: bool, ready: bool) -> str:
-    name = escape(offer.name)
-    if current:
+def _button(offer: Offer, picker: Picker, preparation: Preparation) -> str:
+    name, ready = escape(offer.name), _enabled(preparation.done)
+    if _is_current(offer, picker):
         return '<span class="chosen">In use</span>'
     if offer.starter:
-        return f'<button type="button" data-do="use" aria-label="Use {name}" {_enabled(ready)}>Use</button>'
+        return f'<button type="button" data-do="use" aria-label="Use {name}" {ready}>Use</button>'
     if offer.folder:
         model = escape(str(offer.folder))
         return f"""<button type="button" data-do="use" data-model="{model}" aria-label="Use {name}"
-{_enabled(ready)}>Use</button>"""
+{ready}>Use</button>"""
     return f"""<button type="button" data-do="download" data-repo="{escape(offer.repo)}"
-aria-label="Download {name}" {_enabled(ready)}>Download</button>"""
+aria-label="Download {name}" {_enabled(picker.fetching is None)}>Download</button>"""
 
 
-def _gates_of_own(offer: Offer, picker: Picker, preparation: Preparation, ready: bool) -> str:
+def _gates_of_own(offer: Offer, picker: Picker, preparation: Preparation) -> str:
     """What can be done about the gates of the model in use; nothing if it has them."""
     if not preparation.done or preparation.problem or offer.starter:
         return ""
@@ -109,7 +108,7 @@ def _gates_of_own(offer: Offer, picker: Picker, preparation: Preparation, ready:
 meanwhile nothing can be read. Stop keeps the steps done. The gates are put into the folder {GATES} of the
 model.</p><label for="texts">Train on the documents of the library, or on the texts in a folder:</label>
 <div class="line"><input id="texts" name="texts" placeholder="the library">
-<button {_enabled(ready)}>{label}</button></div></form>"""
+<button>{label}</button></div></form>"""
 
 
 def _roughly(seconds: float) -> str:

@@ -60,7 +60,7 @@ class Picker:
     load: makes an engine. model: folder or hub id that is chosen; None is the starter model.
     home: of downloaded models. problem, told: what went wrong, and what was done, for people.
     stop: ends the training under way. seconds: that a training may take, by the model's folder.
-    followers: pages that are being shown what goes on. changing: held while the model is changed.
+    followers: whose turn it is to show a page what goes on. changing: held while the model is changed.
     """
 
     load: Callable[[str | None, Note], Engine] = load_engine
@@ -71,7 +71,7 @@ class Picker:
     fetching: Fetching | None = None
     stop: Event | None = None
     seconds: dict[Path, float] = field(default_factory=dict)
-    followers: set[int] = field(default_factory=set)
+    followers: dict[int, object] = field(default_factory=dict)
     changing: Lock = field(default_factory=Lock)
 
     def offers(self) -> list[Offer]:

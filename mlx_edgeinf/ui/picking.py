@@ -50,14 +50,7 @@ def act(room: Room, session: Session, wish: Mapping[str, str]) -> Iterator[Shown
             picker.fetching.cancel.set()
         case {"do": "stop"} if picker.stop:
             picker.stop.set()
-    if id(session) in picker.followers:
-        yield *_shown(room), *_unchanged()
-        return
-    picker.followers.add(id(session))
-    try:
-        yield from _following(room, session)
-    finally:
-        picker.followers.discard(id(session))
+    yield from _following(room, session)
 
 
 def _use(room: Room, model: str | None) -> None:
@@ -86,7 +79,7 @@ def _change(room: Room, choose: Callable[[], Replacement]) -> None:
             raise ModelRefused(BUSY)
         replacement = choose()
         for session in room.visits.values():
-            if session.memory is not None:
+            if session.memory is not None or session.kept is not None:
                 session.memory, session.obstacle = None, CHANGED
         room.preparation.replace(replacement)
 
@@ -100,26 +93,26 @@ def _told(room: Room, work: Callable[[], None]) -> None:
 
 
 def _following(room: Room, session: Session) -> Iterator[Shown]:
-    """Show what goes on; the panel itself only when it has changed, as somebody may be typing in it."""
-    panel, loading = None, not room.preparation.done
-    while True:
+    """Show what goes on, until a later button of the same page shows it.
+
+    The panel itself is sent only when it has changed, as somebody may be typing in it.
+    """
+    followers, turn, panel = room.picker.followers, object(), None
+    followers[id(session)] = turn
+    while followers[id(session)] is turn:
         going_on = not room.preparation.done or room.picker.fetching is not None
         before, (progress, panel, line) = panel, _shown(room)
         yield progress, gr.skip() if panel == before else panel, line, *_unchanged()
         if not going_on:
             break
         time.sleep(LOOK_EVERY_SECONDS)
-        loading = loading or not room.preparation.done
-    if loading and not session.busy:
-        _open_again(room, session)
-    yield gr.skip(), gr.skip(), gr.skip(), *render(session)
-
-
-def _open_again(room: Room, session: Session) -> None:
-    """The memory of the document on show, by the model that is there now, or why it has none."""
-    if session.document and session.memory is None and not room.preparation.problem:
+    else:
+        return
+    if session.obstacle == CHANGED and not session.busy and not room.preparation.problem:
+        # The memory of the document on show, by the model that is there now, or why it has none.
         session.obstacle = ""
         keeping.remember(room.library, room.preparation.engine, session)
+    yield gr.skip(), gr.skip(), gr.skip(), *render(session)
 
 
 def _shown(room: Room) -> tuple[str, str, str]:
