@@ -19,12 +19,13 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from .atomic import replace_text, replacing
+from .beside import CONFIG
 from .cache import Layout
 from .gate import FORMS
 from .memory import KINDS
 
 FORMAT = 3
-WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
+WEIGHTS = "adapters.safetensors"
 
 
 class AdapterError(ValueError):

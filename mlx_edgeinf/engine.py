@@ -24,7 +24,7 @@ from .consulted import consulted
 from .document_memory import DocumentMemory
 from .documents import Document
 from .generation import REPETITION_TOKENS, against_repetition, choose_cache, read_on, stream_generate
-from .models import load
+from .models import found_gates, load
 from .pagestore import StoreError
 from .recall import begin, keep, writing
 from .savefile import identity, load_memory, save_memory, store_id
@@ -90,6 +90,8 @@ class Engine:
         self._prompter = Prompter(self._tokenizer)
         # Document tokens that the base path takes, beside questions and answers.
         self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS
+        # Whether gates were trained for the model, and not the untrained ones answer.
+        self.has_gates = bool(adapter or self._run(lambda: found_gates(self._model, path)))
         # What must be the same for a saved memory to be opened here, by its name for people.
         self.identity = self._run(lambda: identity(self._model))
 

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(args: argparse.Namespace) -> None:
     """Train from scratch or from the checkpoint in the adapter folder, up to `args.iters`."""
-    training, examples, left_out = _prepare(args)
+    training, examples, left_out = prepare(args, read_corpus([Path(folder) for folder in args.data]))
     if training.chief:
         print(f"Trainable parameters: {parameter_budget(training.model):.3%} of the model", flush=True)
         if left_out:
@@ -69,10 +69,16 @@ def train(args: argparse.Namespace) -> None:
             training.save()
 
 
-def _prepare(args: argparse.Namespace) -> tuple[Training, list[Excerpt], int]:
-    """A training run, this process's validation excerpts, and how many answers teach nothing."""
+def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Excerpt], int]:
+    """A training run, this process's validation excerpts, and how many answers teach nothing.
+
+    args: options as `parse` gives them. corpus: what `args.data` names.
+
+    Raises:
+        CorpusError, AdapterError, UnsupportedModel, StarterModelError: it cannot begin or be resumed.
+    """
     world = mx.distributed.init()
-    taught, held_out = split(read_corpus([Path(folder) for folder in args.data]))
+    taught, held_out = split(corpus)
     model, tokenizer = load_base(args.model)
     start = Path(args.resume_adapter_file).parent if args.resume_adapter_file else None
     config = read_config(start) if start else _config(args, model)

@@ -20,6 +20,7 @@ from mlx_lm.utils import get_total_parameters
 
 from .adapter import AdapterConfig, fingerprint, load_weights, read_config
 from .attention import UnsupportedModel, base_path_limit, head_size, kv_bytes_per_token, retrofit
+from .beside import gates_beside
 from .memory import KINDS
 from .starter import NAME, starter_model
 
@@ -40,8 +41,8 @@ def load(
 
     Args:
         path_or_hf_repo: a local mlx-lm folder or a hub id; None is the starter model.
-        adapter_path: folder of trained gates. None takes the gates shipped for this
-            base model, or else the untrained mass-ratio gate.
+        adapter_path: folder of trained gates. None takes the gates beside the model, or else
+            those shipped for it, or else the untrained mass-ratio gate.
         exact_limit: tokens up to which the base path runs, bit for bit mlx-lm's.
             None is the base model's trained context, as far as a gigabyte of KV cache goes.
         memory_mb: megabytes (10^6 bytes) that the state of a long text may take, exact part
@@ -54,7 +55,7 @@ def load(
         StarterModelError: the starter model could not be fetched.
     """
     model, tokenizer = load_base(path_or_hf_repo)
-    folder = Path(adapter_path) if adapter_path else shipped_gates(model)
+    folder = Path(adapter_path) if adapter_path else found_gates(model, path_or_hf_repo)
     config = read_config(folder) if folder else untrained_config(model, base_name(path_or_hf_repo))
     if memory_mb is not None:
         config = replace(config, features=features_within(model, config, memory_mb * 1e6))
@@ -117,6 +118,12 @@ def features_within(model: nn.Module, config: AdapterConfig, budget: float) -> i
             f"{budget / 1e6:g} MB cannot hold a memory of this model: allow {least} MB or more."
         )
     return features
+
+
+def found_gates(model: nn.Module, path_or_hf_repo: str | None) -> Path | None:
+    """Folder of the gates for a loaded model: those beside it, or those that ship for it, if any."""
+    beside = gates_beside(path_or_hf_repo) if path_or_hf_repo else None
+    return beside or shipped_gates(model)
 
 
 def shipped_gates(model: nn.Module) -> Path | None:

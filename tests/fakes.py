@@ -71,7 +71,11 @@ class FakeEngine:
     segment_seconds: float = 0.0
     exact_tokens: int = 3 * TOKENS_PER_PAGE
     recall_bytes: int = 0
+    has_gates: bool = True
     cancels: list[threading.Event] = field(default_factory=list)  # one for each piece of work
+
+    def close(self) -> None:
+        """Nothing to end."""
 
     @property
     def identity(self) -> dict[str, str]:

@@ -16,3 +16,9 @@ def refused(path: Path, password: str | None = None) -> str:
     message = str(caught.value)
     assert path.name in message and message.count(". ") == 0 and message.endswith(".")
     return message
+
+
+def one_sentence(caught: pytest.ExceptionInfo) -> bool:
+    """Whether an error says what it has to say in one sentence."""
+    message = str(caught.value)
+    return message.count(". ") == 0 and message.endswith(".") and "\n" not in message

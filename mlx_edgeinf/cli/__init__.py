@@ -5,6 +5,7 @@
     mlx-edgeinf chat report.pdf --question "Who is the author?" --json
     pdftotext report.pdf - | mlx-edgeinf summarize -
     mlx-edgeinf library
+    mlx-edgeinf models
     mlx-edgeinf serve
     mlx-edgeinf serve --api
 

@@ -17,6 +17,7 @@ from ..summarize import STRATEGIES
 from ..terminal import run
 from . import __doc__ as description
 from .console import stoppable, streamed, written
+from .offers import add_models
 from .shelves import add_library
 from .sitting import Sitting, UnusableEngine, load_engine
 
@@ -108,6 +109,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     talk.add_argument("--question", action="append", help="May be repeated; typed if not given.")
     talk.set_defaults(work=chat)
     add_library(commands)
+    add_models(commands)
     _serving(commands.add_parser("serve", help="Open the page in a browser, or an OpenAI-compatible API."))
     args = parser.parse_args(argv)
     if args.command == "chat" and "-" in args.files and not args.question:

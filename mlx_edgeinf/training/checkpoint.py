@@ -14,7 +14,6 @@ import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..adapter import (
-    CONFIG,
     AdapterConfig,
     AdapterError,
     gate_parameters,
@@ -24,10 +23,11 @@ from ..adapter import (
     save_arrays,
 )
 from ..atomic import replace_text
+from ..beside import CONFIG, PROGRESS
 from ..models import parameter_budget
 from .card import write_card
 
-CHECKPOINT, PROGRESS, CARD = "checkpoint.safetensors", "training.json", "README.md"
+CHECKPOINT, CARD = "checkpoint.safetensors", "README.md"
 OPTIMIZER = "optimizer."  # begins the names of its arrays in the checkpoint
 
 

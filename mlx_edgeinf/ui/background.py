@@ -28,6 +28,11 @@ class Background(Generic[Result]):
             wait([self._future], timeout=LOOK_EVERY_SECONDS)
 
     @property
+    def latest(self) -> Note | None:
+        """The latest note; None before the first."""
+        return self._latest
+
+    @property
     def done(self) -> bool:
         """Whether the work has ended, well or not."""
         return self._future.done()

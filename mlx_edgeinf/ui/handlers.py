@@ -173,6 +173,8 @@ def _opened(
 def _prepare(session: Session, preparation: Preparation) -> Iterator[View]:
     """Wait for the model, or for Stop."""
     session.stage = Stage.PREPARING
+    if preparation.occupied:
+        raise NotReady(preparation.occupied)
     preparation.retry()
     for session.step in preparation.progress():
         yield render(session)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..catalogue.choice import chosen_model
 from ..library import Library, LibraryError
 from .page import build
-from .preparation import Preparation
+from .picker import Picker, load_engine
+from .preparation import Note, Preparation
 from .room import Room
 from .server import serve
 
@@ -28,22 +30,23 @@ def open_page(
     """Serve the page for a model; see `engine.Engine` for its options.
 
     Args:
+        model: None is the one that was chosen last in the page, or else the starter model.
         folder: of the library; None is the user's own.
         port: on 127.0.0.1; None is the first free one.
         browser: open a window.
     """
 
-    def load(note: Callable[[str, float], None]) -> Engine:
-        # Only now: MLX and mlx-lm take seconds to import, and the page is to open at once.
-        from ..engine import Engine
-
-        return Engine(model, adapter, memory_mb, note)
-
     try:
         library = Library(folder)
     except LibraryError as error:
         sys.exit(str(error))
-    page = build(Room(Preparation(load), library))
+    # Gates are for the model that they are named with: the starter model, if none is.
+    first = model or (None if adapter else chosen_model(library.folder))
+
+    def load(model: str | None, note: Note) -> Engine:
+        return load_engine(model, note, adapter if model == first else None, memory_mb)
+
+    page = build(Room(Preparation(partial(load, first)), library, Picker(load, first)))
     try:
         address = serve(page, port, open_browser=browser)
     except OSError:

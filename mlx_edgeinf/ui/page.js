@@ -1,6 +1,6 @@
 // What only the browser can do: copy the summary and save it as a file, open and close the library's
-// drawer, tell the progress in the tab's title to someone who waits elsewhere, and ask before a
-// reading is lost by leaving the page.
+// drawer and the panel of models, tell the progress in the tab's title to someone who waits elsewhere,
+// and ask before a reading is lost by leaving the page.
 (() => {
   const title = "mlx_edgeinf";
 
@@ -28,8 +28,16 @@
     else if (document.activeElement.closest("#library")) button.focus();
   }
 
+  function models(open) {
+    const button = document.querySelector(".chooser");
+    document.body.classList.toggle("models-open", open);
+    button.setAttribute("aria-expanded", open);
+    if (!open && document.activeElement.closest("#models")) button.focus();
+  }
+
   document.addEventListener("click", (event) => {
     const { target } = event;
+    if (target.closest?.(".chooser")) models(!document.body.classList.contains("models-open"));
     const button = target.closest?.("[data-copy], [data-save], .drawer");
     if (button?.dataset.copy) copy(button);
     else if (button?.dataset.save) save(button);
@@ -40,7 +48,9 @@
   });
 
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && document.body.classList.contains("drawer-open")) drawer(false);
+    if (event.key !== "Escape") return;
+    if (document.body.classList.contains("drawer-open")) drawer(false);
+    else if (document.body.classList.contains("models-open")) models(false);
   });
 
   setInterval(() => {

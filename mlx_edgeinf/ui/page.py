@@ -8,7 +8,7 @@ from functools import partial
 import gradio as gr
 
 from ..summarize import STRATEGIES, Strategy
-from . import desk, handlers, librarian
+from . import desk, handlers, librarian, models, picking
 from .room import Room
 from .session import Session
 from .view import View, render
@@ -53,6 +53,9 @@ def build(room: Room) -> gr.Blocks:
         with gr.Row(elem_id="top"):
             _html(MASTHEAD)
             model = _html(desk.model_preparing("Preparing the model"))
+            opener = _html(models.OPENER)
+        with gr.Column(elem_id="models"):
+            panel = [_html(""), _html("")]
         with gr.Row(elem_id="room"):
             with gr.Column(elem_id="library"):
                 parts = _library(start)
@@ -65,6 +68,7 @@ def build(room: Room) -> gr.Blocks:
         _wire_model_and_visits(page, room, session, model, view)
         _wire_desk(room, session, model, parts, view)
         _wire_library(room, session, parts, view)
+        _wire_models(room, session, [opener, *panel], [*panel, model, *view])
     return page
 
 
@@ -151,15 +155,13 @@ def _wire_model_and_visits(
     page: gr.Blocks, room: Room, session: gr.State, model: gr.HTML, view: list[gr.components.Component]
 ) -> None:
     """The line about the model, and what an open page holds: let go of when its tab is closed."""
-    visits: dict[str, Session] = {}
-
     def enter(session: Session, request: gr.Request) -> View:
-        visits[request.session_hash] = session
+        room.visits[request.session_hash] = session
         return librarian.enter(room, session)
 
     def leave(request: gr.Request) -> None:
         # Gradio itself keeps what a closed tab held for another hour.
-        if session := visits.pop(request.session_hash, None):
+        if session := room.visits.pop(request.session_hash, None):
             session.close()
 
     page.load(partial(handlers.show_model, room.preparation), None, model, **QUIET)
@@ -216,3 +218,14 @@ def _wire_library(
     clicks: list[Callable] = [parts["shelf"].click, parts["tools"].click]
     acting = gr.on(clicks, act, session, view, **QUIET)
     acting.failure(handlers.broken, session, view, queue=False, **QUIET)
+
+
+def _wire_models(
+    room: Room, session: gr.State, buttons: list[gr.HTML], shown: list[gr.components.Component]
+) -> None:
+    """Choosing the model; what goes on is followed, and ended by a button beside it: so several at once."""
+
+    def act(session: Session, wish: gr.EventData) -> Iterator[picking.Shown]:
+        yield from picking.act(room, session, wish._data)
+
+    gr.on([each.click for each in buttons], act, session, shown, trigger_mode="multiple", **QUIET)

@@ -1,0 +1,116 @@
+"""Gates trained in the app: begun, stopped, gone on with, and found beside the model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from threading import Event
+
+import pytest
+from refusals import one_sentence
+from tiny import document
+
+from mlx_edgeinf.beside import steps_trained
+from mlx_edgeinf.catalogue import ModelRefused, gates, lessons
+from mlx_edgeinf.catalogue.gates import Lesson, rough_seconds, train_gates
+from mlx_edgeinf.catalogue.home import local_model
+from mlx_edgeinf.catalogue.lessons import LETTERS, folder_lessons, library_lessons
+from mlx_edgeinf.catalogue.offers import Gates, offer_of
+from mlx_edgeinf.documents import Document
+from mlx_edgeinf.engine import Engine
+from mlx_edgeinf.library import Library
+from mlx_edgeinf.training.corpus import CorpusError
+
+LONG = "The sea was calm that day, and the ship lay still. " * 400
+
+
+@pytest.fixture
+def library(tmp_path):
+    library = Library(tmp_path / "library")
+    yield library
+    library.close()
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Excerpts that just reach the memory, and four steps of which every second one is saved."""
+    monkeypatch.setattr(gates, "LENGTH", 1031)
+    for name, value in (("ITERATIONS", 4), ("SAVE_EVERY", 2)):
+        monkeypatch.setattr(gates, name, value)
+    monkeypatch.setattr("mlx_edgeinf.catalogue.offers.ITERATIONS", 4)
+
+
+def until(step: int, stop: Event, seen: list[Lesson]):
+    def note(lesson: Lesson) -> None:
+        seen.append(lesson)
+        if lesson.step == step:
+            stop.set()
+
+    return note
+
+
+def test_training_is_stopped_gone_on_with_and_found_beside_the_model(model_folder, tmp_path, short):
+    folder, stop = shutil.copytree(model_folder, tmp_path / "model"), Event()
+    seen: list[Lesson] = []
+    assert not train_gates(folder, {"a": LONG}, until(1, stop, seen), stop)
+    assert offer_of(folder).gates is Gates.UNFINISHED and offer_of(folder).steps == 1
+    assert seen[0].step == 1 and seen[0].loss > 0 and seen[0].seconds_left > 0
+    assert train_gates(folder, {"a": LONG}, seen.append, Event())
+    assert [lesson.step for lesson in seen] == [1, 2, 3, 4] and seen[-1].seconds_left == 0
+    assert steps_trained(folder / "gates") == 4 and offer_of(folder).gates is Gates.BESIDE
+    assert str(tmp_path) not in (folder / "gates" / "training.json").read_text()
+    engine = Engine(str(folder))
+    assert engine.has_gates
+    engine.close()
+
+
+def test_a_training_that_dies_keeps_its_last_checkpoint(model_folder, tmp_path, short):
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+
+    def dying(lesson: Lesson) -> None:
+        if lesson.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_gates(folder, {"a": LONG}, dying, Event())
+    assert steps_trained(folder / "gates") == 2
+
+
+def test_texts_too_short_for_an_excerpt_are_a_sentence(model_folder, tmp_path, short):
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    with pytest.raises(ModelRefused, match="long enough") as refusal:
+        train_gates(folder, {"a": "Short."}, print, Event())
+    assert one_sentence(refusal) and offer_of(folder).gates is Gates.NONE
+
+
+def test_the_librarys_long_documents_are_the_texts_and_their_titles_are_not_told(library):
+    library.add(document(LONG[:100]))
+    with pytest.raises(ModelRefused, match="too little text") as refusal:
+        library_lessons(library)
+    assert one_sentence(refusal)
+    half = LETTERS // 2
+    pages = document("a" * half, "b" * half).pages
+    long = library.add(Document("test.pdf", "1" * 64, pages))
+    [(name, text)] = library_lessons(library).items()
+    assert name == f"document {long.id}" and text == "a" * half + "\n\n" + "b" * half
+
+
+def test_a_folder_of_texts_is_read_or_refused(tmp_path):
+    with pytest.raises(ModelRefused, match="no folder") as refusal:
+        folder_lessons(str(tmp_path / "nothing"))
+    assert one_sentence(refusal)
+    (tmp_path / "texts").mkdir()
+    with pytest.raises(CorpusError):
+        folder_lessons(str(tmp_path / "texts"))
+    (tmp_path / "texts" / "a.jsonl").write_text(json.dumps({"text": "A text."}))
+    assert folder_lessons(str(tmp_path / "texts")) == {"a.jsonl:1": "A text."}
+
+
+def test_the_rough_estimate_grows_with_the_model_and_shrinks_with_the_speed(model_folder, monkeypatch):
+    shape = local_model(model_folder).shape
+    assert rough_seconds(shape) > 0
+    monkeypatch.setattr(gates, "_operations_per_second", lambda: 1e12)
+    fast = rough_seconds(shape)
+    monkeypatch.setattr(gates, "_operations_per_second", lambda: 1e11)
+    assert rough_seconds(shape) == pytest.approx(10 * fast)
+    assert lessons.ITERATIONS % gates.SAVE_EVERY == 0
