@@ -15,6 +15,8 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
 
 `answers`: documents are read by every row, and then questions about them are asked (see `measure.tasks`).
 
+`support`: how often the pages linked to a sentence are its evidence (see `measure.claims`). Needs no model.
+
     python -m mlx_edgeinf.evaluate perplexity --data FOLDER
     python -m mlx_edgeinf.evaluate lengths --data FOLDER --documents 2
     python -m mlx_edgeinf.evaluate gates --data FOLDER --adapters GATES OTHER_GATES
@@ -35,7 +37,7 @@ import mlx.core as mx
 
 from .adapter import AdapterError
 from .attention import UnsupportedModel
-from .measure import gap, scores, variants
+from .measure import evidence, gap, scores, variants
 from .measure import lengths as far
 from .measure import selection as selecting
 from .measure.answers import Examiner, measure_answers
@@ -133,6 +135,14 @@ def answers(args: argparse.Namespace) -> str:
     return scores.summary(args.output, tasks)
 
 
+def support(args: argparse.Namespace) -> str:
+    """Measure what the results file does not hold yet, one document at a time; the table."""
+    setup = {"command": command("evaluate", args), **surroundings()}
+    results = Results.resume(args.output, setup)
+    evidence.measure_support(args.data, args.documents, results)
+    return evidence.summary(results)
+
+
 def _check_lender(documents: int) -> None:
     if documents < 2:
         raise CorpusError(f"The row `{SHUFFLED}` takes another document's: --documents must be at least 2.")
@@ -165,6 +175,7 @@ def _digest(document: list[int] | Exam) -> str:
 
 MEASUREMENTS = {
     "perplexity": perplexity, "gates": gates, "selection": selection, "lengths": lengths, "answers": answers,
+    "support": support,
 }  # fmt: skip
 FAILURES = (
     AdapterError, CorpusError, ResultsError, RougeMissing, StarterModelError, UnsupportedModel, OSError,
@@ -219,6 +230,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     asking.add_argument("--rouge", action="store_true", help="Have summaries written and count ROUGE; slow.")
     asking.add_argument("--tasks", nargs="+", required=True, help="needles-4096, lines-200, squality, ...")
     asking.add_argument("--output", type=Path, default=FOLDER / "answers", help="Folder of results files.")
+    linking = measurements.add_parser("support", help="How often the pages linked to a sentence are right.")
+    linking.add_argument("--data", type=Path, required=True, help="Folder of train and dev.")
+    linking.add_argument("--documents", type=int, default=40, help="Of each kind at most.")
+    linking.add_argument("--output", type=Path, default=FOLDER / "support.json", help="Results file.")
     return parser.parse_args(argv)
 
 

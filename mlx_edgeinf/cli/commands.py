@@ -14,6 +14,7 @@ from ..document_memory import SaveFileError
 from ..documents import DocumentError
 from ..library import Library, LibraryError
 from ..summarize import STRATEGIES
+from ..support import Evidence, cited, sentences
 from ..terminal import run
 from . import __doc__ as description
 from .console import stoppable, streamed, written
@@ -36,10 +37,13 @@ def summarize(args: argparse.Namespace) -> None:
     """Read files to their end, or on from where an earlier run was stopped, and summarise them."""
     with Sitting(args) as sitting:
         finished = sitting.summarize(args.strategy, args.max_tokens)
+    evidence = Evidence([page.text for page in sitting.document.pages])
     if args.json:
-        written({"summary": finished.summary, "receipt": asdict(finished.receipt)})
+        said = [finished.summary[start:end] for start, end in sentences(finished.summary)]
+        support = [{"sentence": each, "pages": evidence.pages(each)} for each in said]
+        written({"summary": finished.summary, "support": support, "receipt": asdict(finished.receipt)})
     else:
-        print(finished.summary)
+        print(cited(finished.summary, evidence.supporting, sitting.document.pages))
         print(finished.receipt.sentence(), file=sys.stderr)
     if finished.receipt.stopped:
         raise KeyboardInterrupt

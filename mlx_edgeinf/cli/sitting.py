@@ -57,6 +57,11 @@ class Sitting:
     ) -> None:
         self._opened.close()
 
+    @property
+    def document(self) -> Document:
+        """What is read, as the library has it."""
+        return self._reader.document
+
     def summarize(self, strategy: str, max_tokens: int) -> Finished:
         """Read on to the end, summarise, and keep both; Ctrl-C ends it early."""
         with stoppable() as cancel:

@@ -1,6 +1,6 @@
 // What only the browser can do: copy the summary and save it as a file, open and close the library's
-// drawer and the panel of models, tell the progress in the tab's title to someone who waits elsewhere,
-// and ask before a reading is lost by leaving the page.
+// drawer and the panel of models, show a page over the others, tell the progress in the tab's title to
+// someone who waits elsewhere, and ask before a reading is lost by leaving the page.
 (() => {
   const title = "mlx_edgeinf";
 
@@ -52,6 +52,21 @@
     if (document.body.classList.contains("drawer-open")) drawer(false);
     else if (document.body.classList.contains("models-open")) models(false);
   });
+
+  // A page that a link leads to arrives as a dialog. However it is closed, the session is told.
+  const leaves = new MutationObserver(() => {
+    const leaf = document.querySelector("dialog.leaf:not([open])");
+    if (!leaf || leaf.dataset.left) return;
+    leaf.showModal();
+    leaf.querySelector("mark, .mark")?.scrollIntoView({ block: "center" });
+    leaf.addEventListener("click", (event) => event.target === leaf && leaf.close());
+    leaf.addEventListener("close", () => {
+      leaf.dataset.left = true;
+      leaf.querySelector("[data-do=leave]").click();
+      document.querySelector(`.page[data-link="${leaf.dataset.link}"]`)?.focus();
+    });
+  });
+  addEventListener("DOMContentLoaded", () => leaves.observe(document.body, { childList: true, subtree: true }));
 
   setInterval(() => {
     const progress = document.querySelector("[data-title]")?.dataset.title;

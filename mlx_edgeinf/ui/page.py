@@ -148,6 +148,7 @@ def _sheet(start: View) -> Parts:
         "question": question,
         "ask": ask,
         "stop_answer": stop_answer,
+        "leaf": _html(start.leaf),
     }
 
 
@@ -215,7 +216,7 @@ def _wire_library(
 
     # Not `input`, which Gradio 6.31 does not send for a field of one line.
     parts["search"].change(search, [session, parts["search"]], parts["shelf"], queue=False, **QUIET)
-    clicks: list[Callable] = [parts["shelf"].click, parts["tools"].click]
+    clicks: list[Callable] = [parts[name].click for name in ("shelf", "tools", "summary", "chat", "leaf")]
     acting = gr.on(clicks, act, session, view, **QUIET)
     acting.failure(handlers.broken, session, view, queue=False, **QUIET)
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from ..chat import Turn
 from ..events import Draft, Finished, Reading
 from ..summarize import STRATEGIES
+from .leaf import Leaf
+from .links import Links
 
 if TYPE_CHECKING:
     from .. import library
@@ -62,6 +64,7 @@ class Session:
     reading: how far the present model has read the whole of the document.
     kept: the reading whose memory answers, or is to. obstacle: why it cannot, for people.
     earlier: what was asked of other memories of the document.
+    links: from what is on show to the pages that support it. leaf: the one of them that is shown.
     exported: the size of the file for another machine, once it was made.
     """
 
@@ -77,6 +80,8 @@ class Session:
     shelf: Shelf = field(default_factory=Shelf)
     entry: library.Entry | None = None
     document: Document | None = None
+    links: Links | None = None
+    leaf: Leaf | None = None
     reading: library.Reading | None = None
     kept: library.Reading | None = None
     obstacle: str = ""
@@ -156,6 +161,7 @@ class Session:
     def open(self, entry: library.Entry | None, document: Document | None) -> None:
         """Put a document in the place of the one before, whose summary and chat are gone from the page."""
         self.entry, self.document = entry, document
+        self.links, self.leaf = document and Links(document), None
         self.reading = self.kept = self.memory = self.latest = self.finished = None
         self.obstacle = ""
         self.history, self.earlier, self.turns, self.chat = [], (), [], None

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from html import escape
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from ..chat import Turn
 from ..wording import count, counted, page_ranges, read_pages
+from .links import LEGEND
 from .prose import prose
 from .record import facts, record
 from .session import Form, Session, Stage
 
 if TYPE_CHECKING:
     from ..documents import Document
-    from ..events import Receipt
+    from ..events import Finished, Receipt
 
 EXCERPT_CHARACTERS = 180
 
@@ -37,7 +40,7 @@ def summary(session: Session) -> str:
 <h2>{escape(session.entry.name)}</h2>
 {_blank_pages(session.document)}
 </header>
-<div class="written" id="summary-text">{prose(_written(session))}</div>
+<div class="written" id="summary-text">{_written(session)}</div>
 {_taking_along(session) if session.finished and session.draft else _now_reading(session)}
 {_receipt(session.finished.receipt) if session.finished else ""}
 </article>"""
@@ -70,7 +73,7 @@ def chat(session: Session) -> str:
     return f"""<section class="chat" aria-label="Questions and answers">
 <h2>Ask about it</h2>
 <p class="basis">{escape(_basis(session))}</p>
-<ol role="log" aria-busy="{busy}">{"".join(map(_turn, [*session.earlier, *session.turns]))}</ol>
+<ol role="log" aria-busy="{busy}">{_turns(session)}</ol>
 </section>"""
 
 
@@ -105,19 +108,27 @@ def _coverage(session: Session) -> str:
 
 
 def _written(session: Session) -> str:
+    if session.draft and session.finished:
+        return session.links.linked(session.draft.text)
     if session.draft:
-        return session.draft.text
-    return "It was stopped before a summary was begun." if session.finished else ""
+        return prose(session.draft.text)
+    return prose("It was stopped before a summary was begun.") if session.finished else ""
 
 
 def _taking_along(session: Session) -> str:
     """Copying the summary, and saving it with its receipt as a file that the browser makes."""
-    text = record(session.entry.name, session.finished, session.kept)
+    text = record(session.entry.name, _cited(session), session.kept)
     name = escape(f"{session.entry.name}.md")
-    return f"""<p class="along">{COPY}
+    return f"""<p class="legend">{LEGEND}</p>
+<p class="along">{COPY}
 <button type="button" class="quiet" data-save="summary-record" data-name="{name}">Save as Markdown</button>
 </p>
 <pre id="summary-record" hidden>{escape(text)}</pre>"""
+
+
+def _cited(session: Session) -> Finished:
+    """The end of the run, with pages in its summary."""
+    return replace(session.finished, summary=session.links.cited(session.finished.summary))
 
 
 def _blank_pages(document: Document) -> str:
@@ -177,8 +188,17 @@ def _pages_in_memory(session: Session) -> int:
     return session.finished.receipt.pages_read if session.finished else session.memory.pages_read
 
 
-def _turn(turn: Turn) -> str:
+def _turns(session: Session) -> str:
+    """Each question with its answer, which has links once it is finished."""
+    turns = [*session.earlier, *session.turns]
+    growing = session.stage is Stage.ANSWERING
+    return "".join(
+        _turn(turn, prose if growing and turn is turns[-1] else session.links.linked) for turn in turns
+    )
+
+
+def _turn(turn: Turn, html: Callable[[str], str]) -> str:
     return f"""<li>
 <p class="question">{escape(turn.question)}</p>
-<div class="written answer">{prose(turn.answer)}</div>
+<div class="written answer">{html(turn.answer)}</div>
 </li>"""

@@ -10,6 +10,7 @@ import gradio as gr
 from ..summarize import STRATEGIES
 from . import desk, sheet, shelf
 from .chart import memory_chart
+from .leaf import leaf
 from .session import Session, Stage
 
 Update = dict[str, Any]
@@ -35,6 +36,7 @@ class View(NamedTuple):
     question: Update
     ask: Update
     stop_answer: Update
+    leaf: str
 
 
 def render(session: Session) -> View:
@@ -63,6 +65,7 @@ def render(session: Session) -> View:
         question=_question_field(session),
         ask=gr.update(visible=not answering, interactive=session.can_chat),
         stop_answer=_stop_button(session, answering),
+        leaf=leaf(session.leaf),
     )
 
 
