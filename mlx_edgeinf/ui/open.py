@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..library import Library, LibraryError
+from .access import open_in_browser
 from .page import build
 from .preparation import Preparation
 from .room import Room
@@ -43,11 +44,14 @@ def open_page(
         library = Library(folder)
     except LibraryError as error:
         sys.exit(str(error))
-    page = build(Room(Preparation(load), library))
+    room = Room(Preparation(load), library)
+    page = build(room)
     try:
-        address = serve(page, port, open_browser=browser)
+        address = serve(page, port)
     except OSError:
         sys.exit("The port is taken: choose a free one with --port.")
-    print(f"Reading room open at {address} (Ctrl-C closes it)")
+    print(f"Reading room open at {address} (Ctrl-C closes it; only you can open this address)", flush=True)
+    if browser:
+        open_in_browser(address, Path(room.uploads.name))
     page.block_thread()
     library.close()
