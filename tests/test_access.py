@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlx_edgeinf.documents import Document, Page
+from mlx_edgeinf.documents import read_document
 from mlx_edgeinf.library import Library
 from mlx_edgeinf.ui import access
 from mlx_edgeinf.ui import open as door
@@ -89,16 +91,12 @@ def test_no_other_site_can_send_anything_here(address, origin):
     assert httpx.post(f"{address}gradio_api/upload", files=upload, headers=own).status_code == 200
 
 
-def test_the_address_is_told_in_the_terminal_and_not_in_the_list_of_processes(
-    monkeypatch, capsys, tmp_path
-):
+def test_the_address_is_told_in_the_terminal_and_not_in_the_list_of_processes(monkeypatch, capsys, tmp_path):
     opened = []
     monkeypatch.setattr(access.webbrowser, "open", opened.append)
     monkeypatch.setattr("gradio.Blocks.block_thread", lambda page: page.close())
     monkeypatch.setattr(door, "Preparation", lambda load: None)
     monkeypatch.setattr(door, "serve", lambda page, port: "http://127.0.0.1:7860/secret/")
-    kept = {}
-    monkeypatch.setattr(door, "open_in_browser", lambda *way: kept.update(way=way) or access.open_in_browser(*way))
     door.open_page(None, None, None, tmp_path / "library", None, True)
     assert "http://127.0.0.1:7860/secret/ " in capsys.readouterr().out
     assert opened[0].startswith("file://") and "secret" not in opened[0]
@@ -130,7 +128,7 @@ def test_what_is_handed_in_goes_when_the_program_ends():
         "from mlx_edgeinf.ui.room import Room; from pathlib import Path; room = Room(None, None); "
         "Path(room.uploads.name, 'letter').write_text('Anna'); print(room.uploads.name)"
     )
-    ended = subprocess.run([os.sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() and not Path(ended.stdout.strip()).exists()
 
 
@@ -145,15 +143,13 @@ def shared() -> Iterator[Path]:
 def test_everything_in_the_library_is_for_its_owner_alone(shared, fake, tmp_path):
     original = tmp_path / LETTER[0]
     original.write_bytes(LETTER[1])
-    from mlx_edgeinf.documents import read_document
-
     document = read_document(original)
     mask = os.umask(0)
     try:
         library = Library(shared / "library")
         entry = library.add(document, original)
         memory = fake.open(document)
-        list(fake.ingest(memory, __import__("threading").Event()))
+        list(fake.ingest(memory, threading.Event()))
         library.save(fake, entry.id, memory)
         with library.under_way(entry.id):
             modes = {path: path.stat().st_mode & 0o777 for path in (shared / "library").rglob("*")}
