@@ -111,9 +111,15 @@ def test_the_key_is_that_of_the_file_before_that_of_the_environment(tmp_path):
     assert (api_key(file, environment), api_key(None, environment)) == (KEY, "another")
     assert api_key(None, {}) is None is api_key(None, {"MLX_EDGEINF_API_KEY": " "})
     file.write_text("\n")
-    for missing in (file, tmp_path / "none"):
+    for unusable in (file, tmp_path, tmp_path / "none" / "key"):
         with pytest.raises(ServerError, match="key file"):
-            api_key(missing, environment)
+            api_key(unusable, environment)
+
+
+def test_a_key_is_made_once_for_its_owner_alone(tmp_path):
+    key = api_key(tmp_path / "key", {})
+    assert len(key) >= 43 and key == api_key(tmp_path / "key", {}) != api_key(tmp_path / "other", {})
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
 
 
 # -- what may be asked ---------------------------------------------------------------

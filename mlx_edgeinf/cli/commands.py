@@ -129,7 +129,10 @@ def _serving(parser: argparse.ArgumentParser) -> None:
     api = parser.add_argument_group("instead of the page, for OpenAI's clients")
     api.add_argument("--api", action="store_true", help="Serve http://127.0.0.1:8080/v1.")
     api.add_argument("--host", default="127.0.0.1", help="Address; others than this machine's need a key.")
-    api.add_argument("--api-key-file", type=Path, help="Key to ask for; else that in MLX_EDGEINF_API_KEY.")
+    api.add_argument(
+        "--api-key-file", type=Path,
+        help="File of the key to ask for, made if missing; else MLX_EDGEINF_API_KEY.",
+    )
     parser.set_defaults(work=serve)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
@@ -49,6 +49,9 @@ class Database:
             self._connection = sqlite3.connect(
                 path, WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
+            # For its owner alone; SQLite gives its log the same rights. What may not be changed is told below.
+            with suppress(OSError):
+                path.chmod(0o600)
             try:
                 schema.prepare(self._connection, self._folder, may_create)
             except BaseException:

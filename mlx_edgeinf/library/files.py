@@ -76,10 +76,11 @@ class Files:
 
     @contextmanager
     def placing(self, suffix: str) -> Iterator[Path]:
-        """A path for a new file, which is removed again if anything fails inside."""
+        """A path for a new file, for its owner alone, which is removed again if anything fails inside."""
         path = self._files / f"{uuid4().hex}{suffix}"
         try:
             yield path
+            path.chmod(0o600)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -96,7 +97,8 @@ class Files:
     @contextmanager
     def _locked(self, name: str, seconds: float, refusal: str) -> Iterator[None]:
         # A new one each time, for any thread: generators take their steps on whichever is free.
-        lock = FileLock(self._locks / f"{name}.lock", timeout=seconds, thread_local=False)
+        path = self._locks / f"{name}.lock"
+        lock = FileLock(path, timeout=seconds, mode=0o600, thread_local=False)
         try:
             lock.acquire()
         except Timeout as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import secrets
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -48,7 +49,8 @@ def serve(
         load: called once it is sure that the port is ours.
         host: an address of this machine; others than its own need an API key.
         port: None is 8080.
-        key_file: a file with the key; None takes it from MLX_EDGEINF_API_KEY, if that is set.
+        key_file: a file with the key, made with a new one if it is missing; None takes the key from
+            MLX_EDGEINF_API_KEY, if that is set.
 
     Raises:
         ServerError: there is no key where one is needed, or the port is taken.
@@ -77,6 +79,7 @@ def api_key(file: Path | None, environment: Mapping[str, str]) -> str | None:
     """
     if file is None:
         return environment.get(KEY_VARIABLE, "").strip() or None
+    _make_key(file)
     try:
         key = file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -84,6 +87,20 @@ def api_key(file: Path | None, environment: Mapping[str, str]) -> str | None:
     if not key:
         raise ServerError(f"The key file {file} is empty: write a long random key to it.")
     return key
+
+
+def _make_key(file: Path) -> None:
+    """Write a new key that only its owner can read, unless there is a file already."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise ServerError(
+            f"The key file {file} cannot be written ({error.strerror}): choose another place for it."
+        ) from error
+    with os.fdopen(descriptor, "w") as written:
+        written.write(f"{secrets.token_urlsafe(32)}\n")
 
 
 def is_local(host: str) -> bool:

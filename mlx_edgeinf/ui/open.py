@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..catalogue.choice import chosen_model
 from ..library import Library, LibraryError
+from .access import open_in_browser
 from .page import build
 from .picker import Picker, load_engine
 from .preparation import Note, Preparation
@@ -46,11 +47,14 @@ def open_page(
     def load(model: str | None, note: Note) -> Engine:
         return load_engine(model, note, adapter if model == first else None, memory_mb)
 
-    page = build(Room(Preparation(partial(load, first)), library, Picker(load, first)))
+    room = Room(Preparation(partial(load, first)), library, Picker(load, first))
+    page = build(room)
     try:
-        address = serve(page, port, open_browser=browser)
+        address = serve(page, port)
     except OSError:
         sys.exit("The port is taken: choose a free one with --port.")
-    print(f"Reading room open at {address} (Ctrl-C closes it)")
+    print(f"Reading room open at {address} (Ctrl-C closes it; only you can open this address)", flush=True)
+    if browser:
+        open_in_browser(address, Path(room.uploads.name))
     page.block_thread()
     library.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -46,6 +47,8 @@ Parts = dict[str, gr.components.Component]
 
 def build(room: Room) -> gr.Blocks:
     """Lay out the page around a model that is being prepared and a library."""
+    # Gradio's own folder for uploads can be read by every user of the machine.
+    os.environ["GRADIO_TEMP_DIR"] = room.uploads.name
     start = render(Session())
     with gr.Blocks(title="mlx_edgeinf", analytics_enabled=False, delete_cache=DELETE_UPLOADS) as page:
         # A function, as Gradio takes a dataclass given by itself for a value to be shown.

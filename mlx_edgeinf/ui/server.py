@@ -14,6 +14,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .access import Access, new_secret
+
 HOST = "127.0.0.1"
 HOSTS = [HOST, "localhost"]  # by no other name, so that no web page can have one point here
 LARGEST_UPLOAD = "1gb"
@@ -61,18 +63,16 @@ class PrivacyHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
-MIDDLEWARE = [Middleware(TrustedHostMiddleware, HOSTS), Middleware(PrivacyHeaders)]
-
-
-def serve(page: gr.Blocks, port: int | None = None, open_browser: bool = False) -> str:
-    """Begin to serve `page` on 127.0.0.1 and return its address.
+def serve(page: gr.Blocks, port: int | None = None) -> str:
+    """Begin to serve `page` on 127.0.0.1 and return its address, which only this user is to know.
 
     `port` None takes the first free one from 7860 on. Raises `OSError` if the port is taken.
     """
+    secret = new_secret()
+    guards = [Middleware(TrustedHostMiddleware, HOSTS), Middleware(PrivacyHeaders), Middleware(Access, secret)]
     _, url, _ = page.launch(
         server_name=HOST,
         server_port=port,
-        inbrowser=open_browser,
         prevent_thread_lock=True,
         quiet=True,
         share=False,
@@ -83,11 +83,12 @@ def serve(page: gr.Blocks, port: int | None = None, open_browser: bool = False) 
         mcp_server=False,
         footer_links=[],
         max_file_size=LARGEST_UPLOAD,
-        app_kwargs={"middleware": MIDDLEWARE},
+        app_kwargs={"middleware": guards},
+        favicon_path=files("mlx_edgeinf.ui").joinpath("icon.svg"),
         theme=gr.themes.Base(),
         head=_head(),
     )
-    return url
+    return f"{url}{secret}/"
 
 
 def _head() -> str:
