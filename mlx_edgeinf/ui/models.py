@@ -43,8 +43,8 @@ def panel(picker: Picker, preparation: Preparation) -> str:
 <ol>{"".join(_card(offer, picker, preparation) for offer in offers)}</ol>
 <form data-do="name"><label for="model-name">Another one: the folder of a model for mlx-lm, or a model of
 the hub</label><div class="line"><input id="model-name" name="name" required
-placeholder="/path/to/folder or organisation/name"><button {_enabled(preparation.done)}>Use or download</button>
-</div></form>
+placeholder="/path/to/folder or organisation/name">
+<button {_enabled(preparation.done)}>Use or download</button></div></form>
 </section>"""
 
 
@@ -58,7 +58,8 @@ def _card(offer: Offer, picker: Picker, preparation: Preparation) -> str:
     current = _is_current(offer, picker)
     own = _gates_of_own(offer, picker, preparation) if current else ""
     return f"""<li{' aria-current="true"' if current else ""}>
-<div><h3>{escape(offer.name)}</h3><p>{_facts(offer)}</p></div>{_button(offer, picker, preparation)}{own}</li>"""
+<div><h3>{escape(offer.name)}</h3><p>{_facts(offer)}</p></div>
+{_button(offer, picker, preparation)}{own}</li>"""
 
 
 def _facts(offer: Offer) -> str:
