@@ -96,7 +96,7 @@ def test_after_switching_documents_of_the_other_model_say_why_they_cannot_be_ask
     assert session.can_chat and other.can_chat
     do(room, session, do="name", name=str(folder))
     assert not session.can_chat and "choose that again, or read" in session.obstacle
-    assert not other.can_chat and "changed in another tab" in other.obstacle
+    assert not other.can_chat and other.obstacle == picking.CHANGED
 
 
 @pytest.mark.parametrize("stage", [Stage.READING, Stage.ANSWERING])
@@ -167,3 +167,16 @@ def test_too_little_text_leaves_the_model_in_place(room, session, loaded, folder
     do(room, session, do="name", name=str(folder))
     _, panel, line = do(room, session, do="train", texts="")
     assert "too little text" in panel and "other is ready" in line and loaded == ["other"]
+
+
+def test_the_end_of_the_program_ends_what_goes_on(room, session, loaded, monkeypatch):
+    def download(repo, home, note, cancel):
+        assert cancel.wait(10)
+        raise Cancelled
+
+    monkeypatch.setattr(picker, "download", download)
+    room.picker.fetch("people/model")
+    room.picker.stop = threading.Event()
+    room.picker.close()
+    assert room.picker.stop.is_set()
+    assert isinstance(room.picker.fetching.work.error, Cancelled)

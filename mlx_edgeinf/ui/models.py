@@ -15,7 +15,7 @@ from .preparation import Preparation
 OPENER = """<button type="button" class="quiet chooser" data-do="models" aria-expanded="false"
 aria-controls="models">Models</button>"""
 
-HINT = "This list asks nobody; a download tells huggingface.co what is downloaded, and nothing else."
+HINT = "This list asks nobody: only a download contacts huggingface.co."
 
 
 def progress(picker: Picker, preparation: Preparation) -> str:
@@ -106,8 +106,8 @@ def _gates_of_own(offer: Offer, picker: Picker, preparation: Preparation) -> str
         state = f"The gates of this model were trained in {offer.steps} of {ITERATIONS} steps."
     label = "Train on" if offer.steps else "Train gates"
     return f"""<form data-do="train" class="gates"><p>{state} Training takes roughly {_roughly(left)} here;
-meanwhile nothing can be read. Stop keeps the steps done. The gates are put into the folder {GATES} of the
-model.</p><label for="texts">Train on the documents of the library, or on the texts in a folder:</label>
+meanwhile nothing can be read. Stop keeps the steps done. The gates are kept in the model's folder, under
+{GATES}.</p><label for="texts">Train on the documents of the library, or on the texts in a folder:</label>
 <div class="line"><input id="texts" name="texts" placeholder="the library">
 <button>{label}</button></div></form>"""
 

@@ -46,11 +46,13 @@ def open_page(
     def load(model: str | None, note: Note) -> Engine:
         return load_engine(model, note, adapter if model == first else None, memory_mb)
 
-    page = build(Room(Preparation(partial(load, first)), library, Picker(load, first)))
+    picker = Picker(load, first)
+    page = build(Room(Preparation(partial(load, first)), library, picker))
     try:
         address = serve(page, port, open_browser=browser)
     except OSError:
         sys.exit("The port is taken: choose a free one with --port.")
     print(f"Reading room open at {address} (Ctrl-C closes it)")
     page.block_thread()
+    picker.close()
     library.close()
