@@ -6,6 +6,7 @@ mlx-lm's own functions, because the cache follows mlx-lm's protocol.
 
 from __future__ import annotations
 
+import gc
 import math
 import sys
 from dataclasses import replace
@@ -70,6 +71,9 @@ def load_base(path_or_hf_repo: str | None = None) -> tuple[nn.Module, TokenizerW
         UnsupportedModel: mlx-lm does not know this type of model, or there is no such folder.
     """
     path = path_or_hf_repo or str(starter_model())
+    # Models refer to themselves, and MLX keeps buffers: one that was let go of would still take its room.
+    gc.collect()
+    mx.clear_cache()
     try:
         model, tokenizer = mlx_lm.load(path, tokenizer_config=UNLIMITED)
     except ValueError as error:

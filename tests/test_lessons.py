@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from threading import Event
 
 import pytest
@@ -20,6 +21,7 @@ from mlx_edgeinf.documents import Document
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.library import Library
 from mlx_edgeinf.training.corpus import CorpusError
+from mlx_edgeinf.ui import picking
 
 LONG = "The sea was calm that day, and the ship lay still. " * 400
 
@@ -37,7 +39,8 @@ def short(monkeypatch):
     monkeypatch.setattr(gates, "LENGTH", 1031)
     for name, value in (("ITERATIONS", 4), ("SAVE_EVERY", 2)):
         monkeypatch.setattr(gates, name, value)
-    monkeypatch.setattr("mlx_edgeinf.catalogue.offers.ITERATIONS", 4)
+    for place in ("catalogue.offers", "ui.picker", "ui.models"):
+        monkeypatch.setattr(f"mlx_edgeinf.{place}.ITERATIONS", 4)
 
 
 def until(step: int, stop: Event, seen: list[Lesson]):
@@ -114,3 +117,29 @@ def test_the_rough_estimate_grows_with_the_model_and_shrinks_with_the_speed(mode
     monkeypatch.setattr(gates, "_operations_per_second", lambda: 1e11)
     assert rough_seconds(shape) == pytest.approx(10 * fast)
     assert lessons.ITERATIONS % gates.SAVE_EVERY == 0
+
+
+def test_the_button_trains_stops_goes_on_and_loads_the_model_with_its_gates(
+    model_folder, room, session, short, tmp_path
+):
+    folder, texts = shutil.copytree(model_folder, tmp_path / "model"), tmp_path / "texts"
+    texts.mkdir()
+    (texts / "sea.txt").write_text(LONG)
+
+    def press(**wish) -> Iterator[str]:
+        """What the panel's line of progress says, until nothing goes on."""
+        room.preparation.engine  # noqa: B018 - waits
+        return (each[0] for each in picking.act(room, session, wish) if isinstance(each[0], str))
+
+    list(press(do="name", name=str(folder)))
+    untrained = room.preparation.engine
+    assert not untrained.has_gates
+    for progress in press(do="train", texts=str(texts)):
+        if "step 1 of" in progress:
+            room.picker.stop.set()
+    assert offer_of(folder).gates is Gates.UNFINISHED and room.picker.told.startswith("Stopped")
+    assert any("Training gates" in progress for progress in press(do="train", texts=str(texts)))
+    assert offer_of(folder).gates is Gates.BESIDE and room.picker.told == "The gates are trained."
+    trained = room.preparation.engine
+    assert trained.has_gates and trained.identity["gates"] != untrained.identity["gates"]
+    trained.close()

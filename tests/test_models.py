@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import weakref
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -109,6 +110,14 @@ def test_on_the_cpu_half_precision_becomes_float32(tmp_path):
     half.set_dtype(mx.float16)
     model, _ = load_base(str(save_model(half, tmp_path / "half")))
     assert {weight.dtype for _, weight in tree_flatten(model.parameters())} == {mx.float32}
+
+
+def test_a_model_that_was_let_go_of_takes_no_room_beside_the_next_one(model_folder):
+    model, _ = load(str(model_folder))
+    gone = weakref.ref(model)
+    del model
+    load_base(str(model_folder))
+    assert gone() is None
 
 
 def test_the_budget_counts_the_gates_against_the_rest(model_folder, gates_folder):

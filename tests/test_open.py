@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
+from mlx_edgeinf.catalogue.choice import choose_model
 from mlx_edgeinf.cli import main
+from mlx_edgeinf.library import Library
 from mlx_edgeinf.ui import open as door
 
 
@@ -19,3 +23,22 @@ def test_serve_opens_the_library_that_it_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(door, "open_page", lambda *options: given.extend(options))
     assert main(["serve", "--library", str(tmp_path), "--port", "7999", "--no-browser"]) == 0
     assert given == [None, None, None, tmp_path, 7999, False]
+
+
+@pytest.mark.parametrize(
+    "model, adapter, loaded", [
+        (None, None, ("/chosen", None)), ("/named", None, ("/named", None)),
+        (None, "/gates", (None, "/gates")), ("/named", "/gates", ("/named", "/gates")),
+    ],
+)  # fmt: skip
+def test_the_model_chosen_last_is_loaded_unless_one_is_named(monkeypatch, tmp_path, model, adapter, loaded):
+    engines, rooms = [], []
+    monkeypatch.setattr(door, "load_engine", lambda *args: engines.append(args))
+    monkeypatch.setattr(door, "build", lambda room: rooms.append(room) or Mock())
+    monkeypatch.setattr(door, "serve", lambda *_, **__: "")
+    choose_model(Library(tmp_path).folder, "/chosen")
+    door.open_page(model, adapter, 80, tmp_path, None, False)
+    rooms[0].preparation.engine  # noqa: B018 - waits
+    assert [(args[0], args[2], args[3]) for args in engines] == [(*loaded, 80)]
+    rooms[0].picker.load("/other", print)
+    assert engines[-1][0] == "/other" and engines[-1][2:] == (None, 80)

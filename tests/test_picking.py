@@ -47,6 +47,10 @@ def do(room, session, **wish) -> tuple[str, str, str]:
     return progress, panel, line
 
 
+def last_panel(shown) -> str:
+    return [each[1] for each in shown if isinstance(each[1], str)][-1]
+
+
 def read(room, session) -> None:
     entry = room.library.add(BOOK)
     session.open(entry, room.library.document(entry.id))
@@ -96,7 +100,7 @@ def test_after_switching_documents_of_the_other_model_say_why_they_cannot_be_ask
     assert session.can_chat and other.can_chat
     do(room, session, do="name", name=str(folder))
     assert not session.can_chat and "choose that again, or read" in session.obstacle
-    assert not other.can_chat and "changed in another tab" in other.obstacle
+    assert not other.can_chat and other.obstacle == picking.CHANGED
 
 
 @pytest.mark.parametrize("stage", [Stage.READING, Stage.ANSWERING])
@@ -128,8 +132,9 @@ def test_a_download_is_followed_cancelled_and_told(room, session, loaded, monkey
     assert "Downloading people/model 5 bytes of 10 bytes, 50 %" in progress and "Cancel" in progress
     refused = next(picking.act(room, Session(), {"do": "download", "repo": "people/other"}))
     assert "people/model is being downloaded" in refused[1]
-    list(picking.act(room, session, {"do": "cancel"}))
-    panel = [each[1] for each in shown if isinstance(each[1], str)][-1]
+    panel = last_panel(picking.act(room, session, {"do": "cancel"}))
+    # The last button pressed shows what goes on, and the one before no longer.
+    assert list(shown) == []
     assert "Cancelled" in panel and room.picker.fetching is None
 
 
@@ -156,8 +161,7 @@ def test_training_refuses_readings_and_ends_with_the_model_loaded_again(
     assert reader.problem == TRAINING
     _, panel, _ = next(picking.act(room, Session(), {"do": "use"}))[:3]
     assert TRAINING in panel
-    list(picking.act(room, session, {"do": "stop"}))
-    panel = [each[1] for each in shown if isinstance(each[1], str)][-1]
+    panel = last_panel(picking.act(room, session, {"do": "stop"}))
     assert stopped == [True] and "Stopped" in panel and loaded == ["other", "other"]
     read(room, reader)
     assert reader.can_chat
@@ -167,3 +171,16 @@ def test_too_little_text_leaves_the_model_in_place(room, session, loaded, folder
     do(room, session, do="name", name=str(folder))
     _, panel, line = do(room, session, do="train", texts="")
     assert "too little text" in panel and "other is ready" in line and loaded == ["other"]
+
+
+def test_the_end_of_the_program_ends_what_goes_on(room, session, loaded, monkeypatch):
+    def download(repo, home, note, cancel):
+        assert cancel.wait(10)
+        raise Cancelled
+
+    monkeypatch.setattr(picker, "download", download)
+    room.picker.fetch("people/model")
+    room.picker.stop = threading.Event()
+    room.picker.close()
+    assert room.picker.stop.is_set()
+    assert isinstance(room.picker.fetching.work.error, Cancelled)

@@ -15,7 +15,7 @@ from .preparation import Preparation
 OPENER = """<button type="button" class="quiet chooser" data-do="models" aria-expanded="false"
 aria-controls="models">Models</button>"""
 
-HINT = "This list asks nobody; a download tells huggingface.co what is downloaded, and nothing else."
+HINT = "This list asks nobody: only a download contacts huggingface.co."
 
 
 def progress(picker: Picker, preparation: Preparation) -> str:
@@ -43,8 +43,8 @@ def panel(picker: Picker, preparation: Preparation) -> str:
 <ol>{"".join(_card(offer, picker, preparation) for offer in offers)}</ol>
 <form data-do="name"><label for="model-name">Another one: the folder of a model for mlx-lm, or a model of
 the hub</label><div class="line"><input id="model-name" name="name" required
-placeholder="/path/to/folder or organisation/name"><button {_enabled(preparation.done)}>Use or download</button>
-</div></form>
+placeholder="/path/to/folder or organisation/name">
+<button {_enabled(preparation.done)}>Use or download</button></div></form>
 </section>"""
 
 
@@ -58,7 +58,8 @@ def _card(offer: Offer, picker: Picker, preparation: Preparation) -> str:
     current = _is_current(offer, picker)
     own = _gates_of_own(offer, picker, preparation) if current else ""
     return f"""<li{' aria-current="true"' if current else ""}>
-<div><h3>{escape(offer.name)}</h3><p>{_facts(offer)}</p></div>{_button(offer, picker, preparation)}{own}</li>"""
+<div><h3>{escape(offer.name)}</h3><p>{_facts(offer)}</p></div>
+{_button(offer, picker, preparation)}{own}</li>"""
 
 
 def _facts(offer: Offer) -> str:
@@ -105,8 +106,8 @@ def _gates_of_own(offer: Offer, picker: Picker, preparation: Preparation) -> str
         state = f"The gates of this model were trained in {offer.steps} of {ITERATIONS} steps."
     label = "Train on" if offer.steps else "Train gates"
     return f"""<form data-do="train" class="gates"><p>{state} Training takes roughly {_roughly(left)} here;
-meanwhile nothing can be read. Stop keeps the steps done. The gates are put into the folder {GATES} of the
-model.</p><label for="texts">Train on the documents of the library, or on the texts in a folder:</label>
+meanwhile nothing can be read. Stop keeps the steps done. The gates are kept in the model's folder, under
+{GATES}.</p><label for="texts">Train on the documents of the library, or on the texts in a folder:</label>
 <div class="line"><input id="texts" name="texts" placeholder="the library">
 <button>{label}</button></div></form>"""
 

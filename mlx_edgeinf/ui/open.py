@@ -47,7 +47,8 @@ def open_page(
     def load(model: str | None, note: Note) -> Engine:
         return load_engine(model, note, adapter if model == first else None, memory_mb)
 
-    room = Room(Preparation(partial(load, first)), library, Picker(load, first))
+    picker = Picker(load, first)
+    room = Room(Preparation(partial(load, first)), library, picker)
     page = build(room)
     try:
         address = serve(page, port)
@@ -57,4 +58,5 @@ def open_page(
     if browser:
         open_in_browser(address, Path(room.uploads.name))
     page.block_thread()
+    picker.close()
     library.close()

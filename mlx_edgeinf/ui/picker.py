@@ -86,6 +86,12 @@ class Picker:
         except ModelRefused:
             return None
 
+    def close(self) -> None:
+        """Tell what goes on to end, a chunk or a step later; the program would wait for its whole end."""
+        for event in (self.stop, self.fetching and self.fetching.cancel):
+            if event:
+                event.set()
+
     # -- choosing -----------------------------------------------------------------
 
     def use(self, library: Library, model: str | None) -> Replacement:

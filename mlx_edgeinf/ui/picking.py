@@ -23,7 +23,7 @@ from .view import View, render
 LOOK_EVERY_SECONDS = 0.4
 BUSY = "A document is being read or asked about: wait for its end, or press Stop, then try again."
 NOT_READY = "The model is still being made ready: wait until it is, then try again."
-CHANGED = "The model was changed in another tab: open the document again from the library."
+CHANGED = "The model is being changed: once it is ready, open the document again from the library."
 REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 Shown = tuple[Any, ...]
