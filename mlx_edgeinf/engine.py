@@ -41,8 +41,9 @@ ANSWER_TOKENS = 1024
 class Stats:
     """Where a reading stands, all of it measured.
 
-    pages, tokens: read so far. seconds: spent reading. state_bytes: of sinks,
-    window and memory in all layers. active_bytes, peak_bytes: of MLX in this
+    pages, tokens: read so far. exact_tokens: those that are attended to one by one,
+    of exact_capacity at most. folded_tokens: those in memory. seconds: spent
+    reading. state_bytes: of sinks, window and memory in all layers. active_bytes, peak_bytes: of MLX in this
     process, weights included. full_cache_bytes: what a full KV cache would need.
     """
 
@@ -55,6 +56,9 @@ class Stats:
     active_bytes: int
     peak_bytes: int
     full_cache_bytes: int
+    exact_tokens: int
+    exact_capacity: int
+    folded_tokens: int
 
     @property
     def tokens_per_second(self) -> float:
@@ -171,6 +175,9 @@ class Engine:
             active_bytes=mx.get_active_memory(),
             peak_bytes=mx.get_peak_memory(),
             full_cache_bytes=memory.position * kv_bytes_per_token(self._model),
+            exact_tokens=memory.cache[0].offset,
+            exact_capacity=memory.cache[0].capacity,
+            folded_tokens=memory.cache[0].folded,
         )
 
     # -- keeping ----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..chat import Turn
 from ..wording import count, counted, page_ranges, read_pages
 from .prose import prose
-from .record import facts, record
+from .record import facts, file_name, record
 from .session import Form, Session, Stage
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def tools(session: Session) -> str:
 </form>"""
     if session.form is Form.DELETE:
         return f"""<p class="tools" role="alert">
-<span>Delete {name} with its summaries, its questions and all that was read? This cannot be undone.</span>
+<span>Delete <bdi>{name}</bdi> with its summaries, its questions and all that was read?
+This cannot be undone.</span>
 <button type="button" class="quiet danger" data-do="delete">Delete for good</button>
 {_form_button("NONE", "Keep it")}
 </p>"""
@@ -70,7 +72,7 @@ def chat(session: Session) -> str:
     return f"""<section class="chat" aria-label="Questions and answers">
 <h2>Ask about it</h2>
 <p class="basis">{escape(_basis(session))}</p>
-<ol role="log" aria-busy="{busy}">{"".join(map(_turn, [*session.earlier, *session.turns]))}</ol>
+<div role="log" aria-busy="{busy}">{_turns([*session.earlier, *session.turns])}</div>
 </section>"""
 
 
@@ -113,7 +115,7 @@ def _written(session: Session) -> str:
 def _taking_along(session: Session) -> str:
     """Copying the summary, and saving it with its receipt as a file that the browser makes."""
     text = record(session.entry.name, session.finished, session.kept)
-    name = escape(f"{session.entry.name}.md")
+    name = escape(file_name(session.entry.name, ".md"))
     return f"""<p class="along">{COPY}
 <button type="button" class="quiet" data-save="summary-record" data-name="{name}">Save as Markdown</button>
 </p>
@@ -175,6 +177,11 @@ def _pages_in_memory(session: Session) -> int:
     if session.kept and session.kept.whole:
         return session.kept.pages_read
     return session.finished.receipt.pages_read if session.finished else session.memory.pages_read
+
+
+def _turns(turns: Sequence[Turn]) -> str:
+    """A list inside of what is read out as it grows: one element cannot be both."""
+    return f"<ol>{''.join(map(_turn, turns))}</ol>" if turns else ""
 
 
 def _turn(turn: Turn) -> str:
