@@ -176,6 +176,9 @@ class Engine:
             full_cache_bytes=memory.position * kv_bytes_per_token(self._model),
             disk_bytes=memory.pages.bytes_used if memory.recalls else 0,
             disk_bytes_total=memory.pages.forecast(len(memory.tokens)) if memory.recalls else 0,
+            exact_tokens=memory.cache[0].offset,
+            exact_capacity=memory.cache[0].capacity,
+            folded_tokens=memory.cache[0].folded,
         )
 
     # -- keeping ----------------------------------------------------------------

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Stats:
     """Where a reading stands, all of it measured.
 
-    pages, tokens: read so far. seconds: spent reading. state_bytes: of sinks,
-    window and memory in all layers. active_bytes, peak_bytes: of MLX in this
+    pages, tokens: read so far. exact_tokens: those that are attended to one by one, of
+    exact_capacity at most. folded_tokens: those in memory. seconds: spent reading.
+    state_bytes: of sinks, window and memory in all layers. active_bytes, peak_bytes: of MLX in this
     process, weights included. full_cache_bytes: what a full KV cache would need.
     disk_bytes: of the pages for exact recall, now; disk_bytes_total: at the end.
     """
@@ -24,6 +25,9 @@ class Stats:
     active_bytes: int
     peak_bytes: int
     full_cache_bytes: int
+    exact_tokens: int
+    exact_capacity: int
+    folded_tokens: int
     disk_bytes: int = 0
     disk_bytes_total: int = 0
 

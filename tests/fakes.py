@@ -21,6 +21,7 @@ TOKENS_PER_PAGE = 460
 STATE_BYTES = 48_000_000
 MODEL_BYTES = 170_000_000
 KV_BYTES_PER_TOKEN = 23_040
+EXACT_TOKENS = 1_028
 
 SUMMARY = """\
 **The book**, up to page {page}, argues that keeping an exact copy of everything ever read is \
@@ -141,6 +142,9 @@ def stats(page: int, pages: int, seconds: float = 10.0) -> Stats:
         active_bytes=MODEL_BYTES + min(full, STATE_BYTES),
         peak_bytes=MODEL_BYTES + 2 * STATE_BYTES,
         full_cache_bytes=full,
+        exact_tokens=min(tokens, EXACT_TOKENS),
+        exact_capacity=EXACT_TOKENS,
+        folded_tokens=max(tokens - EXACT_TOKENS, 0),
     )
 
 

@@ -63,6 +63,14 @@ def test_every_segment_is_reported_and_nothing_goes_back(engine):
     assert all(s.full_cache_bytes == s.tokens * kv_bytes_per_token(engine._model) for s in stats)
 
 
+def test_every_token_is_exact_or_in_memory(engine):
+    for pages, long in ((1, False), (6, True)):
+        *_, stats = engine.ingest(engine.open(book(pages)))
+        assert stats.exact_tokens + stats.folded_tokens == stats.tokens
+        assert stats.exact_tokens <= stats.exact_capacity and (stats.folded_tokens > 0) == long
+    assert stats.exact_capacity == CAPACITY
+
+
 def test_the_state_stops_growing_once_it_is_full(engine):
     sizes = {s.tokens: s.state_bytes for s in engine.ingest(engine.open(book(16)))}
     full = [size for tokens, size in sizes.items() if tokens > CAPACITY + 16]

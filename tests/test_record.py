@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pages import any_path_is_a_book, finish, read, stopped  # noqa: F401
 
-from mlx_edgeinf.ui.record import facts, record
+from mlx_edgeinf.ui.record import facts, file_name, record
 
 pytestmark = pytest.mark.usefixtures("any_path_is_a_book")
 
@@ -37,3 +37,15 @@ def test_the_gates_of_another_model_are_not_claimed(room, session):
 def test_a_name_of_several_lines_is_one_heading(room, session):
     finish(read(room, session))
     assert record("a\n# b", session.finished, None).startswith("# a # b\n\n")
+
+
+@pytest.mark.parametrize(
+    "name, plain",
+    [
+        ("book.pdf", "book.pdf.md"), ("../../etc/passwd", "_.._etc_passwd.md"), ("", "document.md"),
+        ('<img src="x">\n\u202e', "_img src__x____.md"), ("...", "document.md"),
+        ("愛" * 99, "愛" * 53 + ".md"),
+    ],
+)  # fmt: skip
+def test_a_file_has_a_name_that_every_system_takes(name, plain):
+    assert file_name(name, ".md") == plain

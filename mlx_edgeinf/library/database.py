@@ -49,7 +49,7 @@ class Database:
             self._connection = sqlite3.connect(
                 path, WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
-            # For its owner alone; SQLite gives its log the same rights. What may not be changed is told below.
+            # For its owner alone; SQLite gives its log the same rights. What fails here is told below.
             with suppress(OSError):
                 path.chmod(0o600)
             try:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..atomic import SaveError
-from ..library import SUFFIX, Entry, Library, LibraryError, is_exported
+from ..library import SUFFIX, Library, LibraryError, is_exported
 from ..wording import size
 from . import keeping, leaf
+from .record import file_name
 from .room import Room
 from .session import Form, Session
 from .view import View, render, with_empty_desk, with_export
@@ -126,7 +126,7 @@ def _delete(library: Library, session: Session) -> None:
 def _export(room: Room, session: Session) -> Iterator[View]:
     """Hand out the file for another machine; Gradio serves a copy of it, and this one goes again."""
     with TemporaryDirectory(prefix="mlx_edgeinf-") as folder:
-        path = Path(folder) / _file_name(session.entry)
+        path = Path(folder) / file_name(session.entry.name if session.entry else "", SUFFIX)
 
         def write() -> None:
             room.library.export(session.entry.id, path)
@@ -134,12 +134,6 @@ def _export(room: Room, session: Session) -> Iterator[View]:
 
         view = _changed(room, session, write)
         yield with_export(view, path) if path.exists() else view
-
-
-def _file_name(entry: Entry | None) -> str:
-    """A name that every system takes, whatever the document is called."""
-    name = re.sub(r"[^\w .()-]", "_", entry.name if entry else "").strip(". ")[:80]
-    return f"{name or 'document'}{SUFFIX}"
 
 
 def _told(session: Session, work: Callable[[], object]) -> None:

@@ -1,8 +1,12 @@
 // What only the browser can do: copy the summary and save it as a file, open and close the library's
 // drawer and the panel of models, show a page over the others, tell the progress in the tab's title to
-// someone who waits elsewhere, and ask before a reading is lost by leaving the page.
+// someone who waits elsewhere, ask before a reading is lost by leaving the page, and say when the program
+// has ended.
 (() => {
   const title = "mlx_edgeinf";
+  const gone =
+    "The program has ended or was started anew: open the address that its terminal shows now. " +
+    "What was read is in your library.";
 
   async function copy(button) {
     const label = button.textContent;
@@ -74,7 +78,15 @@
     if (document.title !== wanted) document.title = wanted;
   }, 1000);
 
+  async function look() {
+    const there = await fetch("robots.txt", { cache: "no-store" }).then((answer) => answer.ok, () => false);
+    const notice = document.querySelector(".gone");
+    if (notice && notice.textContent !== (there ? "" : gone)) notice.textContent = there ? "" : gone;
+  }
+
+  setInterval(look, 5000);
+
   addEventListener("beforeunload", (event) => {
-    if (document.querySelector("[data-busy]")) event.preventDefault();
+    if (document.querySelector("[data-busy]") && !document.querySelector(".gone")?.textContent) event.preventDefault();
   });
 })();

@@ -21,7 +21,8 @@ DELETE_UPLOADS = (3600, 86400)
 # take turns by the segment, so that none waits in a queue for the half hour of another.
 QUIET = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 
-MASTHEAD = """<header class="masthead">
+MASTHEAD = """<p class="gone" role="alert"></p>
+<header class="masthead">
 <button type="button" class="quiet drawer" aria-expanded="false" aria-controls="library">Library</button>
 <h1>mlx_edgeinf</h1>
 <p>A private reader for very long documents</p>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ..summarize import STRATEGIES
@@ -41,6 +42,13 @@ def record(name: str, finished: Finished, kept: Reading | None) -> str:
     return (
         f"# {heading}\n\n{finished.summary}\n\n## What this covers\n\n{receipt.sentence()}\n\n{lines}\n"
     )
+
+
+def file_name(name: str, suffix: str) -> str:
+    """A name for a file that every system takes, whatever the document is called."""
+    # No longer than file systems take it, which count bytes.
+    plain = re.sub(r"[^\w .()-]", "_", name).encode()[:160].decode(errors="ignore").strip(". ")
+    return f"{plain or 'document'}{suffix}"
 
 
 def _left_out(receipt: Receipt) -> dict[str, str]:

@@ -15,6 +15,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .access import Access, new_secret
+from .tabs import Tabs, further_sockets, serve_on
 
 HOST = "127.0.0.1"
 HOSTS = [HOST, "localhost"]  # by no other name, so that no web page can have one point here
@@ -68,8 +69,13 @@ def serve(page: gr.Blocks, port: int | None = None) -> str:
 
     `port` None takes the first free one from 7860 on. Raises `OSError` if the port is taken.
     """
-    secret = new_secret()
-    guards = [Middleware(TrustedHostMiddleware, HOSTS), Middleware(PrivacyHeaders), Middleware(Access, secret)]
+    secret, sockets = new_secret(), further_sockets(HOST)
+    ports = [each.getsockname()[1] for each in sockets]
+    serve_on(page, sockets)
+    guards = [
+        Middleware(TrustedHostMiddleware, HOSTS), Middleware(PrivacyHeaders), Middleware(Access, secret),
+        Middleware(Tabs, ports),
+    ]  # fmt: skip
     _, url, _ = page.launch(
         server_name=HOST,
         server_port=port,

@@ -12,7 +12,7 @@ from ..chat import Turn
 from ..wording import count, counted, page_ranges, read_pages
 from .links import LEGEND
 from .prose import prose
-from .record import facts, record
+from .record import facts, file_name, record
 from .session import Form, Session, Stage
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def tools(session: Session) -> str:
 </form>"""
     if session.form is Form.DELETE:
         return f"""<p class="tools" role="alert">
-<span>Delete {name} with its summaries, its questions and all that was read? This cannot be undone.</span>
+<span>Delete <bdi>{name}</bdi> with its summaries, its questions and all that was read?
+This cannot be undone.</span>
 <button type="button" class="quiet danger" data-do="delete">Delete for good</button>
 {_form_button("NONE", "Keep it")}
 </p>"""
@@ -73,7 +74,7 @@ def chat(session: Session) -> str:
     return f"""<section class="chat" aria-label="Questions and answers">
 <h2>Ask about it</h2>
 <p class="basis">{escape(_basis(session))}</p>
-<ol role="log" aria-busy="{busy}">{_turns(session)}</ol>
+<div role="log" aria-busy="{busy}">{_turns(session)}</div>
 </section>"""
 
 
@@ -118,7 +119,7 @@ def _written(session: Session) -> str:
 def _taking_along(session: Session) -> str:
     """Copying the summary, and saving it with its receipt as a file that the browser makes."""
     text = record(session.entry.name, _cited(session), session.kept)
-    name = escape(f"{session.entry.name}.md")
+    name = escape(file_name(session.entry.name, ".md"))
     return f"""<p class="legend">{LEGEND}</p>
 <p class="along">{COPY}
 <button type="button" class="quiet" data-save="summary-record" data-name="{name}">Save as Markdown</button>
@@ -189,12 +190,14 @@ def _pages_in_memory(session: Session) -> int:
 
 
 def _turns(session: Session) -> str:
-    """Each question with its answer, which has links once it is finished."""
+    """Each question with its answer, which has links once it is finished.
+
+    A list inside of what is read out as it grows: one element cannot be both.
+    """
     turns = [*session.earlier, *session.turns]
     growing = session.stage is Stage.ANSWERING
-    return "".join(
-        _turn(turn, prose if growing and turn is turns[-1] else session.links.linked) for turn in turns
-    )
+    shown = [_turn(turn, prose if growing and turn is turns[-1] else session.links.linked) for turn in turns]
+    return f"<ol>{''.join(shown)}</ol>" if turns else ""
 
 
 def _turn(turn: Turn, html: Callable[[str], str]) -> str:

@@ -11,6 +11,7 @@ from ..summarize import STRATEGIES
 from . import desk, sheet, shelf
 from .chart import memory_chart
 from .leaf import leaf
+from .meter import context_meter
 from .session import Session, Stage
 
 Update = dict[str, Any]
@@ -57,7 +58,7 @@ def render(session: Session) -> View:
         password=_password_field(session),
         notice=desk.notice(session),
         progress=desk.progress(session),
-        memory=memory_chart(session.history) if session.measured else "",
+        memory=_measured(session) if session.measured else "",
         summary=sheet.summary(session),
         tools=sheet.tools(session),
         export=gr.update(label=f"Save the file, {session.exported}", visible=bool(session.exported)),
@@ -96,6 +97,10 @@ def read_label(session: Session) -> str:
     if whole and whole.position and not whole.complete:
         return f"Read on from page {session.document.pages[whole.pages_read].place}"
     return "Summarise again" if session.finished else "Read"
+
+
+def _measured(session: Session) -> str:
+    return memory_chart(session.history) + context_meter(session.history[-1])
 
 
 def _stop_button(session: Session, visible: bool) -> Update:
