@@ -9,9 +9,8 @@ a token at a time.
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -22,9 +21,16 @@ import mlx.core as mx
 from .attention import base_path_limit, kv_bytes_per_token
 from .cache import EdgeCache, forked, state_bytes
 from .document_memory import DocumentMemory
-from .documents import Document
-from .generation import REPETITION_TOKENS, against_repetition, choose_cache, read_on, stream_generate
-from .models import load
+from .documents import Document, Page
+from .generation import (
+    REPETITION_TOKENS,
+    against_repetition,
+    choose_cache,
+    read_on,
+    stream_generate,
+    whole_sentences,
+)
+from .models import load, settings_of
 from .savefile import identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .turns import Prompter
@@ -105,6 +111,7 @@ class Engine:
         if on_progress:
             on_progress(f"Loading {self.name}", 1.0)
         self._model, self._tokenizer = self._run(lambda: load(path, adapter, memory_mb=memory_mb))
+        self.settings = self._run(lambda: settings_of(self._model, adapter))
         self._prompter = Prompter(self._tokenizer)
         # Document tokens that the base path takes, beside questions and answers.
         self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS
@@ -117,13 +124,21 @@ class Engine:
 
     # -- reading ----------------------------------------------------------------
 
-    def open(self, document: Document) -> DocumentMemory:
+    def open(self, document: Document, growing: bool = False) -> DocumentMemory:
         """A memory for the document that has read nothing yet.
 
-        A document that fits the base path is read exactly, a longer one into
-        the fixed-size memory from its first token.
+        A document that fits the base path is read exactly, a longer one, and one that is
+        growing, into the fixed-size memory from its first token.
         """
-        return self._run(lambda: self._open(document))
+        return self._run(lambda: self._open(document, growing))
+
+    def grow(self, memory: DocumentMemory, pages: Sequence[Page]) -> None:
+        """Put pages at the end of a document, to be read next."""
+        self._run(lambda: self._grow(memory, pages))
+
+    def branch(self, memory: DocumentMemory, pages: Sequence[Page] = ()) -> DocumentMemory:
+        """A memory that goes on with these pages from where this one stands, and leaves it as it is."""
+        return self._run(lambda: self._grow(memory.branch(), pages))
 
     def ingest(self, memory: DocumentMemory, cancel: Event | None = None) -> Iterator[Stats]:
         """Read on from where the memory stands, yielding after every segment.
@@ -136,27 +151,29 @@ class Engine:
         """Where the reading of a memory stands."""
         return self._run(lambda: self._stats(memory))
 
-    def _open(self, document: Document) -> DocumentMemory:
+    def _open(self, document: Document, growing: bool) -> DocumentMemory:
         tokens, page_ends = list(self._prompter.opening), []
         for page in document.pages:
             tokens += self._prompter.page(page.text)
             page_ends.append(len(tokens))
-        cache = choose_cache(self._model, len(tokens) + ANSWER_TOKENS)
-        return DocumentMemory(document, tokens, page_ends, cache)
+        long = self._model.make_cache(exact_limit=0)
+        cache = long if growing else choose_cache(self._model, len(tokens) + ANSWER_TOKENS)
+        return DocumentMemory(document, tokens, page_ends, cache, growing=growing)
+
+    def _grow(self, memory: DocumentMemory, pages: Sequence[Page]) -> DocumentMemory:
+        memory.add(pages, [self._prompter.page(page.text) for page in pages])
+        return memory
 
     def _ingest(self, memory: DocumentMemory, cancel: Event | None) -> Iterator[Stats]:
         mx.reset_peak_memory()
-        while not memory.complete and not (cancel and cancel.is_set()):
+        while memory.next_segment and not (cancel and cancel.is_set()):
             started = time.perf_counter()
             self._read_segment(memory)
             memory.seconds += time.perf_counter() - started
             yield self._stats(memory)
 
     def _read_segment(self, memory: DocumentMemory) -> None:
-        segment, room = memory.cache[0].layout.segment, memory.cache[0].room()
-        # Up to the next fold, so that no segment is split.
-        stop = memory.position + (min(segment, room) if room > 0 else segment)
-        tokens = memory.tokens[memory.position : stop]
+        tokens = memory.tokens[memory.position : memory.position + memory.next_segment]
         read_on(self._model, mx.array(tokens), memory.cache)
         memory.position += len(tokens)
 
@@ -186,10 +203,16 @@ class Engine:
     def restore(self, path: Path, document: Document) -> DocumentMemory:
         """A saved memory of a document, to be asked or read on; see `savefile.load_memory`.
 
+        Of a document that has grown since, the new pages are to be read next.
+
         Raises:
             SaveFileError: it is damaged, or was made with another model or other gates.
         """
-        return self._run(lambda: load_memory(path, self._model, document))
+        return self._run(lambda: self._restore(path, document))
+
+    def _restore(self, path: Path, document: Document) -> DocumentMemory:
+        memory = load_memory(path, self._model, document)
+        return self._grow(memory, document.pages[len(memory.page_ends) :])
 
     # -- answering --------------------------------------------------------------
 
@@ -273,9 +296,3 @@ class Engine:
         finally:
             # Not waited for: the garbage collector may close this on the engine's own thread.
             self._thread.submit(steps.close)
-
-
-def whole_sentences(text: str) -> str:
-    """The text up to its last finished sentence; all of it if there is none."""
-    ends = [match.end() for match in re.finditer(r"[.!?][\"'”’)\]]*(?=\s|$)", text)]
-    return text[: ends[-1]] if ends else text

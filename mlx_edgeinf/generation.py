@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -15,6 +16,7 @@ from .cache import EdgeCache
 
 # As far as an answer looks back for what it says again.
 REPETITION_TOKENS = 128
+REPETITION_PENALTY = 1.15
 
 
 def choose_cache(model: nn.Module, tokens: int) -> list[EdgeCache]:
@@ -73,7 +75,15 @@ def generate(
 
 def against_repetition() -> list[Callable]:
     """mlx-lm's logits processors for answers of the app: small models repeat themselves without."""
-    return make_logits_processors(repetition_penalty=1.15, repetition_context_size=REPETITION_TOKENS)
+    return make_logits_processors(
+        repetition_penalty=REPETITION_PENALTY, repetition_context_size=REPETITION_TOKENS
+    )
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to its last finished sentence; all of it if there is none."""
+    ends = [match.end() for match in re.finditer(r"[.!?][\"'”’)\]]*(?=\s|$)", text)]
+    return text[: ends[-1]] if ends else text
 
 
 def _encode(tokenizer: TokenizerWrapper, prompt: str) -> list[int]:

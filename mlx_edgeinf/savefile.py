@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
 
 
 def load_memory(path: Path, model: nn.Module, document: Document) -> DocumentMemory:
-    """Read a saved memory of a document, for the model it was made with.
+    """Read a saved memory of a document, or of its first pages, for the model it was made with.
 
     Raises:
         SaveFileError: not there, not such a file, damaged, or made with another model, gates, layout or size.
@@ -131,7 +132,8 @@ def _memory(arrays: Arrays, metadata: dict[str, str], model: nn.Module, document
             written = {name: parts[name] for name in empty if name in parts}
             keys, values, received = parts["keys"], parts["values"], parts.get("received")
             layer.state = [keys, values, keys.shape[2], received, int(folded), int(exact_limit), written]
-    memory = DocumentMemory(document, tokens, page_ends, cache, cache[0].tokens, float(metadata["seconds"]))
+    read, seconds = replace(document, pages=document.pages[: len(page_ends)]), float(metadata["seconds"])
+    memory = DocumentMemory(read, tokens, page_ends, cache, cache[0].tokens, seconds)
     _check(memory, vocabulary=model.model.embed_tokens.weight.shape[0])
     return memory
 

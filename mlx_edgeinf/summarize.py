@@ -79,8 +79,8 @@ def require_text(document: Document) -> None:
     """
     if len(document.pages_without_text) == len(document.pages):
         raise DocumentError(
-            f"{document.name} has no text on any page: it is probably a scan, so run it through "
-            "text recognition (OCR) first."
+            f"{document.name} has no text on any page: it is probably a scan, so have its text recognised "
+            "(OCR) first, on the command line by --ocr."
         )
 
 
@@ -158,6 +158,9 @@ class _Run:
             state_bytes=self.stats.state_bytes if self.stats else 0,
             peak_bytes=self.stats.peak_bytes if self.stats else 0,
             summary_pages=self.draft_pages if self.draft else 0,
+            pages_recognised=self.document.pages_recognised,
+            max_tokens=self.max_tokens,
+            settings=self.engine.settings,
         )
         return Finished(self.draft, receipt, memory if memory.position else self.memory)
 

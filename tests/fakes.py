@@ -15,12 +15,15 @@ from safetensors.numpy import load_file, save_file
 from mlx_edgeinf.document_memory import SaveFileError
 from mlx_edgeinf.documents import Document
 from mlx_edgeinf.engine import Stats
+from mlx_edgeinf.settings import Settings
 from mlx_edgeinf.summarize import QUESTION, UNION
 
 TOKENS_PER_PAGE = 460
 STATE_BYTES = 48_000_000
 MODEL_BYTES = 170_000_000
 KV_BYTES_PER_TOKEN = 23_040
+
+SETTINGS = Settings("a fake", "0123456789abcdef", "centroids", 500, 4, 512, 512, 1.15, 128)
 
 SUMMARY = """\
 **The book**, up to page {page}, argues that keeping an exact copy of everything ever read is \
@@ -67,6 +70,7 @@ class FakeEngine:
     gates: str = "untrained"
     segment_seconds: float = 0.0
     exact_tokens: int = 3 * TOKENS_PER_PAGE
+    settings: Settings = SETTINGS
     cancels: list[threading.Event] = field(default_factory=list)  # one for each piece of work
 
     @property

@@ -1,4 +1,4 @@
-"""Where the text of a page comes from, beside the page: the file of a collection, and whether it was recognised.
+"""Where the text of a page comes from: which file of a collection, and whether it was recognised.
 
 A table of its own, added to a library of any version when it is opened: a program that does not
 know it reads and deletes documents as before.

@@ -33,7 +33,7 @@ class Reader:
     def __init__(self, library: Library, engine: Engine, document: int):
         self._library, self._engine, self._id = library, engine, document
         self.document = library.document(document)
-        self.name, self.exact_tokens = engine.name, engine.exact_tokens
+        self.name, self.exact_tokens, self.settings = engine.name, engine.exact_tokens, engine.settings
         self.count, self.generate, self.stats = engine.count, engine.generate, engine.stats
         # One sentence for people, where a memory had to be given up.
         self.problem = ""
