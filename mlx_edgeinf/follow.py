@@ -17,6 +17,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
+from .document_memory import SaveFileError
 from .documents import Arrival, Document, DocumentError, LiveText, known_bytes, name_of, opened
 from .events import Draft, Finished, Reading, Receipt
 from .library import Library
@@ -80,7 +81,7 @@ class Following:
         cancel: once set, the text ends here.
 
     Raises:
-        LibraryError, SaveFileError: what was read before cannot be opened.
+        LibraryError: what was read before was deleted.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Following:
         self._engine, self._library, self._source = engine, library, source
         self._rule, self._cancel = rule, cancel
         self._live = LiveText(text.name or "What comes through the pipe", text.pages)
-        self._entry = library.find(text.sha256)
+        self._entry, self._problem = library.find(text.sha256), ""
         self._memory = self._begun(text)
         self._draft, self._summarised = "", (text.pages, len(self._memory.tokens))
         self._last_arrival = time.monotonic()
@@ -105,6 +106,8 @@ class Following:
             SaveError: the disk is full; what was saved before is unchanged.
         """
         with ExitStack() as held:
+            if self._problem:
+                yield Notice(self._problem)
             ended = False
             while not (ended or self._cancel.is_set()):
                 arrival = self._source.next(LOOK_EVERY_SECONDS)
@@ -125,7 +128,12 @@ class Following:
         reading = self._entry and self._library.reading_of(self._engine, self._entry.id)
         if not reading:
             return self._engine.open(text, growing=True)
-        memory = self._library.open(self._engine, reading.id)
+        try:
+            memory = self._library.open(self._engine, reading.id)
+        except SaveFileError as error:
+            self._problem = str(error)
+            self._library.begin_again(reading.id)
+            return self._engine.open(text, growing=True)
         memory.growing = True
         return memory
 

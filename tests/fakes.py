@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from mlx_edgeinf.document_memory import SaveFileError
-from mlx_edgeinf.documents import Document
+from mlx_edgeinf.documents import Document, Page
 from mlx_edgeinf.engine import Stats
 from mlx_edgeinf.settings import Settings
 from mlx_edgeinf.summarize import QUESTION, UNION
@@ -48,6 +48,11 @@ class FakeMemory:
     pages_read: int = 0
     seconds: float = 0.0
     long: bool = True
+    growing: bool = False
+
+    @property
+    def next_segment(self) -> int:
+        return 0 if self.complete else TOKENS_PER_PAGE
 
     @property
     def tokens(self) -> range:
@@ -80,8 +85,16 @@ class FakeEngine:
     def count(self, text: str) -> int:
         return TOKENS_PER_PAGE
 
-    def open(self, document: Document) -> FakeMemory:
-        return FakeMemory(document)
+    def open(self, document: Document, growing: bool = False) -> FakeMemory:
+        return FakeMemory(document, growing=growing)
+
+    def grow(self, memory: FakeMemory, pages: Sequence[Page]) -> None:
+        memory.document = replace(memory.document, pages=(*memory.document.pages, *pages))
+
+    def branch(self, memory: FakeMemory, pages: Sequence[Page] = ()) -> FakeMemory:
+        branch = replace(memory, growing=False)
+        self.grow(branch, pages)
+        return branch
 
     def ingest(self, memory: FakeMemory, cancel: threading.Event) -> Iterator[Stats]:
         self.cancels.append(cancel)

@@ -32,9 +32,9 @@ from .sitting import load_engine
 
 DESCRIPTION = f"""
 Read a file that is being written, or a pipe, as it comes. A summary of all of it is printed again
-after {EVERY_TOKENS:,} new tokens (--every), and after {PAUSE_SECONDS:.0f} seconds in which nothing came
-(--pause) if anything is new. Ctrl-C, or the end of the pipe, ends it with a last summary. The text stays in the
-library like any document; the same file, followed again, goes on where it was.
+after {EVERY_TOKENS:,} new tokens (--every), and after {PAUSE_SECONDS:.0f} seconds in which nothing
+came (--pause) if anything is new. Ctrl-C, or the end of the pipe, ends it with a last summary. The
+text stays in the library like any document; the same file, followed again, goes on where it was.
 """
 
 

@@ -208,6 +208,6 @@ def _wire_library(
 
     # Not `input`, which Gradio 6.31 does not send for a field of one line.
     parts["search"].change(search, [session, parts["search"]], parts["shelf"], queue=False, **QUIET)
-    clicks: list[Callable] = [parts["shelf"].click, parts["tools"].click]
+    clicks: list[Callable] = [parts["shelf"].click, parts["tools"].click, parts["summary"].click]
     acting = gr.on(clicks, act, session, view, **QUIET)
     acting.failure(handlers.broken, session, view, queue=False, **QUIET)

@@ -32,7 +32,7 @@ def record(name: str, finished: Finished, kept: Reading | None) -> str:
         name: of the document. kept: the reading it was asked of, which knows the gates and settings.
     """
     receipt = finished.receipt
-    blank = page_ranges(receipt.pages_without_text) or "none"
+    blank = receipt.without_text or page_ranges(receipt.pages_without_text) or "none"
     rows = facts(receipt) | {"Pages without text": blank, "Model": receipt.model}
     if kept and kept.model == receipt.model:
         rows |= {part.capitalize(): value for part, value in kept.identity.items()}
