@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING
 
-from .documents import Document
+from .documents import Document, Page
 
 if TYPE_CHECKING:
     from .cache import EdgeCache
@@ -24,7 +27,9 @@ class DocumentMemory:
     tokens: the opening of the prompt and the document. page_ends: how many of
     them lie before the end of each page. position: tokens read so far.
     seconds: spent reading them. pages: on disk, for exact recall; None without.
-    refused: why there are none though they were wanted, for people.
+    refused: why there are none though they were wanted, for people. growing: more
+    pages of text may come, so that only whole segments are read: in the end the same
+    ones as of a document that was there at once.
     """
 
     document: Document
@@ -35,11 +40,31 @@ class DocumentMemory:
     seconds: float = 0.0
     pages: PageStore | None = None
     refused: str = ""
+    growing: bool = False
+
+    def add(self, pages: Sequence[Page], tokens: Sequence[list[int]]) -> None:
+        """Put pages, each with its tokens, at the end."""
+        self.document = replace(self.document, pages=(*self.document.pages, *pages))
+        ends = accumulate(map(len, tokens), initial=len(self.tokens))
+        # New lists, as branches share the old ones.
+        self.page_ends = [*self.page_ends, *islice(ends, 1, None)]
+        self.tokens = [*self.tokens, *chain.from_iterable(tokens)]
+
+    def branch(self) -> DocumentMemory:
+        """What is read into it later leaves this one as it is. It is not growing."""
+        return replace(self, cache=deepcopy(self.cache), growing=False)
 
     @property
     def pages_read(self) -> int:
         """Pages read to their end."""
         return bisect_right(self.page_ends, self.position)
+
+    @property
+    def next_segment(self) -> int:
+        """Tokens to be read next, up to the next fold, so that no segment is split; 0 for none."""
+        segment, room = self.cache[0].layout.segment, self.cache[0].room()
+        size, left = min(segment, room) if room > 0 else segment, len(self.tokens) - self.position
+        return 0 if self.growing and left < size else min(size, left)
 
     @property
     def complete(self) -> bool:

@@ -10,24 +10,23 @@ a token at a time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
 import mlx.core as mx
 
-from .attention import base_path_limit, kv_bytes_per_token, store_shape
+from .attention import base_path_limit, kv_bytes_per_token
 from .cache import EdgeCache, forked, state_bytes
 from .consulted import consulted
 from .document_memory import DocumentMemory
-from .documents import Document
-from .generation import REPETITION_TOKENS, against_repetition, choose_cache, read_on, stream_generate
-from .models import found_gates, load
-from .pagestore import StoreError
-from .recall import begin, keep, writing
-from .savefile import identity, load_memory, save_memory, store_id
+from .documents import Document, Page
+from .generation import REPETITION_TOKENS, Piece, against_repetition, choose_cache, read_on, stream_generate
+from .models import found_gates, load, settings_of
+from .recall import keep, writing
+from .savefile import begin_pages, identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .stats import Stats
 from .turns import Prompter, whole_sentences
@@ -40,22 +39,6 @@ _END = object()
 ANSWER_TOKENS = 1024
 # Pages of one document on disk: of the starter model for 300,000 tokens, some thousand pages of a book.
 RECALL_GB = 8.0
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A piece of an answer; of a long prompt, nothing for each segment that was read of it.
-
-    prompt_tokens: everything before the answer, the document included. tokens: of the answer so far.
-    finish_reason: of the last piece, "stop" or "length". consulted: with it, pages of the document that
-    exact recall went back to, counted from 0, the most looked up first.
-    """
-
-    text: str
-    prompt_tokens: int
-    tokens: int = 0
-    finish_reason: str | None = None
-    consulted: tuple[int, ...] = ()
 
 
 class Engine:
@@ -87,6 +70,7 @@ class Engine:
         if on_progress:
             on_progress(f"Loading {self.name}", 1.0)
         self._model, self._tokenizer = self._run(lambda: load(path, adapter, memory_mb=memory_mb))
+        self.settings = self._run(lambda: settings_of(self._model, adapter))
         self._prompter = Prompter(self._tokenizer)
         # Document tokens that the base path takes, beside questions and answers.
         self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS
@@ -101,15 +85,25 @@ class Engine:
 
     # -- reading ----------------------------------------------------------------
 
-    def open(self, document: Document, pages: Path | None = None) -> DocumentMemory:
+    def open(
+        self, document: Document, pages: Path | None = None, growing: bool = False
+    ) -> DocumentMemory:
         """A memory for the document that has read nothing yet.
 
-        A document that fits the base path is read exactly, a longer one into
-        the fixed-size memory from its first token.
+        A document that fits the base path is read exactly, a longer one, and one that is
+        growing, into the fixed-size memory from its first token.
 
         pages: folder for what leaves the window, to be recalled exactly; None for the memory alone.
         """
-        return self._run(lambda: self._open(document, pages))
+        return self._run(lambda: self._open(document, pages, growing))
+
+    def grow(self, memory: DocumentMemory, pages: Sequence[Page]) -> None:
+        """Put pages at the end of a document, to be read next."""
+        self._run(lambda: self._grow(memory, pages))
+
+    def branch(self, memory: DocumentMemory, pages: Sequence[Page] = ()) -> DocumentMemory:
+        """A memory that goes on with these pages from where this one stands, and leaves it as it is."""
+        return self._run(lambda: self._grow(memory.branch(), pages))
 
     def ingest(self, memory: DocumentMemory, cancel: Event | None = None) -> Iterator[Stats]:
         """Read on from where the memory stands, yielding after every segment.
@@ -122,26 +116,21 @@ class Engine:
         """Where the reading of a memory stands."""
         return self._run(lambda: self._stats(memory))
 
-    def _open(self, document: Document, pages: Path | None) -> DocumentMemory:
+    def _open(self, document: Document, pages: Path | None, growing: bool) -> DocumentMemory:
         tokens, page_ends = list(self._prompter.opening), []
         for page in document.pages:
             tokens += self._prompter.page(page.text)
             page_ends.append(len(tokens))
-        cache = choose_cache(self._model, len(tokens) + ANSWER_TOKENS)
-        memory = DocumentMemory(document, tokens, page_ends, cache)
+        long = self._model.make_cache(exact_limit=0)
+        cache = long if growing else choose_cache(self._model, len(tokens) + ANSWER_TOKENS)
+        memory = DocumentMemory(document, tokens, page_ends, cache, growing=growing)
         if pages and memory.long:
-            self._begin_pages(memory, pages)
+            begin_pages(self._model, memory, pages, self.recall_bytes)
         return memory
 
-    def _begin_pages(self, memory: DocumentMemory, folder: Path) -> None:
-        """Have what leaves the window kept on disk; where that cannot be, the memory says why."""
-        shape, id = store_shape(self._model), store_id(self._model, memory.document)
-        try:
-            memory.pages = begin(folder, shape, id, len(memory.tokens), self.recall_bytes)
-        except StoreError as error:
-            memory.refused = str(error)
-        else:
-            memory.cache = self._model.make_cache(exact_limit=0, pages=memory.pages)
+    def _grow(self, memory: DocumentMemory, pages: Sequence[Page]) -> DocumentMemory:
+        memory.add(pages, [self._prompter.page(page.text) for page in pages])
+        return memory
 
     def _ingest(self, memory: DocumentMemory, cancel: Event | None) -> Iterator[Stats]:
         mx.reset_peak_memory()
@@ -149,17 +138,14 @@ class Engine:
             yield from self._segments(memory, cancel)
 
     def _segments(self, memory: DocumentMemory, cancel: Event | None) -> Iterator[Stats]:
-        while not memory.complete and not (cancel and cancel.is_set()):
+        while memory.next_segment and not (cancel and cancel.is_set()):
             started = time.perf_counter()
             self._read_segment(memory)
             memory.seconds += time.perf_counter() - started
             yield self._stats(memory)
 
     def _read_segment(self, memory: DocumentMemory) -> None:
-        segment, room = memory.cache[0].layout.segment, memory.cache[0].room()
-        # Up to the next fold, so that no segment is split.
-        stop = memory.position + (min(segment, room) if room > 0 else segment)
-        tokens = memory.tokens[memory.position : stop]
+        tokens = memory.tokens[memory.position : memory.position + memory.next_segment]
         read_on(self._model, mx.array(tokens), memory.cache)
         memory.position += len(tokens)
 
@@ -199,10 +185,16 @@ class Engine:
     def restore(self, path: Path, document: Document, pages: Path | None = None) -> DocumentMemory:
         """A saved memory of a document, to be asked or read on; see `savefile.load_memory`.
 
+        Of a document that has grown since, the new pages are to be read next.
+
         Raises:
             SaveFileError: it is damaged, or was made with another model or other gates.
         """
-        return self._run(lambda: load_memory(path, self._model, document, pages, self.recall_bytes))
+        return self._run(lambda: self._restore(path, document, pages))
+
+    def _restore(self, path: Path, document: Document, pages: Path | None) -> DocumentMemory:
+        memory = load_memory(path, self._model, document, pages, self.recall_bytes)
+        return self._grow(memory, document.pages[len(memory.page_ends) :])
 
     # -- answering --------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .settings import Settings
 from .wording import count, counted, duration, page_ranges
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ class Draft:
 class Receipt:
     """What a summary rests on: nothing of the document is left out without being named here.
 
+    without_text: pages_without_text for people, in a collection by file.
+    pages_recognised: those whose text was recognised in a picture.
     summary_pages: the pages that were read when the summary was written; 0 if there is none.
+    max_tokens: of the summary at most. Receipts of earlier versions know neither that nor settings.
     """
 
     document: str
@@ -48,6 +52,10 @@ class Receipt:
     state_bytes: int
     peak_bytes: int
     summary_pages: int = 0
+    without_text: str = ""
+    pages_recognised: tuple[int, ...] = ()
+    max_tokens: int | None = None
+    settings: Settings | None = None
 
     def sentence(self) -> str:
         """The receipt as one or two sentences for people."""
@@ -61,7 +69,9 @@ class Receipt:
             covered = f"Read {'all ' if self.pages > 1 else ''}{pages} ({counted(self.tokens, 'token')})"
         text = f"{covered} in {duration(self.seconds)} with {self.model}."
         if self.pages_without_text:
-            text += f" Pages without text: {page_ranges(self.pages_without_text)}."
+            text += f" Pages without text: {self.without_text or page_ranges(self.pages_without_text)}."
+        if self.pages_recognised:
+            text += f" Text recognised in pictures: {counted(len(self.pages_recognised), 'page')}."
         return text
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -15,6 +17,23 @@ from .cache import EdgeCache
 
 # As far as an answer looks back for what it says again.
 REPETITION_TOKENS = 128
+REPETITION_PENALTY = 1.15
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of an answer; of a long prompt, nothing for each segment that was read of it.
+
+    prompt_tokens: everything before the answer, the document included. tokens: of the answer so far.
+    finish_reason: of the last piece, "stop" or "length". consulted: with it, pages of the document that
+    exact recall went back to, counted from 0, the most looked up first.
+    """
+
+    text: str
+    prompt_tokens: int
+    tokens: int = 0
+    finish_reason: str | None = None
+    consulted: tuple[int, ...] = ()
 
 
 def choose_cache(model: nn.Module, tokens: int) -> list[EdgeCache]:
@@ -73,7 +92,15 @@ def generate(
 
 def against_repetition() -> list[Callable]:
     """mlx-lm's logits processors for answers of the app: small models repeat themselves without."""
-    return make_logits_processors(repetition_penalty=1.15, repetition_context_size=REPETITION_TOKENS)
+    return make_logits_processors(
+        repetition_penalty=REPETITION_PENALTY, repetition_context_size=REPETITION_TOKENS
+    )
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to its last finished sentence; all of it if there is none."""
+    ends = [match.end() for match in re.finditer(r"[.!?][\"'”’)\]]*(?=\s|$)", text)]
+    return text[: ends[-1]] if ends else text
 
 
 def _encode(tokenizer: TokenizerWrapper, prompt: str) -> list[int]:

@@ -19,10 +19,12 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import get_total_parameters
 
-from .adapter import AdapterConfig, fingerprint, load_weights, read_config
+from .adapter import AdapterConfig, digest, fingerprint, gate_parameters, load_weights, read_config
 from .attention import UnsupportedModel, base_path_limit, head_size, kv_bytes_per_token, retrofit
 from .beside import gates_beside
+from .generation import REPETITION_PENALTY, REPETITION_TOKENS
 from .memory import KINDS
+from .settings import Settings
 from .starter import NAME, starter_model
 
 # Longer inputs than the base model's context are this project's purpose, not worth a warning.
@@ -135,6 +137,23 @@ def shipped_gates(model: nn.Module) -> Path | None:
     own = fingerprint(model)
     configs = (path for home in SHIPPED_GATES for path in sorted(home.glob("*/adapter_config.json")))
     return next((path.parent for path in configs if read_config(path.parent).fingerprint == own), None)
+
+
+def settings_of(model: nn.Module, adapter_path: str | None = None) -> Settings:
+    """What a loaded model reads and writes with; `adapter_path` as it was given to `load`."""
+    folder = Path(adapter_path) if adapter_path else shipped_gates(model)
+    layout, memory = model.make_cache()[0].layout, model.layers[0].self_attn.memory_gate.memory
+    return Settings(
+        gates=folder.resolve().name if folder else "untrained",
+        fingerprint=digest(gate_parameters(model).values()),
+        memory=next(name for name, kind in KINDS.items() if kind is type(memory)),
+        features=memory.features,
+        sinks=layout.sinks,
+        window=layout.window,
+        segment=layout.segment,
+        repetition_penalty=REPETITION_PENALTY,
+        repetition_tokens=REPETITION_TOKENS,
+    )
 
 
 def base_name(path_or_hf_repo: str | None) -> str:

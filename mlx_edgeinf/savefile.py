@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,12 +18,13 @@ import mlx.nn as nn
 import numpy as np
 
 from .adapter import digest, fingerprint, gate_parameters, save_arrays
+from .attention import store_shape
 from .cache import EdgeCache
 from .document_memory import DocumentMemory, SaveFileError, different
 from .documents import Document
 from .memory import State
 from .pagestore import PageStore, StoreError
-from .recall import reopen
+from .recall import begin, reopen
 
 FORMAT = "3"
 TOKENS, PAGE_ENDS = "tokens", "page_ends"
@@ -68,7 +70,7 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
 def load_memory(
     path: Path, model: nn.Module, document: Document, pages: Path | None = None, quota_bytes: int = 0
 ) -> DocumentMemory:
-    """Read a saved memory of a document, for the model it was made with.
+    """Read a saved memory of a document, or of its first pages, for the model it was made with.
 
     pages: folder of its pages, and quota_bytes that they may take, if exact recall is wanted. Where
     they cannot be had, the memory says why in `refused`.
@@ -106,6 +108,17 @@ def _parts(layer: EdgeCache) -> Arrays:
 def store_id(model: nn.Module, document: Document) -> str:
     """What is read, and by which model: of the pages on disk."""
     return f"{document.sha256} read by {fingerprint(model)}"
+
+
+def begin_pages(model: nn.Module, memory: DocumentMemory, folder: Path, quota_bytes: int) -> None:
+    """Have what leaves the window kept on disk; where that cannot be, the memory says why."""
+    id, tokens = store_id(model, memory.document), len(memory.tokens)
+    try:
+        memory.pages = begin(folder, store_shape(model), id, tokens, quota_bytes)
+    except StoreError as error:
+        memory.refused = str(error)
+    else:
+        memory.cache = model.make_cache(exact_limit=0, pages=memory.pages)
 
 
 def _pages(
@@ -167,8 +180,8 @@ def _memory(
             layer.state = [keys, values, keys.shape[2], received, int(folded), int(exact_limit), written]
             if pages and folded:
                 layer.recall.restore(folded, recalled)
-    seconds = float(metadata["seconds"])
-    memory = DocumentMemory(document, tokens, page_ends, cache, cache[0].tokens, seconds, pages)
+    read, seconds = replace(document, pages=document.pages[: len(page_ends)]), float(metadata["seconds"])
+    memory = DocumentMemory(read, tokens, page_ends, cache, cache[0].tokens, seconds, pages)
     _check(memory, vocabulary=model.model.embed_tokens.weight.shape[0])
     return memory
 

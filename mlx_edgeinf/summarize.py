@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .documents import Document, DocumentError, Page
 from .events import Draft, Finished, Reading, Receipt, RunEvent
+from .wording import page_places
 
 if TYPE_CHECKING:
     from .engine import DocumentMemory, Engine
@@ -80,8 +81,8 @@ def require_text(document: Document) -> None:
     """
     if len(document.pages_without_text) == len(document.pages):
         raise DocumentError(
-            f"{document.name} has no text on any page: it is probably a scan, so run it through "
-            "text recognition (OCR) first."
+            f"{document.name} has no text on any page: it is probably a scan, so have its text recognised "
+            "(OCR) first, on the command line by --ocr."
         )
 
 
@@ -159,6 +160,10 @@ class _Run:
             state_bytes=self.stats.state_bytes if self.stats else 0,
             peak_bytes=self.stats.peak_bytes if self.stats else 0,
             summary_pages=self.draft_pages if self.draft else 0,
+            without_text=page_places(self.document.pages, self.document.pages_without_text),
+            pages_recognised=self.document.pages_recognised,
+            max_tokens=self.max_tokens,
+            settings=self.engine.settings,
         )
         return Finished(self.draft, receipt, memory if memory.position else self.memory)
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .documents import Page
 
 SIZE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -51,6 +55,15 @@ def page_ranges(pages: Sequence[int]) -> str:
     runs = groupby(enumerate(pages), key=lambda item: item[1] - item[0])
     spans = [[page for _, page in run] for _, run in runs]
     return ", ".join(str(span[0]) if len(span) == 1 else f"{span[0]}–{span[-1]}" for span in spans)
+
+
+def page_places(pages: Sequence[Page], numbers: Sequence[int]) -> str:
+    """Ascending page numbers, in a collection by file: 3, 17–19; or 3–4 of report.pdf, 1 of notes.md."""
+    origins = [pages[number - 1].origin for number in numbers]
+    if None in origins:
+        return page_ranges(numbers)
+    files = groupby(origins, key=lambda origin: origin.file)
+    return ", ".join(f"{page_ranges([each.number for each in group])} of {file}" for file, group in files)
 
 
 def percent(fraction: float) -> str:

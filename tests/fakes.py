@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from mlx_edgeinf.document_memory import SaveFileError
-from mlx_edgeinf.documents import Document
+from mlx_edgeinf.documents import Document, Page
+from mlx_edgeinf.settings import Settings
 from mlx_edgeinf.stats import Stats
 from mlx_edgeinf.summarize import QUESTION, UNION
 
@@ -22,6 +23,8 @@ STATE_BYTES = 48_000_000
 MODEL_BYTES = 170_000_000
 KV_BYTES_PER_TOKEN = 23_040
 EXACT_TOKENS = 1_028
+
+SETTINGS = Settings("a fake", "0123456789abcdef", "centroids", 500, 4, 512, 512, 1.15, 128)
 
 SUMMARY = """\
 **The book**, up to page {page}, argues that keeping an exact copy of everything ever read is \
@@ -49,6 +52,11 @@ class FakeMemory:
     recalls: bool = False
     refused: str = ""
     without_recall: str = ""
+    growing: bool = False
+
+    @property
+    def next_segment(self) -> int:
+        return 0 if self.complete else TOKENS_PER_PAGE
 
     @property
     def tokens(self) -> range:
@@ -73,6 +81,7 @@ class FakeEngine:
     exact_tokens: int = 3 * TOKENS_PER_PAGE
     recall_bytes: int = 0
     has_gates: bool = True
+    settings: Settings = SETTINGS
     cancels: list[threading.Event] = field(default_factory=list)  # one for each piece of work
 
     def close(self) -> None:
@@ -85,8 +94,16 @@ class FakeEngine:
     def count(self, text: str) -> int:
         return TOKENS_PER_PAGE
 
-    def open(self, document: Document, pages: Path | None = None) -> FakeMemory:
-        return FakeMemory(document)
+    def open(self, document: Document, pages: Path | None = None, growing: bool = False) -> FakeMemory:
+        return FakeMemory(document, growing=growing)
+
+    def grow(self, memory: FakeMemory, pages: Sequence[Page]) -> None:
+        memory.document = replace(memory.document, pages=(*memory.document.pages, *pages))
+
+    def branch(self, memory: FakeMemory, pages: Sequence[Page] = ()) -> FakeMemory:
+        branch = replace(memory, growing=False)
+        self.grow(branch, pages)
+        return branch
 
     def ingest(self, memory: FakeMemory, cancel: threading.Event) -> Iterator[Stats]:
         self.cancels.append(cancel)

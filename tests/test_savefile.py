@@ -60,7 +60,7 @@ def test_a_memory_in_half_precision_can_be_saved(tmp_path):
 def test_what_is_still_to_read_and_the_time_spent_are_saved(tmp_path):
     model, memory = after_reading(40)
     opened = reopened(tmp_path / "memory", model, memory)
-    assert opened.document is BOOK
+    assert opened.document == BOOK
     for name in ("tokens", "page_ends", "position", "seconds", "pages_read"):
         assert getattr(opened, name) == getattr(memory, name)
 

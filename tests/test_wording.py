@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from mlx_edgeinf import wording
+from mlx_edgeinf.documents import Origin, Page
+from mlx_edgeinf.wording import page_places
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,10 @@ from mlx_edgeinf import wording
 )
 def test_numbers_are_said_as_people_say_them(words, expected):
     assert words == expected
+
+
+def test_pages_of_a_collection_are_told_by_file():
+    pages = [Page(n, "", Origin("a.pdf" if n < 4 else "b.pdf", n if n < 4 else n - 3)) for n in range(1, 7)]
+    assert page_places(pages, [1, 2, 3, 5]) == "1–3 of a.pdf, 2 of b.pdf"
+    assert page_places([Page(n, "") for n in range(1, 7)], [1, 2, 6]) == "1–2, 6"
+    assert page_places(pages, []) == ""

@@ -4,6 +4,7 @@
     mlx-edgeinf chat report.pdf
     mlx-edgeinf chat report.pdf --question "Who is the author?" --json
     pdftotext report.pdf - | mlx-edgeinf summarize -
+    mlx-edgeinf follow meeting.txt
     mlx-edgeinf library
     mlx-edgeinf models
     mlx-edgeinf serve

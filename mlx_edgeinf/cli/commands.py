@@ -18,7 +18,9 @@ from ..support import Evidence, cited, sentences
 from ..terminal import run
 from . import __doc__ as description
 from .console import stoppable, streamed, written
+from .following import add_follow
 from .offers import add_models
+from .options import positive
 from .shelves import add_library
 from .sitting import Sitting, UnusableEngine, load_engine
 
@@ -112,10 +114,16 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     _reading(talk)
     talk.add_argument("--question", action="append", help="May be repeated; typed if not given.")
     talk.set_defaults(work=chat)
+    growing = commands.add_parser("follow", help="Summarise a text that grows, as it comes.")
+    _model(growing)
+    growing.add_argument("--library", type=Path, help=LIBRARY)
+    add_follow(growing)
     add_library(commands)
     add_models(commands)
     _serving(commands.add_parser("serve", help="Open the page in a browser, or an OpenAI-compatible API."))
     args = parser.parse_args(argv)
+    if "-" in getattr(args, "files", ()) and args.ocr:
+        commands.choices[args.command].error("text from stdin has no scanned pages: leave --ocr out")
     if args.command == "chat" and "-" in args.files and not args.question:
         talk.error("the document comes from stdin, so questions cannot be typed: ask with --question")
     return args
@@ -136,19 +144,13 @@ def _serving(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(work=serve)
 
 
-def positive(text: str) -> int:
-    """A whole number from 1 on; ValueError for any other text, which argparse reports."""
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
-
-
 def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", help="Documents, read as one collection; - is text from stdin.")
     _model(parser)
     parser.add_argument("--max-tokens", type=positive, default=256, help="Length of an answer at most.")
     parser.add_argument("--library", type=Path, help=LIBRARY)
     parser.add_argument("--json", action="store_true", help="Print JSON.")
+    parser.add_argument("--ocr", action="store_true", help="Recognise the text of scanned pages.")
 
 
 def _model(parser: argparse.ArgumentParser) -> None:

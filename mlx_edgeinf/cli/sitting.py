@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from getpass import getpass
 from pathlib import Path
@@ -12,16 +12,20 @@ from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from ..chat import Turn, ask
 from ..document_memory import DocumentMemory
 from ..documents import Document, PasswordRequired, joined, piped_document, read_document
 from ..events import Finished, Reading
-from ..library import Library, Reader
+from ..library import Entry, Library, Reader
 from ..summarize import summarize
 from .console import Steps, stoppable, watched
 
 if TYPE_CHECKING:
     from ..engine import Engine
+
+Progress = Callable[[int, int], None]
 
 
 class UnusableEngine(Exception):
@@ -46,6 +50,8 @@ class Sitting:
             self._engine = opened.enter_context(closing(load_engine(args)))
             self._library = opened.enter_context(closing(Library(args.library)))
             self._entry = self._library.add(document, Path(args.files[0]) if alone else None)
+            if args.ocr:
+                recognise(self._library, self._entry, args.files)
             self._reader = Reader(self._library, self._engine, self._entry.id)
             self._opened = opened.pop_all()
 
@@ -110,16 +116,36 @@ class Conversation:
         self._library.add_turn(self._chat, turn)
 
 
-def _document(file: str) -> Document:
+def _document(file: str, on_scan: Progress | None = None) -> Document:
     """A file, or stdin; a password is asked for on the terminal."""
     if file == "-":
         return piped_document(sys.stdin.buffer.read())
     try:
-        return read_document(file)
+        return read_document(file, on_scan=on_scan)
     except PasswordRequired:
         if not sys.stdin.isatty():
             raise
-        return read_document(file, getpass(f"Password of {Path(file).name}: "))
+        return read_document(file, getpass(f"Password of {Path(file).name}: "), on_scan=on_scan)
+
+
+def recognise(library: Library, entry: Entry, files: Sequence[str]) -> None:
+    """Recognise the text of pages that have none in the library; what was read of the others stays.
+
+    Raises:
+        DocumentError: no recogniser is installed.
+    """
+    if not library.document(entry.id).pages_without_text:
+        return
+    with tqdm(unit=" pages", disable=not sys.stderr.isatty(), file=sys.stderr, leave=False) as bar:
+
+        def on_scan(done: int, total: int) -> None:
+            bar.total = total
+            bar.set_description("Recognising", refresh=False)
+            bar.update(done - bar.n)
+
+        document = joined([_document(file, on_scan) for file in files])
+    with library.under_way(entry.id):
+        library.revise(entry.id, document)
 
 
 def load_engine(args: argparse.Namespace) -> Engine:

@@ -9,9 +9,12 @@ says is JSON, checked for time and length, and never a pickle.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -44,6 +47,7 @@ class Child:
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
 
     def answer(self) -> dict[str, Any]:
@@ -65,6 +69,9 @@ class Child:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # With all that it has started; on macOS a group whose leader has ended cannot be told so.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
         self.stream.close()

@@ -27,12 +27,14 @@ class Origin:
 class Page:
     """One page: its place in the document, counted from 1, and its text, a line per paragraph.
 
-    In a collection of files, `origin` tells its place in its own file.
+    In a collection of files, `origin` tells its place in its own file. recognised: whether its text
+    was recognised in a picture of the page (OCR), and may be misread.
     """
 
     number: int
     text: str
     origin: Origin | None = None
+    recognised: bool = False
 
     @property
     def place(self) -> str:
@@ -44,7 +46,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Document:
-    """A document as it was read: the file's name, the SHA-256 of its bytes, every page."""
+    """A document as it was read: the file's name, the SHA-256 of its bytes, every page.
+
+    Of a text that is followed as it grows, the SHA-256 is that of what it is known by.
+    """
 
     name: str
     sha256: str
@@ -54,6 +59,11 @@ class Document:
     def pages_without_text(self) -> tuple[int, ...]:
         """Numbers of the pages that are blank, scanned or unreadable: under 20 characters."""
         return tuple(page.number for page in self.pages if len(page.text) < SCAN_CHARACTERS)
+
+    @property
+    def pages_recognised(self) -> tuple[int, ...]:
+        """Numbers of the pages whose text was recognised in a picture."""
+        return tuple(page.number for page in self.pages if page.recognised)
 
     @property
     def text(self) -> str:

@@ -23,15 +23,19 @@ Refused = Callable[[Any], DocumentError]
 """Makes the error of the code with which a reader refuses a file."""
 
 
-def read_parts(reader: str, path: Path, on_part: Progress, refused: Refused, **request: Any) -> list[Any]:
+def read_parts(
+    reader: str, path: Path, on_part: Progress, refused: Refused, limit: float | None = None, **request: Any
+) -> list[Any]:
     """Return what `reader` says of each part of a file, None for one that cannot be read.
 
     `on_part` is called with the parts done and their number; what it raises ends the reading.
+    limit: seconds for all parts; None is the usual quarter of an hour.
     Raises what `refused` makes of a refusal, and `DocumentError` where no part can be read or
     they are more than a document may have.
     """
     parts: list[Any] = []
-    characters, deadline = 0, time.monotonic() + MOST_SECONDS
+    limit = limit or MOST_SECONDS
+    characters, deadline = 0, time.monotonic() + limit
     for _ in range(MOST_PROCESSES):
         with Child(reader, path=str(path), first=len(parts), **request) as child:
             total = number_of_parts(child, path.name, refused)
@@ -39,7 +43,7 @@ def read_parts(reader: str, path: Path, on_part: Progress, refused: Refused, **r
                 parts.append(part)
                 characters += length(part)
                 check_size(characters, path.name)
-                check_time(deadline, path.name)
+                check_time(deadline, limit, path.name)
                 on_part(len(parts), total)
         if len(parts) == total:
             return whole(parts, path.name)
@@ -95,11 +99,11 @@ def check_size(characters: int, name: str) -> None:
         )
 
 
-def check_time(deadline: float, name: str) -> None:
+def check_time(deadline: float, limit: float, name: str) -> None:
     """Refuse a document of which every part is slow to take apart."""
     if time.monotonic() > deadline:
         raise DocumentError(
-            f"{name} takes more than {MOST_SECONDS / 60:.0f} minutes to open: choose a part of it."
+            f"{name} takes more than {limit / 60:.0f} minutes to open: choose a part of it."
         )
 
 

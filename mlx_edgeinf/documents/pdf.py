@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from .clean import clean_pages
-from .document import DocumentError, PasswordRequired
+from .document import SCAN_CHARACTERS, DocumentError, PasswordRequired
 from .line import Line
 from .parts import REPAIR, Progress, read_parts
+from .scans import recognised_lines
 
 PASSWORD_ERROR, SECURITY_ERROR = 4, 5
 """The error codes of PDFium that deserve their own sentence."""
@@ -20,9 +22,38 @@ def read_pdf(path: Path, on_page: Progress, password: str | None = None) -> list
     `on_page` is called with the pages done and the number of pages; what it raises ends the
     reading. Raises `PasswordRequired`, or `DocumentError` where no page can be read.
     """
+    return clean_pages(sheets_of(path, on_page, password))
+
+
+def recognise_pdf(
+    path: Path, on_page: Progress, on_scan: Progress, password: str | None = None
+) -> tuple[list[str], set[int]]:
+    """Return the text of every page, and the numbers of those whose text was recognised in a picture.
+
+    Looked at are the pages without text. `on_scan` is called with those done and their number; what it
+    raises ends the reading. Raises as `read_pdf`, and `DocumentError` without a recogniser.
+    """
+    sheets = sheets_of(path, on_page, password)
+    scans = without_text(clean_pages(sheets))
+    if not scans:
+        return clean_pages(sheets), set()
+    refused = partial(refusal, path.name, password)
+    for page, lines in recognised_lines(path, scans, on_scan, refused, password).items():
+        sheets[page - 1] = lines
+    texts = clean_pages(sheets)
+    return texts, set(scans) - set(without_text(texts))
+
+
+def sheets_of(path: Path, on_page: Progress, password: str | None) -> list[list[Line]]:
+    """The lines of every page."""
     refused = partial(refusal, path.name, password)
     pages = read_parts("pdf_lines", path, on_page, refused, password=password)
-    return clean_pages([[Line(*line) for line in page or []] for page in pages])
+    return [[Line(*line) for line in page or []] for page in pages]
+
+
+def without_text(texts: Sequence[str]) -> list[int]:
+    """Numbers of the pages that are blank or scanned."""
+    return [page for page, text in enumerate(texts, 1) if len(text) < SCAN_CHARACTERS]
 
 
 def refusal(name: str, password: str | None, code: int) -> DocumentError:

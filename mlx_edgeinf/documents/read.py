@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from textwrap import shorten
@@ -11,7 +12,7 @@ from textwrap import shorten
 from .document import Document, DocumentError, Page
 from .kinds import HEAD_BYTES, PDF, kind_of
 from .parts import Progress
-from .pdf import read_pdf
+from .pdf import read_pdf, recognise_pdf
 from .plain import check_length, decoded, text_pages
 
 MOST_BYTES = 500_000_000
@@ -20,12 +21,18 @@ LONGEST_NAME = 48
 """Characters of the name that a pasted text is given."""
 
 
-def read_document(path: str | Path, password: str | None = None, on_page: Progress | None = None) -> Document:
+def read_document(
+    path: str | Path,
+    password: str | None = None,
+    on_page: Progress | None = None,
+    on_scan: Progress | None = None,
+) -> Document:
     """Read a PDF, Word, EPUB, HTML, text or Markdown file into pages of clean text.
 
     `on_page` is called after each page, in an EPUB after each chapter, with the number of those
     read and their total; what it raises ends the reading. Pages of a PDF without text stay in
-    the document, with their numbers.
+    the document, with their numbers; with `on_scan` their text is recognised in pictures of them,
+    and it is told how many of them are done.
 
     Raises `PasswordRequired` for an encrypted PDF, and `DocumentError` for anything else that
     cannot be read; the message is a sentence for people.
@@ -34,8 +41,13 @@ def read_document(path: str | Path, password: str | None = None, on_page: Progre
     report = on_page or (lambda done, total: None)
     digest, head = inspected(path)
     kind = kind_of(path, head)
-    texts = read_pdf(path, report, password) if kind is PDF else kind.read(path, report)
-    return Document(path.name, digest, numbered(texts))
+    if kind is not PDF:
+        return Document(path.name, digest, numbered(kind.read(path, report)))
+    if on_scan is None:
+        return Document(path.name, digest, numbered(read_pdf(path, report, password)))
+    texts, recognised = recognise_pdf(path, report, on_scan, password)
+    pages = (replace(page, recognised=page.number in recognised) for page in numbered(texts))
+    return Document(path.name, digest, tuple(pages))
 
 
 def pasted_document(text: str) -> Document:

@@ -114,6 +114,14 @@ class Library:
         name = self.entry(document).original
         return self._files.path(name) if name else None
 
+    def revise(self, document: int, revised: Document) -> None:
+        """Put the pages of a document as it is now in place of those before: it has grown, or was recognised.
+
+        A reading of its beginning goes on from there; one of other pages keeps them, and its summaries.
+        """
+        with self._db.transaction() as db:
+            queries.revise(db, document, revised.pages)
+
     def rename(self, document: int, name: str) -> None:
         """Give a document another name."""
         if not name.strip():

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from ..chat import Turn
 from ..documents import Document, Page
 from ..events import Receipt
+from .provenance import add_pages, pages, written
 from .rows import Chat, DiskUse, Entry, Hit, LibraryError, Reading, Summary
 
 EXCERPT_WORDS = 16
@@ -30,11 +31,6 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def written(text: str) -> str:
-    """A text that can be stored: file names and browsers may bring halves of characters."""
-    return text.encode("utf-8", "replace").decode()
-
-
 # -- documents ----------------------------------------------------------------------
 
 
@@ -42,11 +38,24 @@ def add_document(db: Connection, document: Document, added: datetime) -> int:
     """Add a document with its pages; returns its id."""
     new = "INSERT INTO documents (sha256, name, added) VALUES (?, ?, ?)"
     row = db.execute(new, (document.sha256, written(document.name), added.isoformat())).lastrowid
-    db.executemany(
-        "INSERT INTO pages (document, number, text) VALUES (?, ?, ?)",
-        ((row, page.number, written(page.text)) for page in document.pages),
-    )
+    add_pages(db, row, document.pages)
     return row
+
+
+def revise(db: Connection, document: int, revised: tuple[Page, ...]) -> None:
+    """Put these pages in the place of those that a document has.
+
+    Pages that are added at the end leave its readings what they are: readings of its beginning. Of
+    pages that changed, the readings of the whole become readings of a text of their own.
+    """
+    before = pages(db, document)
+    if revised[: len(before)] == before:
+        add_pages(db, document, revised[len(before) :])
+        return
+    key = text_key(Document("", "", before), revised)
+    db.execute("UPDATE readings SET text = ? WHERE document = ? AND text = ''", (key, document))
+    db.execute("DELETE FROM pages WHERE document = ?", (document,))
+    add_pages(db, document, revised)
 
 
 def keep_original(db: Connection, document: int, original: str, size: int) -> None:
@@ -72,11 +81,6 @@ def entry(db: Connection, document: int) -> Entry:
 def entry_of(db: Connection, sha256: str) -> Entry | None:
     """The document read from a file with this SHA-256."""
     return next((_entry(row) for row in _all(db, _ENTRY + "WHERE sha256 = ?", sha256)), None)
-
-
-def pages(db: Connection, document: int) -> tuple[Page, ...]:
-    rows = _all(db, "SELECT number, text FROM pages WHERE document = ? ORDER BY number", document)
-    return tuple(Page(**row) for row in rows)
 
 
 def rename(db: Connection, document: int, name: str) -> None:

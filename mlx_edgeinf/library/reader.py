@@ -35,7 +35,7 @@ class Reader:
     def __init__(self, library: Library, engine: Engine, document: int, recall: bool = True):
         self._library, self._engine, self._id, self._recall = library, engine, document, recall
         self.document = library.document(document)
-        self.name, self.exact_tokens = engine.name, engine.exact_tokens
+        self.name, self.exact_tokens, self.settings = engine.name, engine.exact_tokens, engine.settings
         self.count, self.generate, self.stats = engine.count, engine.generate, engine.stats
         # One sentence for people, where a memory had to be given up.
         self.problem = ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from . import provenance
 from .rows import LibraryError
 
 VERSION = 1
@@ -143,3 +144,4 @@ def prepare(connection: sqlite3.Connection, folder: str, may_create: bool) -> No
         connection.executescript(
             f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
         )
+    connection.executescript(provenance.TABLE)

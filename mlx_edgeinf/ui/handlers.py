@@ -22,7 +22,7 @@ from ..documents import (
 )
 from ..library import Entry, LibraryError, Reader
 from ..summarize import require_text, summarize
-from . import desk, keeping
+from . import desk, keeping, recognising
 from .background import Background
 from .preparation import Preparation
 from .room import Room
@@ -70,8 +70,24 @@ def read(
     session.begin(Stage.OPENING)
     if locked:
         session.passwords[locked] = password
+    yield from _carried_out(room, session, _entry(room, session, text))
+
+
+def recognise(room: Room, session: Session) -> Iterator[View]:
+    """Recognise the text of the pages on show that have none, then read the document anew."""
+    if session.busy or session.entry is None:
+        yield render(session)
+        return
+    session.begin(Stage.OPENING)
+    yield from _carried_out(room, session, _recognised(room, session))
+
+
+def _carried_out(
+    room: Room, session: Session, opening: Generator[View, None, Entry]
+) -> Iterator[View]:
+    """Open a document, read and summarise it; what goes wrong is said on the page."""
     try:
-        entry = yield from _entry(room, session, text)
+        entry = yield from opening
         yield from _prepare(session, room.preparation)
         yield from _summarize(room, session, entry)
     except PROBLEMS as error:
@@ -126,8 +142,24 @@ def _entry(room: Room, session: Session, text: str) -> Generator[View, None, Ent
             raise DocumentError(NO_FILE)
         return session.entry
     document, original = yield from _open(session, text)
+    # A scan is kept, as its text may be recognised.
+    if not (original and original.suffix.lower() == ".pdf"):
+        require_text(document)
+    entry = room.library.add(document, original)
+    document = room.library.document(entry.id)
+    if len(document.pages_without_text) == len(document.pages):
+        session.open(entry, document)
+        session.nothing_offered()
     require_text(document)
-    return room.library.add(document, original)
+    return entry
+
+
+def _recognised(room: Room, session: Session) -> Generator[View, None, Entry]:
+    entry = session.entry
+    yield from recognising.recognise(room, session, lambda: _obey(session), render)
+    keeping.lay_open(room.library, session, entry.id)
+    require_text(session.document)
+    return entry
 
 
 def _open(session: Session, text: str) -> Generator[View, None, tuple[Document, Path | None]]:

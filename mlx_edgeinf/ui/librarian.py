@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from ..atomic import SaveError
 from ..library import SUFFIX, Library, LibraryError, is_exported
 from ..wording import size
-from . import keeping, leaf
+from . import handlers, keeping, leaf
 from .record import file_name
 from .room import Room
 from .session import Form, Session
@@ -39,6 +39,8 @@ def act(room: Room, session: Session, wish: Mapping[str, str]) -> Iterator[View]
         case {"do": "leave"}:
             session.leaf = None
             yield render(session)
+        case {"do": "recognise"}:
+            yield from handlers.recognise(room, session)
         case {"do": "form", "form": form}:
             yield _changed(room, session, lambda: setattr(session, "form", Form[form]))
 

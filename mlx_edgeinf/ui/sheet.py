@@ -9,14 +9,14 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from ..chat import Turn
-from ..wording import count, counted, page_ranges, read_pages
+from ..wording import count, counted, page_places, read_pages
+from . import recognising
 from .links import LEGEND
 from .prose import prose
 from .record import facts, file_name, record
 from .session import Form, Session, Stage
 
 if TYPE_CHECKING:
-    from ..documents import Document
     from ..events import Finished, Receipt
 
 EXCERPT_CHARACTERS = 180
@@ -38,7 +38,7 @@ def summary(session: Session) -> str:
 <header>
 <p class="eyebrow">{escape(_eyebrow(session))}</p>
 <h2>{escape(session.entry.name)}</h2>
-{_blank_pages(session.document)}
+{_blank_pages(session)}
 </header>
 <div class="written" id="summary-text">{_written(session)}</div>
 {_taking_along(session) if session.finished and session.draft else _now_reading(session)}
@@ -132,15 +132,15 @@ def _cited(session: Session) -> Finished:
     return replace(session.finished, summary=session.links.cited(session.finished.summary))
 
 
-def _blank_pages(document: Document) -> str:
-    blank = document.pages_without_text
+def _blank_pages(session: Session) -> str:
+    pages, blank = session.document.pages, session.document.pages_without_text
     if not blank:
         return ""
     verb = "has" if len(blank) == 1 else "have"
     return (
         f'<p class="blank" role="note">{count(len(blank))} of '
-        f"{counted(len(document.pages), 'page')} {verb} no text ({page_ranges(blank)}): "
-        "blank or scanned, and so not in the summary.</p>"
+        f"{counted(len(pages), 'page')} {verb} no text ({escape(page_places(pages, blank))}): "
+        f"blank or scanned, and so not in the summary. {recognising.offer(session)}</p>"
     )
 
 

@@ -94,7 +94,7 @@ def read_label(session: Session) -> str:
     if session.obstacle:
         return "Read anew"
     whole = session.reading if STRATEGIES[session.strategy].resumes else None
-    if whole and whole.position and not whole.complete:
+    if whole and whole.position and whole.pages_read < len(session.document.pages):
         return f"Read on from page {session.document.pages[whole.pages_read].place}"
     return "Summarise again" if session.finished else "Read"
 

@@ -1,0 +1,54 @@
+"""Where the text of a page comes from: which file of a collection, and whether it was recognised.
+
+A table of its own, added to a library of any version when it is opened: a program that does not
+know it reads and deletes documents as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from sqlite3 import Connection, Row
+from typing import Any
+
+from ..documents import Origin, Page
+
+# A row for each page of which there is something to say. file, place: of a collection alone.
+TABLE = """
+CREATE TABLE IF NOT EXISTS provenance (
+    page INTEGER PRIMARY KEY REFERENCES pages ON DELETE CASCADE,
+    file TEXT,
+    place INTEGER,
+    recognised INTEGER NOT NULL
+);
+"""
+
+
+def add_pages(db: Connection, document: int, pages: Sequence[Page]) -> None:
+    """Add pages to a document, with where they come from."""
+    for page in pages:
+        new = "INSERT INTO pages (document, number, text) VALUES (?, ?, ?)"
+        row = db.execute(new, (document, page.number, written(page.text))).lastrowid
+        if page.origin or page.recognised:
+            file, place = (written(page.origin.file), page.origin.number) if page.origin else (None, None)
+            db.execute("INSERT INTO provenance VALUES (?, ?, ?, ?)", (row, file, place, page.recognised))
+
+
+def pages(db: Connection, document: int) -> tuple[Page, ...]:
+    """The pages of a document, in their order."""
+    query = """
+        SELECT pages.number, text, file, place, recognised FROM pages
+        LEFT JOIN provenance ON provenance.page = pages.id WHERE document = ? ORDER BY pages.number
+    """
+    cursor = db.execute(query, (document,))
+    cursor.row_factory = Row
+    return tuple(_page(dict(row)) for row in cursor)
+
+
+def written(text: str) -> str:
+    """A text that can be stored: file names and browsers may bring halves of characters."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _page(row: dict[str, Any]) -> Page:
+    origin = None if row["file"] is None else Origin(row["file"], row["place"])
+    return Page(row["number"], row["text"], origin, bool(row["recognised"]))
