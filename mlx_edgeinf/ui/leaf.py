@@ -11,9 +11,9 @@ from ..documents import DocumentError, Page, PasswordRequired
 from ..documents.picture import Mark, Picture, is_pdf, page_picture
 from ..library import LibraryError
 from ..support import Passage, sentences
-from .room import Room
 
 if TYPE_CHECKING:
+    from .room import Room
     from .session import Session
 
 LOCKED = "Its file is protected and the password is not kept: here is the text of the page."

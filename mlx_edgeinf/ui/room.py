@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from ..library import Library
 from .picker import Picker
 from .preparation import Preparation
-from .session import Session
+
+if TYPE_CHECKING:
+    from .session import Session
 
 # No other user of the machine can look into it, and it goes when the program ends.
 private_folder = partial(TemporaryDirectory, prefix="mlx_edgeinf-")
