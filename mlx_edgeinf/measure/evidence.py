@@ -24,9 +24,9 @@ def measure_support(data: Path, documents: int, results: Results) -> None:
     """Look every sentence up that the results do not hold yet, by part and kind, and document.
 
     An entry has the number of sentences that are true of the document (`own`) and that are not (`foreign`);
-    for each of `THRESHOLDS` how many of them are given a page (`linked`, `foreign_linked`), and how
-    many first pages are evidence (`right`); at the product's threshold how many pages are given (`links`)
-    and are evidence (`right_links`); and the mean share of pages that are evidence (`chance`).
+    for each of `THRESHOLDS` how many of them are given a page (`linked`, `foreign_linked`), how many
+    first pages are evidence (`right`), how many pages are given (`links`) and are evidence
+    (`right_links`); and the mean share of pages that are evidence (`chance`).
     """
     for part in (CHOOSING, REPORTING):
         for kind, found in cases(data / part, documents):
@@ -70,26 +70,26 @@ def _looked_up(case: Case) -> dict[str, float | list[int]]:
     own = [(linked(sentence), pages) for sentence, pages in case.own]
     foreign = [linked(sentence) for sentence in case.foreign]
     known = [(found, pages) for found, pages in own if pages is not None]
-    links = [(each.page, pages) for found, pages in known for each in found if each.score >= COVERED]
+    links = [(each, pages) for found, pages in known for each in found]
     entry = {
         "own": len(own),
         "foreign": len(foreign),
-        "linked": _at_each([found for found, _ in own]),
-        "foreign_linked": _at_each(foreign),
+        "linked": _at_each([found[0] for found, _ in own if found]),
+        "foreign_linked": _at_each([found[0] for found in foreign if found]),
     }
     if not known:
         return entry
     return entry | {
-        "right": _at_each([found for found, pages in known if found and found[0].page in pages]),
-        "links": len(links),
-        "right_links": sum(page in pages for page, pages in links),
+        "right": _at_each([found[0] for found, pages in known if found and found[0].page in pages]),
+        "links": _at_each([each for each, _ in links]),
+        "right_links": _at_each([each for each, pages in links if each.page in pages]),
         "chance": float(np.mean([len(pages) / len(case.pages) for _, pages in known])),
     }
 
 
-def _at_each(found: Sequence[tuple[Passage, ...]]) -> list[int]:
-    """For each threshold how many have a page."""
-    return [sum(bool(each) and each[0].score >= threshold for each in found) for threshold in THRESHOLDS]
+def _at_each(passages: Sequence[Passage]) -> list[int]:
+    """For each threshold how many reach it."""
+    return [sum(passage.score >= threshold for passage in passages) for threshold in THRESHOLDS]
 
 
 def _row(kind: str, entries: list[dict]) -> list[str]:

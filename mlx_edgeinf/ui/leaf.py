@@ -44,6 +44,8 @@ def turn_to(room: Room, session: Session, link: str) -> None:
         problem = LOCKED
     except (DocumentError, LibraryError) as error:
         problem = str(error)
+    except OSError as error:
+        problem = f"The file in the library is gone ({error.strerror}): here is the text of the page."
     session.leaf = Leaf(session.entry.name, int(link), page, passage, picture, problem)
 
 

@@ -70,7 +70,7 @@
       document.querySelector(`.page[data-link="${leaf.dataset.link}"]`)?.focus();
     });
   });
-  addEventListener("DOMContentLoaded", () => leaves.observe(document.body, { childList: true, subtree: true }));
+  leaves.observe(document, { childList: true, subtree: true });
 
   setInterval(() => {
     const progress = document.querySelector("[data-title]")?.dataset.title;

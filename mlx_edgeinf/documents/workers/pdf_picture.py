@@ -33,15 +33,15 @@ Rectangle = tuple[float, float, float, float]
 def answers(path: str, password: str | None, index: int, passages: list[str]) -> Iterator[dict[str, Any]]:
     """Yield the number of parts, then the picture of the page `index` with `passages` found on it.
 
-    Raises `Refusal` with PDFium's error code for a file or a page that it does not open.
+    Raises `Refusal` with PDFium's error code for a file that it does not open.
     """
     try:
         document = pypdfium2.PdfDocument(path, password=password)
-        page = document[index]
-        text_page = page.get_textpage()
     except pypdfium2.PdfiumError as error:
         raise Refusal(error.err_code) from error
     yield {"parts": 1}
+    page = document[index]
+    text_page = page.get_textpage()
     width, height = page.get_size()
     scale = min(LARGEST_SCALE, LONGEST_EDGE / max(width, height))
     picture = page.render(scale=scale).to_pil().convert("RGB")
