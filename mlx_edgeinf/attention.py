@@ -19,6 +19,7 @@ from .memory import Heads, State
 from .recall import SUMMARY_ROWS, Pages, Recall, StoreShape, in_blocks, out_of_blocks
 from .rotation import Rotation
 from .sources import Source, attend, joined
+from .watch import Watch
 
 # Attention bodies that `_project` reproduces. mistral runs on mlx-lm's llama.
 SUPPORTED = (llama.Attention, qwen2.Attention, qwen3.Attention)
@@ -80,7 +81,7 @@ class MemoryAttention(nn.Module):
             local = local._replace(output=output)
         if cache.recall and cache.folded:
             return self._recalling(queries, turned, local, cache)
-        return self._gated(queries, local, cache.memory)
+        return self._gated(queries, local, cache.memory, cache.watch)
 
     def _recalling(
         self, queries: mx.array, turned: mx.array, local: Source, cache: EdgeCache
@@ -91,12 +92,12 @@ class MemoryAttention(nn.Module):
             recalled = cache.recall.read(placed, log_mass)
             exact = joined(local._replace(output=output, log_mass=log_mass), recalled.source)
             left = cache.memory and memory.without(cache.memory, recalled.keys, recalled.values)
-            outputs.append(out_of_blocks(self._gated(asked, exact, left)))
+            outputs.append(out_of_blocks(self._gated(asked, exact, left, cache.watch)))
         return mx.concatenate(outputs, axis=2)
 
-    def _gated(self, queries: mx.array, exact: Source, memory: State) -> mx.array:
+    def _gated(self, queries: mx.array, exact: Source, memory: State, watch: Watch | None) -> mx.array:
         """The exact sources with what the memory adds, if anything was folded into one."""
-        return self.memory_gate(queries, memory, exact) if memory else exact.output
+        return self.memory_gate(queries, memory, exact, watch) if memory else exact.output
 
 
 def retrofit(

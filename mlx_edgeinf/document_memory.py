@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .documents import Document
+from .insight import Insight
 
 if TYPE_CHECKING:
     from .cache import EdgeCache
@@ -22,7 +23,7 @@ class DocumentMemory:
 
     tokens: the opening of the prompt and the document. page_ends: how many of
     them lie before the end of each page. position: tokens read so far.
-    seconds: spent reading them.
+    seconds: spent reading them. insight: what the memory was seen to do.
     """
 
     document: Document
@@ -31,6 +32,7 @@ class DocumentMemory:
     cache: list[EdgeCache]
     position: int = 0
     seconds: float = 0.0
+    insight: Insight = field(default_factory=Insight)
 
     @property
     def pages_read(self) -> int:

@@ -28,6 +28,7 @@ from .models import load
 from .savefile import identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .turns import Prompter
+from .watch import watching
 from .worker import MLXThread
 
 T = TypeVar("T")
@@ -157,8 +158,11 @@ class Engine:
         # Up to the next fold, so that no segment is split.
         stop = memory.position + (min(segment, room) if room > 0 else segment)
         tokens = memory.tokens[memory.position : stop]
-        read_on(self._model, mx.array(tokens), memory.cache)
+        with watching(memory.cache) as watched:
+            read_on(self._model, mx.array(tokens), memory.cache)
         memory.position += len(tokens)
+        memory.insight.add(watched.surprises(), memory.page_ends)
+        memory.insight.opened(watched.openings(), answering=False)
 
     def _stats(self, memory: DocumentMemory) -> Stats:
         return Stats(
@@ -236,6 +240,16 @@ class Engine:
         prompt = opening + self._prompter.conversation(texts)
         total = len(memory.tokens if memory else []) + len(prompt)
         cache = self._cache_after(memory, len(prompt) + max_tokens)
+        with watching(cache) as watched:
+            for piece in self._pieces(prompt, cache, total, max_tokens, cancel):
+                watched.settle()
+                yield piece
+        if memory:
+            memory.insight.opened(watched.openings(), answering=True)
+
+    def _pieces(
+        self, prompt: list[int], cache: list[EdgeCache], total: int, max_tokens: int, cancel: Event | None
+    ) -> Iterator[Piece]:
         segment, position = cache[0].layout.segment, 0
         # A long prompt takes turns too; its end, as far as repetition is looked for, is left to mlx-lm.
         while len(prompt) - position > segment + REPETITION_TOKENS:

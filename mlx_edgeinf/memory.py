@@ -23,15 +23,11 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
+from .clustering import closeness, key_weights, means_of, nearest_to
 from .rotation import Rotation
 from .sources import Source, grouped, weigh
 
 State = dict[str, mx.array]
-
-# A key's weight in its centre: the square of the attention it received, over the average key's.
-# Share of the KL divergence from full attention that 256 untrained centres remove (two excerpts of
-# 4096 tokens, starter model): 0.45 with equal weights, 0.57 with the power 1, 0.60 with 1.5 and 2.
-SHARPNESS, LEAST_WEIGHT = 2, 0.01
 
 
 @dataclass(frozen=True)
@@ -105,6 +101,15 @@ class Memory(nn.Module):
             "M": mx.where(left[..., None], state["M"] - phi.swapaxes(-1, -2) @ values.astype(mx.float32), 0),
             "z": mx.where(left, z, 0),
         }
+
+    def held(self, state: State, keys: mx.array) -> mx.array:
+        """Values (B, G, T, d) that the state holds where keys (B, G, T, d) would be written; 0 if none.
+
+        phi_k(k) M / (phi_k(k) . z), what Infini-attention's delta rule takes off a value before writing.
+        """
+        phi = self.key_features(keys.astype(mx.float32))
+        mass = (phi * state["z"][:, :, None]).sum(axis=-1, keepdims=True)
+        return phi @ state["M"] / mx.maximum(mass, 1e-30)
 
     def key_features(self, keys: mx.array) -> mx.array:
         """phi_k: (B, G, T, d) -> (B, G, T, m), positive."""
@@ -201,9 +206,9 @@ class CentroidMemory(Memory):
         nearest = self._cluster(state, points, weights)
         z = nearest @ counts
         return {
-            "M": _means(nearest, means, weights) * z,
+            "M": means_of(nearest, means, weights) * z,
             "z": z[..., 0],
-            "centres": _means(nearest, points, weights),
+            "centres": means_of(nearest, points, weights),
             "weight": (nearest @ weights)[..., 0],
         }
 
@@ -214,12 +219,19 @@ class CentroidMemory(Memory):
         asked for more than it has; all together lose as many as there are, and none is left of all.
         """
         metric = self._metric(state, 0)
-        nearest = _nearest(keys.astype(mx.float32) * metric, state["centres"] * metric)
+        nearest = nearest_to(keys.astype(mx.float32) * metric, state["centres"] * metric)
         z = mx.maximum(state["z"] - nearest.sum(axis=-1), 0)
         tokens = mx.maximum(state["z"].sum(axis=-1, keepdims=True) - keys.shape[2], 0)
         z = z * tokens / mx.maximum(z.sum(axis=-1, keepdims=True), 1e-9)
         share = z / mx.maximum(state["z"], 1e-9)
         return {**state, "M": state["M"] * share[..., None], "z": z}
+
+    def held(self, state: State, keys: mx.array) -> mx.array:
+        metric = self._metric(state, 0)
+        close = closeness(keys.astype(mx.float32) * metric, state["centres"] * metric)
+        nearest = mx.argmax(mx.where(state["z"][:, :, None] > 0, close, -mx.inf), axis=-1)
+        means = state["M"] / mx.maximum(state["z"], 1)[..., None]
+        return mx.take_along_axis(means, nearest[..., None], axis=2)
 
     def _cluster(self, state: State, points: mx.array, weights: mx.array) -> mx.array:
         """Lloyd's algorithm from the present centres; those still empty start at new keys.
@@ -232,10 +244,10 @@ class CentroidMemory(Memory):
         centres = mx.where(state["z"][..., None] > 0, state["centres"], seeds)
         measured = points * metric
         for _ in range(self.lloyd_steps):
-            nearest = _nearest(measured, centres * metric)
+            nearest = nearest_to(measured, centres * metric)
             taken = (nearest @ weights) > 0
-            centres = mx.where(taken, _means(nearest, points, weights), centres)
-        return _nearest(measured, centres * metric)
+            centres = mx.where(taken, means_of(nearest, points, weights), centres)
+        return nearest_to(measured, centres * metric)
 
     def _metric(self, state: State, new: int) -> mx.array:
         """(B, G, 1, d): what the expected rotation will leave of each component."""
@@ -260,24 +272,6 @@ class CentroidMemory(Memory):
 
 def _both_signs(x: mx.array) -> mx.array:
     return mx.concatenate([x, -x], axis=-1)
-
-
-def _nearest(points: mx.array, centres: mx.array) -> mx.array:
-    """One-hot (B, G, m, n): which centre is nearest to each of n points, by squared distance."""
-    closeness = points @ centres.swapaxes(-1, -2) - 0.5 * mx.square(centres).sum(-1)[:, :, None]
-    best = mx.argmax(closeness, axis=-1)
-    return (best[:, :, None] == mx.arange(centres.shape[2])[:, None]).astype(mx.float32)
-
-
-def _means(nearest: mx.array, points: mx.array, weights: mx.array) -> mx.array:
-    """Weighted means (B, G, m, d) of the points at each centre; 0 where there are none."""
-    return nearest @ (points * weights) / mx.maximum(nearest @ weights, 1e-9)
-
-
-def key_weights(received: mx.array) -> mx.array:
-    """Weights (B, G, T) of new keys by the attention each received; what nobody asked for counts a little."""
-    average = mx.maximum(received.mean(axis=-1, keepdims=True), 1e-9)
-    return (received / average) ** SHARPNESS + LEAST_WEIGHT
 
 
 KINDS: dict[str, type[Memory]] = {

@@ -20,6 +20,7 @@ from .adapter import digest, fingerprint, gate_parameters, save_arrays
 from .cache import EdgeCache
 from .document_memory import DocumentMemory, SaveFileError, different
 from .documents import Document
+from .insight import OPENINGS, PAGES, Insight
 from .memory import State
 
 FORMAT = "3"
@@ -54,6 +55,7 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
     arrays = {TOKENS: mx.array(memory.tokens, mx.int32), PAGE_ENDS: mx.array(memory.page_ends, mx.int32)}
     for number, layer in enumerate(memory.cache):
         arrays.update({f"{number}.{name}": array for name, array in _parts(layer).items()})
+    arrays |= {name: mx.array(array) for name, array in memory.insight.arrays().items()}
     metadata = identity(model) | {
         "counts": json.dumps([[layer.folded, layer.exact_limit] for layer in memory.cache]),
         "seconds": repr(memory.seconds),
@@ -120,6 +122,7 @@ def _checksum(arrays: Arrays, metadata: dict[str, str]) -> str:
 def _memory(arrays: Arrays, metadata: dict[str, str], model: nn.Module, document: Document) -> DocumentMemory:
     """The memory in a file that may come from anywhere: ValueError where it contradicts itself."""
     tokens, page_ends = (np.array(arrays.pop(name)).tolist() for name in (TOKENS, PAGE_ENDS))
+    seen = {name: np.array(arrays.pop(name)) for name in (PAGES, OPENINGS) if name in arrays}
     cache, counts = model.make_cache(), json.loads(metadata["counts"])
     for number, (layer, (folded, exact_limit)) in enumerate(zip(cache, counts, strict=True)):
         prefix = f"{number}."
@@ -132,6 +135,7 @@ def _memory(arrays: Arrays, metadata: dict[str, str], model: nn.Module, document
             keys, values, received = parts["keys"], parts["values"], parts.get("received")
             layer.state = [keys, values, keys.shape[2], received, int(folded), int(exact_limit), written]
     memory = DocumentMemory(document, tokens, page_ends, cache, cache[0].tokens, float(metadata["seconds"]))
+    memory.insight = Insight.from_arrays(seen, len(page_ends))
     _check(memory, vocabulary=model.model.embed_tokens.weight.shape[0])
     return memory
 

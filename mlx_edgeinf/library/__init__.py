@@ -8,11 +8,12 @@ for another machine.
 from .archive import SUFFIX, is_exported
 from .library import Library
 from .reader import Reader
-from .rows import Chat, DiskUse, Entry, Hit, LibraryError, Reading, Summary
+from .rows import Chat, Checkpoint, DiskUse, Entry, Hit, LibraryError, Reading, Summary
 
 __all__ = [
     "SUFFIX",
     "Chat",
+    "Checkpoint",
     "DiskUse",
     "Entry",
     "Hit",

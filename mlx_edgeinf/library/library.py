@@ -19,10 +19,10 @@ from ..chat import Turn
 from ..document_memory import different
 from ..documents import Document
 from ..events import Finished
-from . import archive, queries, transfer
+from . import archive, past, queries, transfer
 from .database import Database
 from .files import Files, copy_original, suffix_of
-from .rows import Chat, DiskUse, Entry, Hit, LibraryError, Reading, Summary
+from .rows import Chat, Checkpoint, DiskUse, Entry, Hit, LibraryError, Reading, Summary
 
 if TYPE_CHECKING:
     from ..document_memory import DocumentMemory
@@ -50,6 +50,7 @@ class Library:
             with self._db.snapshot() as db:
                 named = queries.files(db)
             self._files.sweep(named)
+        self.past = past.Past(self, self._db, self._files)
         # A deletion may have been killed before this. A full disk puts it off, but does not lock us out.
         with suppress(LibraryError):
             self._db.empty_log()
@@ -161,7 +162,8 @@ class Library:
     def save(self, engine: Engine, document: int, memory: DocumentMemory) -> Reading:
         """Keep a memory, in place of an earlier one of the same reading; a later one stays.
 
-        On return it is on disk: the new file first, then the row that names it, then the old file goes.
+        On return it is on disk: the new file first, then the row that names it, then the old file goes,
+        or stays as a checkpoint.
 
         Raises:
             LibraryError: the document was deleted, the disk is full.
@@ -182,12 +184,12 @@ class Library:
                         seconds=memory.seconds, memory=path.name, memory_bytes=path.stat().st_size,
                     )  # fmt: skip
                     saved = queries.reading(db, id)
-            if before:
-                self._files.remove(before.memory)
+                    gone = past.keep(db, before, saved)
+            self._files.remove(*gone)
             return saved
 
-    def open(self, engine: Engine, reading: int) -> DocumentMemory:
-        """The memory of a reading, to be asked or read on.
+    def open(self, engine: Engine, reading: int, checkpoint: Checkpoint | None = None) -> DocumentMemory:
+        """The memory of a reading, to be asked or read on; or as it was at one of its checkpoints.
 
         Raises:
             LibraryError: it was made with another model, gates, layout or size of memory.
@@ -197,6 +199,7 @@ class Library:
         with self._files.changing():
             with self._db.snapshot() as db:
                 found, text = queries.reading(db, reading), queries.reading_pages(db, reading)
+                file = past.file_of(db, checkpoint) if checkpoint else found.memory
             document = self.document(found.document)
             if text:
                 document = replace(document, pages=queries.text_pages(text))
@@ -205,7 +208,7 @@ class Library:
                     f"{document.name} was read by {found.model}, with another {wrong} than those of "
                     f"{engine.name} now: choose that again, or read the document anew."
                 )
-            return engine.restore(self._files.path(found.memory), document)
+            return engine.restore(self._files.path(file), document)
 
     def begin_again(self, reading: int) -> None:
         """Forget how far a reading came, as its memory is damaged; summaries and chats stay."""
@@ -255,7 +258,7 @@ class Library:
     # -- one file for another machine ---------------------------------------------
 
     def export(self, document: int, path: Path, with_original: bool = False) -> None:
-        """Write a document with its memories, summaries and chats to one file.
+        """Write a document with its memories, summaries and chats to one file; checkpoints stay here.
 
         Raises:
             SaveError: the disk is full, or it cannot be written to.

@@ -14,7 +14,10 @@ from .rows import Reading
 
 
 def gather(db: Connection, document: int, with_original: bool) -> tuple[Contents, list[str]]:
-    """All that the tables say of a document, and the files with the memories of its readings."""
+    """All that the tables say of a document, and the files with the memories of its readings.
+
+    Without checkpoints, which would make the file several times as large for a past that few ask for.
+    """
     entry, readings = queries.entry(db, document), queries.readings(db, document)
     places = {reading.id: place for place, reading in enumerate(readings)}
     manifest = Manifest(

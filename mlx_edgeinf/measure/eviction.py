@@ -18,7 +18,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..cache import EdgeCache, Layout
-from ..memory import CentroidMemory, State, key_weights
+from ..clustering import key_weights
+from ..memory import CentroidMemory, State
 from ..rotation import Rotation
 from ..sources import lengthened
 
