@@ -13,7 +13,7 @@ from mlx_edgeinf.document_memory import SaveFileError
 from mlx_edgeinf.documents import Page
 from mlx_edgeinf.events import Finished
 from mlx_edgeinf.library import Checkpoint, Library, LibraryError, past, schema
-from mlx_edgeinf.library.past import MOST, by_page, thinned
+from mlx_edgeinf.library.past import MOST, latest_by, thinned
 
 LONG = replace(book(20), name="Moby Dick.pdf")
 
@@ -63,7 +63,7 @@ def test_large_memories_leave_room_for_fewer():
 
 def test_the_latest_that_knows_nothing_beyond_a_page_is_found():
     some = [at(10), at(20), at(30)]
-    assert by_page(some, 25).page == 20 and by_page(some, 30).page == 30 and by_page(some, 9) is None
+    assert latest_by(some, 25).page == 20 and latest_by(some, 30).page == 30 and latest_by(some, 9) is None
 
 
 # -- in the library ------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_a_migration_that_fails_leaves_the_version_before(library, monkeypatch):
     library.close()
     as_of_version_1(library.folder)
     with monkeypatch.context() as patch:
-        patch.setitem(schema.MIGRATIONS, 1, schema.MIGRATIONS[1] + "ALTER TABLE nothing ADD COLUMN x;")
+        patch.setitem(schema.MIGRATIONS, 1, schema.MIGRATIONS[1] + "ALTER TABLE nowhere ADD COLUMN x;")
         with pytest.raises(sqlite3.OperationalError, match="no such table"):
             Library(library.folder)
     again = Library(library.folder)

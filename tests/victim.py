@@ -63,7 +63,7 @@ def tiny_engine() -> Engine:
 
 def live(folder: Path, told: Connection) -> None:
     """Work until killed. Tells (document's number, what, how much) after each thing that is saved."""
-    reader.SECONDS_BETWEEN, reader.SHARE = 0.0, 1e9
+    reader.SECONDS_BETWEEN, reader.SHARE, reader.MARK_SHARE = 0.0, 1e9, 1e9
     past.MOST = 1  # so that with two pages checkpoints are thinned too
     engine = tiny_engine()
     told.send("ready")

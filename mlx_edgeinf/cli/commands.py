@@ -52,13 +52,12 @@ def chat(args: argparse.Namespace) -> None:
     turns: list[Turn] = []
     stopped = False
     with Sitting(args) as sitting:
-        conversation = sitting.conversation()
+        conversation = sitting.conversation(args.by_page)
         for question in args.question or typed():
             with stoppable() as cancel:
                 answers = conversation.ask(question, args.max_tokens, cancel)
                 answer = (list(answers) or [""])[-1] if args.json else streamed(answers)
-            turns.append(Turn(question, answer))
-            conversation.keep(turns[-1])
+            turns.append(conversation.keep(question, answer))
             if stopped := cancel.is_set() and bool(args.question):
                 break
     if args.json:
@@ -106,6 +105,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     talk = commands.add_parser("chat", help="Ask about documents.")
     _reading(talk)
     talk.add_argument("--question", action="append", help="May be repeated; typed if not given.")
+    talk.add_argument(
+        "--by-page", type=positive, help="Ask as of this page, or of the last before it that was kept."
+    )
     talk.set_defaults(work=chat)
     add_library(commands)
     _serving(commands.add_parser("serve", help="Open the page in a browser, or an OpenAI-compatible API."))

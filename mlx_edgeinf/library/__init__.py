@@ -7,6 +7,7 @@ for another machine.
 
 from .archive import SUFFIX, is_exported
 from .library import Library
+from .past import latest_by
 from .reader import Reader
 from .rows import Chat, Checkpoint, DiskUse, Entry, Hit, LibraryError, Reading, Summary
 
@@ -22,5 +23,6 @@ __all__ = [
     "Reader",
     "Reading",
     "Summary",
+    "latest_by",
     "is_exported",
 ]

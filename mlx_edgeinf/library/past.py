@@ -116,7 +116,7 @@ def file_of(db: Connection, checkpoint: Checkpoint) -> str:
     return checkpoint.memory
 
 
-def by_page(checkpoints: Sequence[Checkpoint], page: int) -> Checkpoint | None:
+def latest_by(checkpoints: Sequence[Checkpoint], page: int) -> Checkpoint | None:
     """The latest of these that knows nothing beyond a page."""
     return max((each for each in checkpoints if each.page <= page), key=lambda each: each.page, default=None)
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from ..atomic import SaveError
 from ..library import SUFFIX, Entry, Library, LibraryError, is_exported
 from ..wording import size
-from . import keeping
+from . import asof, keeping
 from .room import Room
 from .session import Form, Session
 from .view import View, render, with_empty_desk, with_export
@@ -33,6 +33,8 @@ def act(room: Room, session: Session, wish: Mapping[str, str]) -> Iterator[View]
             yield _changed(room, session, lambda: _delete(room.library, session))
         case {"do": "export"}:
             yield from _export(room, session)
+        case {"do": "as-of", "page": page}:
+            yield _changed(room, session, lambda: asof.choose(room, session, int(page)))
         case {"do": "form", "form": form}:
             yield _changed(room, session, lambda: setattr(session, "form", Form[form]))
 

@@ -108,6 +108,7 @@ def _desk(start: View) -> Parts:
         "progress": _html(start.progress),
         "stop": gr.Button("Stop", visible=False, elem_id="stop"),
         "memory": _html(start.memory),
+        "insight": _html(start.insight),
     }
 
 
@@ -208,6 +209,6 @@ def _wire_library(
 
     # Not `input`, which Gradio 6.31 does not send for a field of one line.
     parts["search"].change(search, [session, parts["search"]], parts["shelf"], queue=False, **QUIET)
-    clicks: list[Callable] = [parts["shelf"].click, parts["tools"].click]
+    clicks: list[Callable] = [parts[name].click for name in ("shelf", "tools", "chat")]
     acting = gr.on(clicks, act, session, view, **QUIET)
     acting.failure(handlers.broken, session, view, queue=False, **QUIET)

@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 HOST = "127.0.0.1"
 HOSTS = [HOST, "localhost"]  # by no other name, so that no web page can have one point here
 LARGEST_UPLOAD = "1gb"
-STYLES = ("palette", "gradio", "room", "desk", "reading", "sheet", "library", "narrow")  # later ones win
+# Later ones win.
+STYLES = ("palette", "gradio", "room", "desk", "reading", "sheet", "library", "insight", "narrow")
 
 # Gradio builds its components from inline scripts and evaluated templates, hence the unsafe
 # words; they run nothing of a document's, whose text reaches the page escaped.

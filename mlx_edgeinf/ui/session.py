@@ -62,6 +62,7 @@ class Session:
     reading: how far the present model has read the whole of the document.
     kept: the reading whose memory answers, or is to. obstacle: why it cannot, for people.
     earlier: what was asked of other memories of the document.
+    checkpoints: of the kept reading. as_of: the one that is asked, with its memory in `past`; None for all.
     exported: the size of the file for another machine, once it was made.
     """
 
@@ -86,6 +87,9 @@ class Session:
     earlier: tuple[Turn, ...] = ()
     turns: list[Turn] = field(default_factory=list)
     chat: int | None = None  # its id in the library, once its first turn is kept
+    checkpoints: tuple[library.Checkpoint, ...] = ()
+    as_of: library.Checkpoint | None = None
+    past: DocumentMemory | None = None
     form: Form = Form.NONE
     exported: str = ""
     cancel: threading.Event | None = None  # one for each piece of work; set, it ends the work
@@ -122,6 +126,11 @@ class Session:
         return not self.at_work and self.memory is not None
 
     @property
+    def asked(self) -> DocumentMemory | None:
+        """The memory that questions go to."""
+        return self.past or self.memory
+
+    @property
     def offered(self) -> bool:
         """Whether something new is handed in, so that Read means that and not the document on show."""
         return self.pasting or bool(self.uploads)
@@ -152,6 +161,7 @@ class Session:
         self.entry, self.document = entry, document
         self.reading = self.kept = self.memory = self.latest = self.finished = None
         self.obstacle = ""
+        self.checkpoints, self.as_of, self.past = (), None, None
         self.history, self.earlier, self.turns, self.chat = [], (), [], None
         self.form, self.exported = Form.NONE, ""
 

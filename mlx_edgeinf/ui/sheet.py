@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..chat import Turn
 from ..wording import count, counted, page_ranges, read_pages
+from . import asof
 from .prose import prose
 from .record import facts, record
 from .session import Form, Session, Stage
@@ -71,6 +72,7 @@ def chat(session: Session) -> str:
 <h2>Ask about it</h2>
 <p class="basis">{escape(_basis(session))}</p>
 <ol role="log" aria-busy="{busy}">{"".join(map(_turn, [*session.earlier, *session.turns]))}</ol>
+{asof.choices(session)}
 </section>"""
 
 
@@ -166,6 +168,8 @@ def _basis(session: Session) -> str:
             "Its memory is opened as soon as the model is ready." if waiting
             else "Nothing was read, so there is nothing to ask about."
         )  # fmt: skip
+    if session.as_of:
+        return asof.basis(session)
     pages = read_pages(_pages_in_memory(session), len(session.document.pages))
     return f"Answered from what was kept of {pages}; nothing is read twice."
 
@@ -180,5 +184,6 @@ def _pages_in_memory(session: Session) -> int:
 def _turn(turn: Turn) -> str:
     return f"""<li>
 <p class="question">{escape(turn.question)}</p>
+{asof.asked_at(turn.page)}
 <div class="written answer">{prose(turn.answer)}</div>
 </li>"""
