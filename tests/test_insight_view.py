@@ -39,6 +39,12 @@ def test_each_measured_page_has_a_bar_as_high_as_it_was_new():
     assert len(bottoms) == 1
 
 
+def test_the_axis_ends_with_the_document_however_far_it_was_read():
+    found = seen(0.5, 0.6)
+    assert ">page 100</text>" in view.strength_chart(found, HUNDRED.pages)
+    assert max(float(rect.get("x")) for rect in bars(found)) < view.LEFT + (view.RIGHT - view.LEFT) / 40
+
+
 @pytest.mark.parametrize("pages", [3, 119, 120, 121, 500])
 def test_a_long_document_has_no_more_bars_than_there_is_room_for(pages):
     document = book(count=pages)

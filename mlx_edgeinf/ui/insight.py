@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..insight import Insight
     from .session import Session
 
-WIDTH, LEFT, RIGHT, TOP, BAR_HEIGHT = 320, 40, 318, 8, 96
+WIDTH, LEFT, RIGHT, TOP, BAR_HEIGHT = 320, 44, 318, 8, 96
 MOST_BARS, MOST_NAMED = 120, 3
 # A page of which fewer tokens were folded says little.
 LEAST_TOKENS = 32
@@ -38,10 +38,12 @@ def insight(session: Session) -> str:
 
 def strength_chart(seen: Insight, pages: Sequence[Page]) -> str:
     """Bars of the write strength by page; empty before anything was measured."""
-    bars = _bars(seen)
+    size = math.ceil(len(pages) / MOST_BARS)
+    bars = _bars(seen, size)
     if not bars:
         return ""
-    step, ticks = (RIGHT - LEFT) / _groups(seen), tick_values(max(value for _, _, value in bars))
+    step = (RIGHT - LEFT) / math.ceil(len(pages) / size)
+    ticks = tick_values(max(value for _, _, value in bars))
     bottom = TOP + BAR_HEIGHT
     drawn = "".join(
         f'<rect x="{LEFT + step * at:.1f}" width="{max(step - 0.6, 0.6):.1f}"'
@@ -57,7 +59,7 @@ def strength_chart(seen: Insight, pages: Sequence[Page]) -> str:
 {"".join(_grid(value, bottom - BAR_HEIGHT * value / ticks[-1]) for value in ticks)}
 <g class="bars">{drawn}</g>
 <text x="{LEFT}" y="{bottom + 18}">page 1</text>
-<text x="{RIGHT}" y="{bottom + 18}" text-anchor="end">page {count(len(seen.pages))}</text>
+<text x="{RIGHT}" y="{bottom + 18}" text-anchor="end">page {count(len(pages))}</text>
 </svg>
 <p class="hint">0 %: the memory already held as much. 100 %: as if it had held nothing. The first pages,
 written to an empty memory, and the last, still held word for word, have no bar.</p>
@@ -94,21 +96,11 @@ def most_new(seen: Insight) -> list[int]:
     return [int(page) for page in best if math.isfinite(strengths[page])]
 
 
-def _groups(seen: Insight) -> int:
-    """How many bars there is room for."""
-    return math.ceil(len(seen.pages) / _together(seen))
-
-
-def _together(seen: Insight) -> int:
-    """Pages to a bar."""
-    return math.ceil(len(seen.pages) / MOST_BARS)
-
-
-def _bars(seen: Insight) -> list[tuple[int, slice, float]]:
-    """The place, the pages and the strength of each bar that was measured."""
-    size, bars = _together(seen), []
-    for at in range(_groups(seen)) if size else ():
-        span = slice(at * size, min((at + 1) * size, len(seen.pages)))
+def _bars(seen: Insight, size: int) -> list[tuple[int, slice, float]]:
+    """The place, the pages, so many together, and the strength of each bar that was measured."""
+    bars = []
+    for at, first in enumerate(range(0, len(seen.pages), size)):
+        span = slice(first, min(first + size, len(seen.pages)))
         total, tokens = seen.pages[span].sum(axis=0)
         if tokens:
             bars.append((at, span, total / tokens))
