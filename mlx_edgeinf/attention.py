@@ -20,6 +20,7 @@ from .pagestore import Pages, StoreShape
 from .recall import SUMMARY_ROWS, Recall, in_blocks
 from .rotation import Rotation
 from .sources import Source, attend, in_a_row, joined
+from .watch import Watch
 
 # Attention bodies that `_project` reproduces. mistral runs on mlx-lm's llama.
 SUPPORTED = (llama.Attention, qwen2.Attention, qwen3.Attention)
@@ -81,7 +82,7 @@ class MemoryAttention(nn.Module):
             local = local._replace(output=output)
         if cache.recalls:
             return self._recalling(queries, turned, local, cache)
-        return self._gated(queries, local, cache.memory)
+        return self._gated(queries, local, cache.memory, cache.watch)
 
     def _recalling(
         self, queries: mx.array, turned: mx.array, local: Source, cache: EdgeCache
@@ -95,12 +96,12 @@ class MemoryAttention(nn.Module):
             if recalled := cache.recall.read(placed, exact.log_mass):
                 exact = joined(exact, recalled.source)
                 left = left and memory.without(left, recalled.keys, recalled.values)
-            outputs.append(in_a_row(self._gated(asked, exact, left)))
+            outputs.append(in_a_row(self._gated(asked, exact, left, cache.watch)))
         return mx.concatenate(outputs, axis=2)
 
-    def _gated(self, queries: mx.array, exact: Source, memory: State) -> mx.array:
+    def _gated(self, queries: mx.array, exact: Source, memory: State, watch: Watch | None) -> mx.array:
         """The exact sources with what the memory adds, if anything was folded into one."""
-        return self.memory_gate(queries, memory, exact) if memory else exact.output
+        return self.memory_gate(queries, memory, exact, watch) if memory else exact.output
 
 
 def retrofit(

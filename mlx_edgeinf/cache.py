@@ -27,6 +27,7 @@ from .memory import Memory, State
 from .recall import Recall
 from .rotation import Rotation
 from .sources import lengthened
+from .watch import Watch
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class EdgeCache:
         rotation: the layer's rotary embedding.
         exact_limit: tokens up to which the base path runs.
         recall: brings back folded tokens from disk; None for memory alone.
+
+    watch: told what is folded and what the gate lets in, while somebody looks; see `watch.watching`.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class EdgeCache:
         self.folded = 0
         self.exact_limit = exact_limit
         self.recall = recall
+        self.watch: Watch | None = None
         self._kind = memory
         self._rotation = rotation
 
@@ -135,7 +139,7 @@ class EdgeCache:
     def pending(self) -> list[mx.array]:
         """What was noted and folded for later segments: this one's output may need none of it."""
         noted = [] if self.received is None else [self.received]
-        return [*noted, *self.memory.values()]
+        return [*noted, *self.memory.values(), *(self.watch.pending if self.watch else ())]
 
     def _fold(self, keys: mx.array, values: mx.array, position: int) -> None:
         bare = self._rotation.remove(keys, position)
@@ -146,6 +150,8 @@ class EdgeCache:
         if self._kind is not None:
             state = self.memory or self._kind.empty(keys.shape[0])
             received = mx.ones(keys.shape[:3]) if self.received is None else self.received
+            if self.watch and self.memory:
+                self.watch.folding(self._kind, state, bare, values, self.folded + position)
             self.memory = self._kind.write(state, bare, values, received)
 
     # -- mlx-lm's cache protocol ----------------------------------------------
@@ -200,6 +206,7 @@ class EdgeCache:
             twin.local.keys = mx.array(self.local.keys)
             twin.local.values = mx.array(self.local.values)
         twin.recall = copy.deepcopy(self.recall, memo)
+        twin.watch = None
         return twin
 
 

@@ -13,10 +13,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Turn:
-    """A question and its answer."""
+    """A question and its answer. page: the last one that the memory knew of; None for all it had read."""
 
     question: str
     answer: str
+    page: int | None = None
+
+
+def known_by(history: Sequence[Turn], page: int | None) -> list[Turn]:
+    """What may go along with a question asked as of a page: nothing that was said with more known."""
+    return [turn for turn in history if page is None or (turn.page is not None and turn.page <= page)]
 
 
 def ask(

@@ -21,8 +21,12 @@ def members(points: mx.array, centres: mx.array) -> mx.array:
 
 def nearest(points: mx.array, centres: mx.array) -> mx.array:
     """(B, G, n): the place of the centre that is nearest to each of n points, by squared distance."""
-    closeness = points @ centres.swapaxes(-1, -2) - 0.5 * mx.square(centres).sum(-1)[:, :, None]
-    return mx.argmax(closeness, axis=-1)
+    return mx.argmax(closeness(points, centres), axis=-1)
+
+
+def closeness(points: mx.array, centres: mx.array) -> mx.array:
+    """(B, G, n, m): of each of n points to each centre, greatest where the squared distance is least."""
+    return points @ centres.swapaxes(-1, -2) - 0.5 * mx.square(centres).sum(-1)[:, :, None]
 
 
 def members_counted(points: mx.array, counts: mx.array, centres: mx.array) -> mx.array:

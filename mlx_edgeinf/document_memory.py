@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING
 
 from .documents import Document, Page
+from .insight import Insight
 
 if TYPE_CHECKING:
     from .cache import EdgeCache
@@ -29,7 +30,7 @@ class DocumentMemory:
     seconds: spent reading them. pages: on disk, for exact recall; None without.
     refused: why there are none though they were wanted, for people. growing: more
     pages of text may come, so that only whole segments are read: in the end the same
-    ones as of a document that was there at once.
+    ones as of a document that was there at once. insight: what the memory was seen to do.
     """
 
     document: Document
@@ -41,6 +42,7 @@ class DocumentMemory:
     pages: PageStore | None = None
     refused: str = ""
     growing: bool = False
+    insight: Insight = field(default_factory=Insight)
 
     def add(self, pages: Sequence[Page], tokens: Sequence[list[int]]) -> None:
         """Put pages, each with its tokens, at the end."""

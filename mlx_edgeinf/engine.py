@@ -30,6 +30,7 @@ from .savefile import begin_pages, identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .stats import Stats
 from .turns import Prompter, whole_sentences
+from .watch import watching
 from .worker import MLXThread
 
 T = TypeVar("T")
@@ -146,8 +147,11 @@ class Engine:
 
     def _read_segment(self, memory: DocumentMemory) -> None:
         tokens = memory.tokens[memory.position : memory.position + memory.next_segment]
-        read_on(self._model, mx.array(tokens), memory.cache)
+        with watching(memory.cache) as watched:
+            read_on(self._model, mx.array(tokens), memory.cache)
         memory.position += len(tokens)
+        memory.insight.add(watched.surprises(), memory.page_ends)
+        memory.insight.opened(watched.openings(), answering=False)
 
     def _stats(self, memory: DocumentMemory) -> Stats:
         return Stats(
@@ -242,9 +246,13 @@ class Engine:
         total = len(memory.tokens if memory else []) + len(prompt)
         cache = self._cache_after(memory, len(prompt) + max_tokens)
         try:
-            for piece in self._spoken(prompt, cache, total, max_tokens, cancel):
-                last = bool(piece.finish_reason and memory and memory.recalls)
-                yield replace(piece, consulted=consulted(memory, cache)) if last else piece
+            with watching(cache) as watched:
+                for piece in self._spoken(prompt, cache, total, max_tokens, cancel):
+                    watched.settle()
+                    last = bool(piece.finish_reason and memory and memory.recalls)
+                    yield replace(piece, consulted=consulted(memory, cache)) if last else piece
+            if memory:
+                memory.insight.opened(watched.openings(), answering=True)
         finally:
             if memory and memory.pages:
                 memory.pages.failure = cache[0].recall.pages.failure

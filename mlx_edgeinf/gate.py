@@ -20,6 +20,7 @@ import mlx.nn as nn
 
 from .memory import KINDS, Heads, State
 from .sources import Source
+from .watch import Watch
 
 # The terms of logit g beside b_h, by the form of the gate.
 FORMS = {"full": ("mass", "query"), "query": ("query",), "scalar": ()}
@@ -53,14 +54,19 @@ class MemoryGate(nn.Module):
         self.memory = KINDS[kind](heads, features)
         self.rotation = heads.rotation
 
-    def __call__(self, queries: mx.array, state: State, local: Source) -> mx.array:
+    def __call__(
+        self, queries: mx.array, state: State, local: Source, watch: Watch | None = None
+    ) -> mx.array:
         """Mix the memory's answer into the local one.
 
         queries (B, H, L, d) carry no position; local is the exact source over
-        sinks, window and segment. Returns A (B, H, L, d) in the dtype of `local`.
+        sinks, window and segment. Returns A (B, H, L, d) in the dtype of `local`. watch: told of g.
         """
         memory = self.memory.read(state, queries)
-        opening = self.opening(queries, memory, local).astype(local.output.dtype)
+        opening = self.opening(queries, memory, local)
+        if watch:
+            watch.opening(opening)
+        opening = opening.astype(local.output.dtype)
         return local.output + opening[..., None] * (memory.output - local.output)
 
     def opening(self, queries: mx.array, memory: Source, local: Source) -> mx.array:

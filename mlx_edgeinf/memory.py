@@ -23,9 +23,9 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from .clusters import key_weights, member_means, members, members_counted, run_means
+from .clusters import closeness, key_weights, member_means, members, members_counted, run_means
 from .rotation import Rotation
-from .sources import Source, grouped, in_a_row, in_batch, weigh
+from .sources import Source, grouped, in_a_row, in_batch, log_mass_of, weigh
 
 State = dict[str, mx.array]
 
@@ -85,7 +85,7 @@ class Memory(nn.Module):
         log phi_q + log z are scores over the m features and M / z their values,
         so the read is attention over m entries, in the same stable arithmetic.
         """
-        scores = self.log_query_features(state, queries.astype(mx.float32)) + _log(state["z"])[:, :, None]
+        scores = self.log_query_features(state, queries.astype(mx.float32)) + log_mass_of(state["z"])[:, :, None]
         source = weigh(scores, self._values(state), queries.shape)
         return source._replace(output=source.output.astype(queries.dtype))
 
@@ -106,6 +106,15 @@ class Memory(nn.Module):
             "M": mx.where(left[..., None], state["M"] - phi.swapaxes(-1, -2) @ values.astype(mx.float32), 0),
             "z": mx.where(left, z, 0),
         }
+
+    def held(self, state: State, keys: mx.array) -> mx.array:
+        """Values (B, G, T, d) that the state holds where keys (B, G, T, d) would be written; 0 if none.
+
+        phi_k(k) M / (phi_k(k) . z), what Infini-attention's delta rule takes off a value before writing.
+        """
+        phi = self.key_features(keys.astype(mx.float32))
+        mass = (phi * state["z"][:, :, None]).sum(axis=-1, keepdims=True)
+        return phi @ state["M"] / mx.maximum(mass, 1e-30)
 
     def key_features(self, keys: mx.array) -> mx.array:
         """phi_k: (B, G, T, d) -> (B, G, T, m), positive."""
@@ -229,11 +238,18 @@ class CentroidMemory(Memory):
         row = in_a_row(queries)
         scores = self.log_query_features(state, row.astype(mx.float32))
         (B, H, L, _), (_, G, _, m) = queries.shape, scores.shape
-        left = _log(state["left"]).swapaxes(0, 1)[:, None, :, None]
+        left = log_mass_of(state["left"]).swapaxes(0, 1)[:, None, :, None]
         scores = (scores.reshape(G, H // G, B, L, m) + left).reshape(scores.shape)
         source = weigh(scores, self._values(state), row.shape)
         output, log_mass = in_batch(source.output, B), in_batch(source.log_mass[..., None], B)[..., 0]
         return source._replace(output=output.astype(queries.dtype), log_mass=log_mass)
+
+    def held(self, state: State, keys: mx.array) -> mx.array:
+        metric = self._metric(state, 0)
+        close = closeness(keys.astype(mx.float32) * metric, state["centres"] * metric)
+        nearest = mx.argmax(mx.where(state["z"][:, :, None] > 0, close, -mx.inf), axis=-1)
+        means = state["M"] / mx.maximum(state["z"], 1)[..., None]
+        return mx.take_along_axis(means, nearest[..., None], axis=2)
 
     def _cluster(self, state: State, points: mx.array, weights: mx.array) -> mx.array:
         """Lloyd's algorithm from the present centres; those still empty start at new keys.
@@ -270,11 +286,6 @@ class CentroidMemory(Memory):
         middle = self._heads.nearest + spread / 2
         turned = rotation.turn(state["centres"], -(middle[..., None] * rotation.omega)[:, :, None])
         return turned * rotation.expand(rotation.attenuation(spread))[:, :, None]
-
-
-def _log(z: mx.array) -> mx.array:
-    """log z; of nothing, what no score makes up for."""
-    return mx.where(z > 0, mx.log(mx.maximum(z, 1e-30)), -1e9)
 
 
 def _both_signs(x: mx.array) -> mx.array:

@@ -22,6 +22,7 @@ from .attention import store_shape
 from .cache import EdgeCache
 from .document_memory import DocumentMemory, SaveFileError, different
 from .documents import Document
+from .insight import OPENINGS, PAGES, Insight
 from .memory import State
 from .pagestore import PageStore, StoreError
 from .recall import begin, reopen
@@ -59,6 +60,7 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
     arrays = {TOKENS: mx.array(memory.tokens, mx.int32), PAGE_ENDS: mx.array(memory.page_ends, mx.int32)}
     for number, layer in enumerate(memory.cache):
         arrays.update({f"{number}.{name}": array for name, array in _parts(layer).items()})
+    arrays |= {name: mx.array(array) for name, array in memory.insight.arrays().items()}
     metadata = identity(model) | {
         "counts": json.dumps([[layer.folded, layer.exact_limit] for layer in memory.cache]),
         "seconds": repr(memory.seconds),
@@ -166,6 +168,7 @@ def _memory(
 ) -> DocumentMemory:
     """The memory in a file that may come from anywhere: ValueError where it contradicts itself."""
     tokens, page_ends = (np.array(arrays.pop(name)).tolist() for name in (TOKENS, PAGE_ENDS))
+    seen = {name: np.array(arrays.pop(name)) for name in (PAGES, OPENINGS) if name in arrays}
     cache, counts = model.make_cache(pages=pages), json.loads(metadata["counts"])
     for number, (layer, (folded, exact_limit)) in enumerate(zip(cache, counts, strict=True)):
         prefix = f"{number}."
@@ -182,6 +185,7 @@ def _memory(
                 layer.recall.restore(folded, recalled)
     read, seconds = replace(document, pages=document.pages[: len(page_ends)]), float(metadata["seconds"])
     memory = DocumentMemory(read, tokens, page_ends, cache, cache[0].tokens, seconds, pages)
+    memory.insight = Insight.from_arrays(seen, len(page_ends))
     _check(memory, vocabulary=model.model.embed_tokens.weight.shape[0])
     return memory
 

@@ -131,3 +131,8 @@ def in_batch(row: mx.array, n: int) -> mx.array:
     """(1, H, n * L, d) -> (n, H, L, d): a text as n blocks of the same length."""
     _, heads, length, size = row.shape
     return row.reshape(heads, n, length // n, size).swapaxes(0, 1)
+
+
+def log_mass_of(z: mx.array) -> mx.array:
+    """log z; of nothing, what no score makes up for."""
+    return mx.where(z > 0, mx.log(mx.maximum(z, 1e-30)), -1e9)

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from mlx_edgeinf.document_memory import SaveFileError
 from mlx_edgeinf.documents import Document, Page
+from mlx_edgeinf.insight import Insight
 from mlx_edgeinf.settings import Settings
 from mlx_edgeinf.stats import Stats
 from mlx_edgeinf.summarize import QUESTION, UNION
@@ -61,6 +62,14 @@ class FakeMemory:
     @property
     def tokens(self) -> range:
         return range(len(self.document.pages) * TOKENS_PER_PAGE)
+
+    @property
+    def insight(self) -> Insight:
+        """Made up: every fifth page is new, and nothing of the last page was written yet."""
+        strengths = [0.3 + 0.5 * (page % 5 == 3) + page % 3 / 50 for page in range(self.pages_read - 1)]
+        seen = np.array([[strength * TOKENS_PER_PAGE, TOKENS_PER_PAGE] for strength in strengths])
+        openings = np.abs(np.sin(np.arange(30 * 9).reshape(30, 9))) ** 2
+        return Insight(seen, openings, answering=True) if strengths else Insight()
 
     @property
     def position(self) -> int:

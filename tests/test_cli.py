@@ -13,7 +13,7 @@ from mlx_edgeinf.cli import main
 from mlx_edgeinf.cli import sitting as room
 from mlx_edgeinf.cli.console import stoppable
 from mlx_edgeinf.engine import Engine
-from mlx_edgeinf.library import Library
+from mlx_edgeinf.library import Library, reader
 
 
 @pytest.fixture
@@ -84,6 +84,29 @@ def test_questions_are_typed_until_the_input_ends(run, book, capsys, monkeypatch
     (chat,) = library().chats(1)
     assert [turn.question for turn in chat.turns] == ["Who?", "Where?"]
     assert capsys.readouterr().out.splitlines()
+
+
+def test_it_can_be_asked_as_of_a_page(run, tmp_path, capsys, monkeypatch, library):
+    """The latest that was kept and knows nothing later; of a page before all of them it is refused."""
+    monkeypatch.setattr(reader, "MARK_SHARE", 1e9)
+    asked, generate = [], Engine.generate
+    monkeypatch.setattr(
+        Engine, "generate", lambda self, texts, memory, *rest: asked.append(memory.position)
+        or generate(self, texts, memory, *rest)
+    )  # fmt: skip
+    book = tmp_path / "whale.txt"
+    book.write_text("\f".join(f"Chapter {n}. The whale swam past the ship." for n in range(6)))
+    assert run("chat", book, "--question", "Who?", "--by-page", 4) == 0
+    (chat,) = library().chats(1)
+    kept = {each.page: each.position for each in library().past.checkpoints(chat.reading)}
+    page = max(each for each in kept if each <= 4)
+    assert asked == [kept[page]] and chat.turns[0].page == page
+    assert f"Asked as of page {page}." in capsys.readouterr().err
+    assert run("chat", book, "--question", "Who?", "--by-page", 1) == 1
+    refusal = f"as of page 1 was not kept: ask as of one of these pages ({min(kept)}, "
+    assert refusal in capsys.readouterr().err
+    assert run("chat", book, "--question", "Who?", "--by-page", 6) == 0
+    assert library().chats(1)[-1].turns[0].page is None
 
 
 def test_text_comes_through_a_pipe_and_files_make_a_collection(run, book, tmp_path, monkeypatch, library):

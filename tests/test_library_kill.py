@@ -109,6 +109,9 @@ def check(library: Library, told: dict[tuple[int, str], int], engine, expected) 
             assert list(chat.turns) == [victim.turn(at) for at in range(len(chat.turns))]
         for reading in library.readings(entry.id):
             assert same(whole_reading(engine, library.open(engine, reading.id)), expected)
+            for checkpoint in library.past.checkpoints(reading.id):
+                assert checkpoint.position < reading.position
+                assert same(whole_reading(engine, library.past.open(engine, checkpoint)), expected)
 
 
 def found(library: Library, engine, id: int) -> dict[str, int]:

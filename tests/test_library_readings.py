@@ -46,7 +46,8 @@ def test_a_later_state_takes_the_place_of_an_earlier_one_and_never_the_other_way
     early, late = read(engine, tokens=50), read(engine, tokens=150)
     first = library.save(engine, id, early)
     second = library.save(engine, id, late)
-    assert second.id == first.id and files(library) == {second.memory} != {first.memory}
+    assert second.id == first.id and files(library) == {second.memory, first.memory}
+    assert [each.memory for each in library.past.checkpoints(first.id)] == [first.memory]
     assert library.save(engine, id, early) == second == library.reading_of(engine, id)
     assert library.readings(id) == [second]
 

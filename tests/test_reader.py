@@ -29,6 +29,7 @@ def library(tmp_path):
 def checkpoint_after_every_segment(monkeypatch):
     monkeypatch.setattr(reader, "SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(reader, "SHARE", 1e9)
+    monkeypatch.setattr(reader, "MARK_SHARE", 1e9)
 
 
 @pytest.fixture(autouse=True)
@@ -189,3 +190,27 @@ def test_saving_takes_less_than_two_percent_of_a_reading_however_slow_the_disk(m
     assert len(saves) * cost < 0.02 * clock.now and len(saves) >= 100
     gaps = [after - before for before, after in zip(saves, saves[1:])]
     assert min(gaps) >= 30 and max(gaps) <= max(30, cost / 0.015) + 4 + cost
+
+
+def test_a_marked_page_is_saved_sooner_but_not_at_any_price(monkeypatch):
+    monkeypatch.undo()
+    clock = Clock()
+
+    def save() -> None:
+        clock.now += 0.5
+
+    pace = Pace(save, clock)
+    clock.now = 1.0
+    assert not pace.step() and pace.step(marked=True)
+    clock.now += 9.0
+    assert not pace.step(marked=True)
+    clock.now += 1.5
+    assert not pace.step() and pace.step(marked=True)
+
+
+def test_a_reading_too_fast_for_the_clock_has_checkpoints_all_the_same(engine, library, monkeypatch):
+    monkeypatch.setattr(reader, "SECONDS_BETWEEN", 1e9)
+    reading = made(library, engine)
+    list(reading.ingest(reading.open(BOOK)))
+    kept = library.past.checkpoints(library.reading_of(engine, library.entries()[0].id).id)
+    assert [checkpoint.page for checkpoint in kept] == [2, 3, 4, 5, 6]

@@ -91,7 +91,8 @@ def test_a_document_without_text_supports_nothing():
 
 
 def test_sentences_end_where_people_would_say_so():
-    text = 'Dr. Smith met J. Jones, e.g. twice. "Why?" he asked. It was 3.5 m.\n1. One thing\n- another. 是。好'
+    text = 'Dr. Smith met J. Jones, e.g. twice. "Why?" he asked. It was 3.5 m.\n1. One thing\n- another. '
+    text += "是。好"
     assert [text[start:end] for start, end in sentences(text)] == [
         "Dr. Smith met J. Jones, e.g. twice.", '"Why?" he asked.', "It was 3.5 m.", "1. One thing",
         "- another.", "是。", "好",

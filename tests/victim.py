@@ -16,7 +16,7 @@ from mlx_edgeinf.document_memory import DocumentMemory
 from mlx_edgeinf.documents import Document, Page
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.events import Finished, Receipt
-from mlx_edgeinf.library import Library, Reader, Reading, reader
+from mlx_edgeinf.library import Library, Reader, Reading, past, reader
 
 from tiny import byte_tokenizer, llama_model, with_memory  # isort: skip
 
@@ -63,7 +63,8 @@ def tiny_engine() -> Engine:
 
 def live(folder: Path, told: Connection) -> None:
     """Work until killed. Tells (document's number, what, how much) after each thing that is saved."""
-    reader.SECONDS_BETWEEN, reader.SHARE = 0.0, 1e9
+    reader.SECONDS_BETWEEN, reader.SHARE, reader.MARK_SHARE = 0.0, 1e9, 1e9
+    past.MOST = 1  # so that with two pages checkpoints are thinned too
     engine = tiny_engine()
     told.send("ready")
     library = TellingLibrary(folder, told)

@@ -59,13 +59,12 @@ def chat(args: argparse.Namespace) -> None:
     turns: list[Turn] = []
     stopped = False
     with Sitting(args) as sitting:
-        conversation = sitting.conversation()
+        conversation = sitting.conversation(args.by_page)
         for question in args.question or typed():
             with stoppable() as cancel:
                 answers = conversation.ask(question, args.max_tokens, cancel)
                 answer = (list(answers) or [""])[-1] if args.json else streamed(answers)
-            turns.append(Turn(question, answer))
-            conversation.keep(turns[-1])
+            turns.append(conversation.keep(question, answer))
             if stopped := cancel.is_set() and bool(args.question):
                 break
     if args.json:
@@ -113,6 +112,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     talk = commands.add_parser("chat", help="Ask about documents.")
     _reading(talk)
     talk.add_argument("--question", action="append", help="May be repeated; typed if not given.")
+    talk.add_argument(
+        "--by-page", type=positive, help="Ask as of this page, or of the last before it that was kept."
+    )
     talk.set_defaults(work=chat)
     growing = commands.add_parser("follow", help="Summarise a text that grows, as it comes.")
     _model(growing)

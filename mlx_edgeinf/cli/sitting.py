@@ -18,7 +18,7 @@ from ..chat import Turn, ask
 from ..document_memory import DocumentMemory
 from ..documents import Document, PasswordRequired, joined, piped_document, read_document
 from ..events import Finished, Reading
-from ..library import Entry, Library, Reader
+from ..library import Checkpoint, Entry, Library, LibraryError, Reader, latest_by
 from ..summarize import summarize
 from .console import Steps, stoppable, watched
 
@@ -77,11 +77,12 @@ class Sitting:
         self._tell_problem()
         return finished
 
-    def conversation(self) -> Conversation:
-        """Read on to the end, and begin to talk about it.
+    def conversation(self, by_page: int | None = None) -> Conversation:
+        """Read on to the end, and begin to talk about it, or about what was known of it by a page.
 
         Raises:
             KeyboardInterrupt: it was stopped before the end.
+            LibraryError: of no page so early the memory was kept.
         """
         memory = self._reader.open(self._reader.document)
         with stoppable() as cancel:
@@ -92,7 +93,22 @@ class Sitting:
                 raise KeyboardInterrupt
         self._tell_problem()
         reading = self._library.reading_of(self._engine, self._entry.id)
-        return Conversation(self._library, self._engine, memory, self._library.begin_chat(reading.id))
+        page = None
+        if by_page and by_page < len(memory.page_ends):
+            checkpoint = self._as_of(reading.id, by_page)
+            memory, page = self._library.past.open(self._engine, checkpoint), checkpoint.page
+            print(f"Asked as of page {page}.", file=sys.stderr)
+        return Conversation(self._library, self._engine, memory, self._library.begin_chat(reading.id), page)
+
+    def _as_of(self, reading: int, page: int) -> Checkpoint:
+        kept = self._library.past.checkpoints(reading)
+        if checkpoint := latest_by(kept, page):
+            return checkpoint
+        pages = ", ".join(str(each.page) for each in kept) or "none"
+        raise LibraryError(
+            f"The memory of {self._reader.document.name} as of page {page} was not kept: ask as of one of "
+            f"these pages ({pages}), or of all."
+        )
 
     def _tell_problem(self) -> None:
         if self._reader.problem:
@@ -102,18 +118,22 @@ class Sitting:
 class Conversation:
     """Questions about a document that was read; each turn is kept in the library."""
 
-    def __init__(self, library: Library, engine: Engine, memory: DocumentMemory, chat: int):
+    def __init__(
+        self, library: Library, engine: Engine, memory: DocumentMemory, chat: int, page: int | None = None
+    ):
         self._library, self._engine, self._memory, self._chat = library, engine, memory, chat
+        self._page = page
         self._turns: list[Turn] = []
 
     def ask(self, question: str, max_tokens: int, cancel: Event) -> Iterator[str]:
         """Answer in the light of what was said before, yielding the whole answer so far."""
         return ask(self._engine, self._memory, question, self._turns, cancel, max_tokens)
 
-    def keep(self, turn: Turn) -> None:
+    def keep(self, question: str, answer: str) -> Turn:
         """Make a question and its answer part of the conversation."""
-        self._turns.append(turn)
-        self._library.add_turn(self._chat, turn)
+        self._turns.append(Turn(question, answer, self._page))
+        self._library.add_turn(self._chat, self._turns[-1])
+        return self._turns[-1]
 
 
 def _document(file: str, on_scan: Progress | None = None) -> Document:

@@ -7,12 +7,14 @@ for another machine.
 
 from .archive import SUFFIX, is_exported
 from .library import Library
+from .past import latest_by
 from .reader import Reader
-from .rows import Chat, DiskUse, Entry, Hit, LibraryError, Reading, Summary
+from .rows import Chat, Checkpoint, DiskUse, Entry, Hit, LibraryError, Reading, Summary
 
 __all__ = [
     "SUFFIX",
     "Chat",
+    "Checkpoint",
     "DiskUse",
     "Entry",
     "Hit",
@@ -21,5 +23,6 @@ __all__ = [
     "Reader",
     "Reading",
     "Summary",
+    "latest_by",
     "is_exported",
 ]

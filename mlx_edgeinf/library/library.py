@@ -19,11 +19,11 @@ from ..chat import Turn
 from ..document_memory import different
 from ..documents import Document
 from ..events import Finished
-from . import archive, queries, transfer
+from . import archive, past, queries, transfer
 from .database import Database
 from .files import Files, copy_original, suffix_of
 from .pagefolders import PageFolders
-from .rows import Chat, DiskUse, Entry, Hit, LibraryError, Reading, Summary
+from .rows import Chat, Checkpoint, DiskUse, Entry, Hit, LibraryError, Reading, Summary
 
 if TYPE_CHECKING:
     from ..document_memory import DocumentMemory
@@ -45,13 +45,14 @@ class Library:
 
     def __init__(self, folder: Path | None = None):
         self.folder = folder or user_data_path("mlx_edgeinf", appauthor=False) / "library"
-        self._files, self._pages = Files(self.folder), PageFolders(self.folder / "pages")
+        self._files, self.pages = Files(self.folder), PageFolders(self.folder / "pages")
         with self._files.changing():
             self._db = Database(self.folder / DATABASE, may_create=not self._files.any())
             with self._db.snapshot() as db:
                 named, readings = queries.files(db), queries.reading_keys(db)
             self._files.sweep(named)
-            self._pages.sweep(readings)
+            self.pages.sweep(readings)
+        self.past = past.Past(self, self._db, self._files)
         # A deletion may have been killed before this. A full disk puts it off, but does not lock us out.
         with suppress(LibraryError):
             self._db.empty_log()
@@ -144,7 +145,7 @@ class Library:
             with self._db.transaction() as db:
                 names = queries.delete_document(db, document)
             self._files.remove(*names)
-            self._pages.remove(document)
+            self.pages.remove(document)
             self._db.empty_log()
 
     def search(self, words: str, most: int = 50) -> list[Hit]:
@@ -155,7 +156,7 @@ class Library:
     def disk_use(self, document: int) -> DiskUse:
         """Bytes that a document takes."""
         with self._db.snapshot() as db:
-            return queries.disk_use(db, document, self._pages.nbytes(document))
+            return queries.disk_use(db, document, self.pages.nbytes(document))
 
     # -- readings -----------------------------------------------------------------
 
@@ -169,15 +170,11 @@ class Library:
         with self._db.snapshot() as db:
             return queries.reading_of(db, document, engine.identity, "")
 
-    def pages_of(self, engine: Engine, document: int) -> Path | None:
-        """Where the pages for exact recall by this engine are or will be; None if it wants none."""
-        key = queries.identity_key(engine.identity)
-        return self._pages.of(document, key) if engine.recall_bytes else None
-
     def save(self, engine: Engine, document: int, memory: DocumentMemory) -> Reading:
         """Keep a memory, in place of an earlier one of the same reading; a later one stays.
 
-        On return it is on disk: the new file first, then the row that names it, then the old file goes.
+        On return it is on disk: the new file first, then the row that names it, then the old file goes,
+        or stays as a checkpoint.
 
         Raises:
             LibraryError: the document was deleted, the disk is full.
@@ -198,14 +195,14 @@ class Library:
                         seconds=memory.seconds, memory=path.name, memory_bytes=path.stat().st_size,
                     )  # fmt: skip
                     saved = queries.reading(db, id)
-            if before:
-                self._files.remove(before.memory)
+                    gone = past.keep(db, before, saved)
+            self._files.remove(*gone)
             if not text and not memory.recalls:
-                self._pages.drop(document, queries.identity_key(engine.identity))
+                self.pages.drop(document, queries.identity_key(engine.identity))
             return saved
 
-    def open(self, engine: Engine, reading: int) -> DocumentMemory:
-        """The memory of a reading, to be asked or read on.
+    def open(self, engine: Engine, reading: int, checkpoint: Checkpoint | None = None) -> DocumentMemory:
+        """The memory of a reading, to be asked or read on; or as it was at one of its checkpoints.
 
         Raises:
             LibraryError: it was made with another model, gates, layout or size of memory.
@@ -215,6 +212,7 @@ class Library:
         with self._files.changing():
             with self._db.snapshot() as db:
                 found, text = queries.reading(db, reading), queries.reading_pages(db, reading)
+                file = past.file_of(db, checkpoint) if checkpoint else found.memory
             document = self.document(found.document)
             if text:
                 document = replace(document, pages=queries.text_pages(text))
@@ -223,8 +221,9 @@ class Library:
                     f"{document.name} was read by {found.model}, with another {wrong} than those of "
                     f"{engine.name} now: choose that again, or read the document anew."
                 )
-            pages = None if text else self.pages_of(engine, found.document)
-            return engine.restore(self._files.path(found.memory), document, pages)
+            # What is on disk is of the whole reading: a checkpoint of it answers from its memory alone.
+            pages = None if text or checkpoint else self.pages.wanted(engine, found.document)
+            return engine.restore(self._files.path(file), document, pages)
 
     def begin_again(self, reading: int) -> None:
         """Forget how far a reading came, as its memory is damaged; summaries and chats stay."""
@@ -274,7 +273,7 @@ class Library:
     # -- one file for another machine ---------------------------------------------
 
     def export(self, document: int, path: Path, with_original: bool = False) -> None:
-        """Write a document with its memories, summaries and chats to one file.
+        """Write a document with its memories, summaries and chats to one file; checkpoints stay here.
 
         Raises:
             SaveError: the disk is full, or it cannot be written to.
@@ -293,16 +292,9 @@ class Library:
             SaveError: the disk is full.
         """
         with self._files.changing(), archive.opened(path) as parcel, ExitStack() as undo:
-            manifest = parcel.contents.manifest
-            if known := self.find(manifest.sha256):
+            if known := self.find(parcel.contents.manifest.sha256):
                 raise LibraryError(f"{known.name} is in the library already: delete it there to import it.")
-            memories = [undo.enter_context(self._files.placing(".safetensors")) for _ in manifest.readings]
-            for number, memory in enumerate(memories):
-                parcel.copy_memory(number, memory)
-            original = None
-            if manifest.original is not None:
-                original = undo.enter_context(self._files.placing(manifest.original))
-                parcel.copy_original(original)
+            memories, original = transfer.unpack(parcel, self._files, undo)
             with self._db.transaction() as db:
                 id = transfer.scatter(db, parcel.contents, memories, original)
             return self.entry(id)

@@ -10,9 +10,14 @@ import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..pagestore.errors import StoreInUse
 from ..pagestore.folder import remove_store
+from .queries import identity_key
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 class PageFolders:
@@ -24,6 +29,10 @@ class PageFolders:
     def of(self, document: int, identity: str) -> Path:
         """Of the reading of a document by an engine, whether it is there or not."""
         return self._folder / _name(document, identity)
+
+    def wanted(self, engine: Engine, document: int) -> Path | None:
+        """Of a reading by this engine; None if it wants none."""
+        return self.of(document, identity_key(engine.identity)) if engine.recall_bytes else None
 
     def remove(self, document: int) -> None:
         """Delete all pages of a document; a window that still asks keeps what it has open."""

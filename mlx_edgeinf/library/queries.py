@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from ..chat import Turn
 from ..documents import Document, Page
 from ..events import Receipt
+from . import past
 from .provenance import add_pages, pages, written
 from .rows import Chat, DiskUse, Entry, Hit, LibraryError, Reading, Summary
 
@@ -90,6 +91,7 @@ def rename(db: Connection, document: int, name: str) -> None:
 def delete_document(db: Connection, document: int) -> list[str]:
     """Delete a document and all that belongs to it; returns its files."""
     names = [reading.memory for reading in readings(db, document)]
+    names += [checkpoint.memory for checkpoint in past.of_document(db, document)]
     original = entry(db, document).original
     db.execute("DELETE FROM documents WHERE id = ?", (document,))
     # The index marks words as deleted; merged into one piece, it has them no more.
@@ -99,7 +101,10 @@ def delete_document(db: Connection, document: int) -> list[str]:
 
 def files(db: Connection) -> set[str]:
     """Every file that a row names."""
-    query = "SELECT memory AS file FROM readings UNION SELECT original FROM documents WHERE original NOT NULL"
+    query = """
+        SELECT memory AS file FROM readings UNION SELECT memory FROM checkpoints
+        UNION SELECT original FROM documents WHERE original NOT NULL
+    """
     return {row["file"] for row in _all(db, query)}
 
 
@@ -119,7 +124,8 @@ def disk_use(db: Connection, document: int, pages: int) -> DiskUse:
                 SELECT id FROM chats WHERE reading IN (SELECT id FROM readings WHERE document = :id)))
     """
     text = db.execute(texts, {"id": document}).fetchone()[0]
-    memories = sum(reading.memory_bytes for reading in readings(db, document))
+    kept = [*readings(db, document), *past.of_document(db, document)]
+    memories = sum(each.memory_bytes for each in kept)
     return DiskUse(text, memories, entry(db, document).original_bytes, pages)
 
 
@@ -218,8 +224,8 @@ def add_chat(db: Connection, reading: int, started: datetime) -> int:
 
 
 def add_turn(db: Connection, chat: int, turn: Turn) -> None:
-    row = (chat, written(turn.question), written(turn.answer))
-    db.execute("INSERT INTO turns (chat, question, answer) VALUES (?, ?, ?)", row)
+    row = (chat, written(turn.question), written(turn.answer), turn.page)
+    db.execute("INSERT INTO turns (chat, question, answer, page) VALUES (?, ?, ?, ?)", row)
 
 
 def chats(db: Connection, document: int) -> list[Chat]:
@@ -235,7 +241,7 @@ def chats(db: Connection, document: int) -> list[Chat]:
 
 
 def _turns(db: Connection, chat: int) -> tuple[Turn, ...]:
-    rows = _all(db, "SELECT question, answer FROM turns WHERE chat = ? ORDER BY id", chat)
+    rows = _all(db, "SELECT question, answer, page FROM turns WHERE chat = ? ORDER BY id", chat)
     return tuple(Turn(**row) for row in rows)
 
 

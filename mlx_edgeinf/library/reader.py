@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..document_memory import DocumentMemory, SaveFileError
 from ..documents import Document
 from .library import Library
+from .past import MOST
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Checkpoints are this far apart, and never take more of the time of a reading than this.
 SECONDS_BETWEEN, SHARE = 30.0, 0.015
+# A few that can be asked later are evenly spread over the pages: for these, as much as this.
+MARK_SHARE = 0.05
 
 
 class Reader:
@@ -47,7 +50,7 @@ class Reader:
         """
         if document != self.document:
             return self._engine.open(document)
-        pages = self._library.pages_of(self._engine, self._id) if self._recall else None
+        pages = self._library.pages.wanted(self._engine, self._id) if self._recall else None
         memory = self._kept() or self._engine.open(document, pages)
         self.problem = self.problem or memory.refused
         return memory
@@ -76,9 +79,12 @@ class Reader:
             return
         with self._library.under_way(self._id):
             pace = Pace(lambda: self._library.save(self._engine, self._id, memory))
+            mark = 0
             for stats in steps:
                 yield stats
-                pace.step()
+                reached = stats.pages * (MOST + 1) // stats.pages_total
+                if pace.step(marked=reached > mark):
+                    mark = reached
             pace.save()
 
 
@@ -87,16 +93,20 @@ class Pace:
 
     def __init__(self, save: Callable[[], object], clock: Callable[[], float] = time.monotonic):
         self._save, self._clock = save, clock
-        self._due = clock() + SECONDS_BETWEEN
+        self._soon = clock()
+        self._due = self._soon + SECONDS_BETWEEN
 
-    def step(self) -> None:
-        """Save, if it is time."""
-        if self._clock() >= self._due:
+    def step(self, marked: bool = False) -> bool:
+        """Save, if it is time, which where a checkpoint is `marked` it is sooner; whether it was."""
+        timely = self._clock() >= (self._soon if marked else self._due)
+        if timely:
             self.save()
+        return timely
 
     def save(self) -> None:
         """Save now; what it took says when it is time again."""
         began = self._clock()
         self._save()
         ended = self._clock()
+        self._soon = ended + (ended - began) / MARK_SHARE
         self._due = ended + max(SECONDS_BETWEEN, (ended - began) / SHARE)

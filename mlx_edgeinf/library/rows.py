@@ -54,6 +54,18 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """The memory of a reading as it was on its way. page: the last one of which it may know anything."""
+
+    id: int
+    reading: int
+    page: int
+    position: int
+    memory: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
 class Summary:
     """A summary as it ended. reading: whose memory it was asked of; None if that is gone."""
 
@@ -91,7 +103,10 @@ class Hit:
 
 @dataclass(frozen=True)
 class DiskUse:
-    """Bytes that a document takes: text with summaries and chats, memories, original, pages for recall."""
+    """Bytes that a document takes: text with summaries and chats, memories with checkpoints, original, pages.
+
+    pages: for exact recall.
+    """
 
     text: int
     memories: int

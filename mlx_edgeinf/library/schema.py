@@ -12,8 +12,23 @@ import sqlite3
 from . import provenance
 from .rows import LibraryError
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x45644765  # "EdGe", so that no other program's database is taken for a library
+
+CHECKPOINTS = """
+CREATE TABLE checkpoints (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    reading INTEGER NOT NULL REFERENCES readings ON DELETE CASCADE,
+    page INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    memory TEXT NOT NULL UNIQUE,
+    memory_bytes INTEGER NOT NULL,
+    UNIQUE (reading, page)
+);
+"""
+
+# What makes a database of each version one of the next.
+MIGRATIONS = {1: CHECKPOINTS + "ALTER TABLE turns ADD COLUMN page INTEGER;"}
 
 TABLES = """
 CREATE TABLE documents (
@@ -67,7 +82,8 @@ CREATE TABLE turns (
     id INTEGER PRIMARY KEY,
     chat INTEGER NOT NULL REFERENCES chats ON DELETE CASCADE,
     question TEXT NOT NULL,
-    answer TEXT NOT NULL
+    answer TEXT NOT NULL,
+    page INTEGER
 );
 CREATE INDEX turns_of ON turns (chat);
 
@@ -123,7 +139,7 @@ def prepare(connection: sqlite3.Connection, folder: str, may_create: bool) -> No
 
     Raises:
         LibraryError: it belongs to another program, to a newer version of this one, or it has
-            no tables where there should be some.
+            no tables where there should be some. One of an older version becomes one of this.
     """
     (application,), (version,), (tables,) = (
         connection.execute(query).fetchone()
@@ -142,6 +158,13 @@ def prepare(connection: sqlite3.Connection, folder: str, may_create: bool) -> No
     connection.executescript(PRAGMAS)
     if not tables:
         connection.executescript(
-            f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+            f"BEGIN; {TABLES} {CHECKPOINTS} PRAGMA application_id = {APPLICATION}; "
+            f"PRAGMA user_version = {VERSION}; COMMIT;"
+        )
+        return
+    for before in range(version, VERSION):
+        # In one transaction, so that a kill leaves either version.
+        connection.executescript(
+            f"BEGIN; {MIGRATIONS[before]} PRAGMA user_version = {before + 1}; COMMIT;"
         )
     connection.executescript(provenance.TABLE)

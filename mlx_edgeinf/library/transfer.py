@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from sqlite3 import Connection
 
 from ..documents import Document
 from . import queries
-from .archive import FORMAT, Contents, Manifest, PackedChat, PackedReading, PackedSummary
-from .files import suffix_of
+from .archive import FORMAT, Archive, Contents, Manifest, PackedChat, PackedReading, PackedSummary
+from .files import Files, suffix_of
 from .rows import Reading
 
 
 def gather(db: Connection, document: int, with_original: bool) -> tuple[Contents, list[str]]:
-    """All that the tables say of a document, and the files with the memories of its readings."""
+    """All that the tables say of a document, and the files with the memories of its readings.
+
+    Without checkpoints, which would make the file several times as large for a past that few ask for.
+    """
     entry, readings = queries.entry(db, document), queries.readings(db, document)
     places = {reading.id: place for place, reading in enumerate(readings)}
     manifest = Manifest(
@@ -31,6 +35,19 @@ def gather(db: Connection, document: int, with_original: bool) -> tuple[Contents
     )
     contents = Contents(manifest, queries.pages(db, document), tuple(summaries), tuple(chats))
     return contents, [reading.memory for reading in readings]
+
+
+def unpack(parcel: Archive, files: Files, undo: ExitStack) -> tuple[list[Path], Path | None]:
+    """Copy the memories and the original of a parcel to files of their own, which `undo` removes again."""
+    manifest = parcel.contents.manifest
+    memories = [undo.enter_context(files.placing(".safetensors")) for _ in manifest.readings]
+    for number, memory in enumerate(memories):
+        parcel.copy_memory(number, memory)
+    if manifest.original is None:
+        return memories, None
+    original = undo.enter_context(files.placing(manifest.original))
+    parcel.copy_original(original)
+    return memories, original
 
 
 def scatter(

@@ -259,11 +259,12 @@ def _keep_finished(room: Room, session: Session) -> None:
 
 
 def _answer(session: Session, preparation: Preparation, question: str) -> Iterator[View]:
-    history = tuple(session.turns)
-    session.turns.append(Turn(question, ""))
+    page = session.as_of.page if session.as_of else None
+    history = tuple(chat.known_by(session.turns, page))
+    session.turns.append(Turn(question, "", page))
     yield with_empty_question(render(session))
-    for answer in chat.ask(preparation.engine, session.memory, question, history, session.cancel):
-        session.turns[-1] = Turn(question, answer)
+    for answer in chat.ask(preparation.engine, session.asked, question, history, session.cancel):
+        session.turns[-1] = Turn(question, answer, page)
         yield render(session)
     session.tell_recall()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..document_memory import SaveFileError
 from ..events import Finished
 from ..library import Entry, Library, LibraryError, Reading, Summary
+from . import asof
 from .room import Room
 from .session import Book, Session
 
@@ -47,6 +48,7 @@ def lay_out_chats(library: Library, session: Session) -> None:
     session.chat = own[0].id if own else None
     session.turns = [turn for chat in own for turn in chat.turns]
     session.earlier = tuple(turn for chat in chats if chat not in own for turn in chat.turns)
+    asof.note(library, session)
 
 
 def remembering(room: Room, session: Session) -> Iterator[None]:

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from ..atomic import SaveError
 from ..library import SUFFIX, Library, LibraryError, is_exported
 from ..wording import size
-from . import handlers, keeping, leaf
+from . import asof, handlers, keeping, leaf
 from .record import file_name
 from .room import Room
 from .session import Form, Session
@@ -41,6 +41,8 @@ def act(room: Room, session: Session, wish: Mapping[str, str]) -> Iterator[View]
             yield render(session)
         case {"do": "recognise"}:
             yield from handlers.recognise(room, session)
+        case {"do": "as-of", "page": page}:
+            yield _changed(room, session, lambda: asof.choose(room, session, int(page)))
         case {"do": "form", "form": form}:
             yield _changed(room, session, lambda: setattr(session, "form", Form[form]))
 

@@ -71,6 +71,16 @@
     });
   });
   leaves.observe(document, { childList: true, subtree: true });
+  // What is shown anew is closed again by the browser: open it where it was open.
+  let insight = false;
+  document.addEventListener("click", ({ target }) => {
+    const details = target.closest?.(".insight summary")?.parentElement;
+    if (details) insight = !details.open;
+  });
+  new MutationObserver(() => {
+    const details = document.querySelector(".insight");
+    if (details && details.open !== insight) details.open = insight;
+  }).observe(document, { childList: true, subtree: true });
 
   setInterval(() => {
     const progress = document.querySelector("[data-title]")?.dataset.title;

@@ -120,6 +120,7 @@ def _desk(start: View) -> Parts:
         "progress": _html(start.progress),
         "stop": gr.Button("Stop", visible=False, elem_id="stop"),
         "memory": _html(start.memory),
+        "insight": _html(start.insight),
     }
 
 

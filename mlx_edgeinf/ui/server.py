@@ -21,7 +21,9 @@ HOST = "127.0.0.1"
 HOSTS = [HOST, "localhost"]  # by no other name, so that no web page can have one point here
 LARGEST_UPLOAD = "1gb"
 # Later ones win.
-STYLES = ("palette", "gradio", "room", "desk", "reading", "sheet", "library", "models", "leaf", "narrow")
+STYLES = (
+    "palette", "gradio", "room", "desk", "reading", "sheet", "library", "insight", "models", "leaf", "narrow",
+)  # fmt: skip
 
 # Gradio builds its components from inline scripts and evaluated templates, hence the unsafe
 # words; they run nothing of a document's, whose text reaches the page escaped.

@@ -65,6 +65,7 @@ class Session:
     kept: the reading whose memory answers, or is to. obstacle: why it cannot, for people.
     earlier: what was asked of other memories of the document.
     links: from what is on show to the pages that support it. leaf: the one of them that is shown.
+    checkpoints: of the kept reading. as_of: the one that is asked, with its memory in `past`; None for all.
     exported: the size of the file for another machine, once it was made.
     """
 
@@ -92,6 +93,9 @@ class Session:
     earlier: tuple[Turn, ...] = ()
     turns: list[Turn] = field(default_factory=list)
     chat: int | None = None  # its id in the library, once its first turn is kept
+    checkpoints: tuple[library.Checkpoint, ...] = ()
+    as_of: library.Checkpoint | None = None
+    past: DocumentMemory | None = None
     form: Form = Form.NONE
     exported: str = ""
     cancel: threading.Event | None = None  # one for each piece of work; set, it ends the work
@@ -126,6 +130,11 @@ class Session:
     def can_chat(self) -> bool:
         """Whether there is a memory to ask, and nothing is being read."""
         return not self.at_work and self.memory is not None
+
+    @property
+    def asked(self) -> DocumentMemory | None:
+        """The memory that questions go to."""
+        return self.past or self.memory
 
     @property
     def offered(self) -> bool:
@@ -164,6 +173,7 @@ class Session:
         self.links, self.leaf = document and Links(document), None
         self.reading = self.kept = self.memory = self.latest = self.finished = None
         self.obstacle = ""
+        self.checkpoints, self.as_of, self.past = (), None, None
         self.history, self.earlier, self.turns, self.chat = [], (), [], None
         self.form, self.exported = Form.NONE, ""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..chat import Turn
 from ..wording import count, counted, page_places, read_pages
-from . import recognising
+from . import asof, recognising
 from .links import LEGEND
 from .prose import prose
 from .record import facts, file_name, record
@@ -75,6 +75,7 @@ def chat(session: Session) -> str:
 <h2>Ask about it</h2>
 <p class="basis">{escape(_basis(session))}</p>
 <div role="log" aria-busy="{busy}">{_turns(session)}</div>
+{asof.choices(session)}
 </section>"""
 
 
@@ -178,6 +179,8 @@ def _basis(session: Session) -> str:
             "Its memory is opened as soon as the model is ready." if waiting
             else "Nothing was read, so there is nothing to ask about."
         )  # fmt: skip
+    if session.as_of:
+        return asof.basis(session)
     pages = read_pages(_pages_in_memory(session), len(session.document.pages))
     return f"Answered from what was kept of {pages}; nothing is read twice."
 
@@ -203,5 +206,6 @@ def _turns(session: Session) -> str:
 def _turn(turn: Turn, html: Callable[[str], str]) -> str:
     return f"""<li>
 <p class="question">{escape(turn.question)}</p>
+{asof.asked_at(turn.page)}
 <div class="written answer">{html(turn.answer)}</div>
 </li>"""

@@ -10,6 +10,7 @@ import gradio as gr
 from ..summarize import STRATEGIES
 from . import desk, sheet, shelf
 from .chart import memory_chart
+from .insight import insight
 from .leaf import leaf
 from .meter import context_meter
 from .session import Session, Stage
@@ -30,6 +31,7 @@ class View(NamedTuple):
     notice: str
     progress: str
     memory: str
+    insight: str
     summary: str
     tools: str
     export: Update
@@ -59,6 +61,7 @@ def render(session: Session) -> View:
         notice=desk.notice(session),
         progress=desk.progress(session),
         memory=_measured(session) if session.measured else "",
+        insight=insight(session),
         summary=sheet.summary(session),
         tools=sheet.tools(session),
         export=gr.update(label=f"Save the file, {session.exported}", visible=bool(session.exported)),
