@@ -85,7 +85,8 @@ class Memory(nn.Module):
         log phi_q + log z are scores over the m features and M / z their values,
         so the read is attention over m entries, in the same stable arithmetic.
         """
-        scores = self.log_query_features(state, queries.astype(mx.float32)) + log_mass_of(state["z"])[:, :, None]
+        filled = log_mass_of(state["z"])[:, :, None]
+        scores = self.log_query_features(state, queries.astype(mx.float32)) + filled
         source = weigh(scores, self._values(state), queries.shape)
         return source._replace(output=source.output.astype(queries.dtype))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
 from threading import Event
 
@@ -83,19 +82,7 @@ def test_names_that_are_hard_to_store_are_stored(library):
     assert library.document(library.add(document).id).pages[0].origin == Origin("caf?.pdf", 1)
 
 
-def test_a_library_of_before_is_opened_and_learns_where_new_pages_come_from(library, tmp_path):
-    old = library.add(SCAN).id
-    library.close()
-    connection = sqlite3.connect(library.folder / "library.sqlite")
-    connection.execute("DROP TABLE provenance")
-    connection.close()
-    again = Library(library.folder)
-    assert again.document(old) == SCAN
-    assert again.document(again.add(COLLECTION).id) == COLLECTION
-    again.close()
-
-
-def test_a_program_that_does_not_know_the_table_deletes_documents_whole(library, tmp_path):
+def test_a_document_takes_where_its_pages_come_from_with_it(library, tmp_path):
     id = library.add(COLLECTION).id
     library.close()
     database = Database(library.folder / "library.sqlite", may_create=False)

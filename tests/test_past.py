@@ -182,7 +182,8 @@ def as_of_version_1(folder) -> None:
     """Take a library back to what the first version made."""
     connection = sqlite3.connect(folder / "library.sqlite")
     connection.executescript(
-        "DROP TABLE checkpoints; ALTER TABLE turns DROP COLUMN page; PRAGMA user_version = 1;"
+        "DROP TABLE checkpoints; DROP TABLE provenance; ALTER TABLE turns DROP COLUMN page;"
+        "PRAGMA user_version = 1;"
     )
     connection.close()
 

@@ -1,8 +1,4 @@
-"""Where the text of a page comes from: which file of a collection, and whether it was recognised.
-
-A table of its own, added to a library of any version when it is opened: a program that does not
-know it reads and deletes documents as before.
-"""
+"""Where the text of a page comes from: which file of a collection, and whether it was recognised."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from ..documents import Origin, Page
 
 # A row for each page of which there is something to say. file, place: of a collection alone.
 TABLE = """
-CREATE TABLE IF NOT EXISTS provenance (
+CREATE TABLE provenance (
     page INTEGER PRIMARY KEY REFERENCES pages ON DELETE CASCADE,
     file TEXT,
     place INTEGER,

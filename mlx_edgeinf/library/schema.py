@@ -28,7 +28,7 @@ CREATE TABLE checkpoints (
 """
 
 # What makes a database of each version one of the next.
-MIGRATIONS = {1: CHECKPOINTS + "ALTER TABLE turns ADD COLUMN page INTEGER;"}
+MIGRATIONS = {1: CHECKPOINTS + provenance.TABLE + "ALTER TABLE turns ADD COLUMN page INTEGER;"}
 
 TABLES = """
 CREATE TABLE documents (
@@ -158,7 +158,7 @@ def prepare(connection: sqlite3.Connection, folder: str, may_create: bool) -> No
     connection.executescript(PRAGMAS)
     if not tables:
         connection.executescript(
-            f"BEGIN; {TABLES} {CHECKPOINTS} PRAGMA application_id = {APPLICATION}; "
+            f"BEGIN; {TABLES} {CHECKPOINTS} {provenance.TABLE} PRAGMA application_id = {APPLICATION}; "
             f"PRAGMA user_version = {VERSION}; COMMIT;"
         )
         return
@@ -167,4 +167,3 @@ def prepare(connection: sqlite3.Connection, folder: str, may_create: bool) -> No
         connection.executescript(
             f"BEGIN; {MIGRATIONS[before]} PRAGMA user_version = {before + 1}; COMMIT;"
         )
-    connection.executescript(provenance.TABLE)
