@@ -31,7 +31,7 @@ from .generation import (
     whole_sentences,
 )
 from .models import load, settings_of
-from .savefile import identity, load_memory, save_memory
+from .savefile import damaged, identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .turns import Prompter
 from .worker import MLXThread
@@ -201,18 +201,19 @@ class Engine:
         self._run(lambda: save_memory(path, self._model, memory))
 
     def restore(self, path: Path, document: Document) -> DocumentMemory:
-        """A saved memory of a document, to be asked or read on; see `savefile.load_memory`.
-
-        Of a document that has grown since, the new pages are to be read next.
+        """A saved memory of a document, to be asked or read on to the pages that have come since.
 
         Raises:
-            SaveFileError: it is damaged, or was made with another model or other gates.
+            SaveFileError: see `savefile.load_memory`; or it is of no beginning of the document.
         """
         return self._run(lambda: self._restore(path, document))
 
     def _restore(self, path: Path, document: Document) -> DocumentMemory:
         memory = load_memory(path, self._model, document)
-        return self._grow(memory, document.pages[len(memory.page_ends) :])
+        new = document.pages[len(memory.page_ends) :]
+        if new and memory.tokens != self._open(memory.document, growing=True).tokens:
+            raise damaged(document)
+        return self._grow(memory, new)
 
     # -- answering --------------------------------------------------------------
 
