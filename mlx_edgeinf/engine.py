@@ -26,7 +26,7 @@ from .documents import Document, Page
 from .generation import REPETITION_TOKENS, Piece, against_repetition, choose_cache, read_on, stream_generate
 from .models import found_gates, load, settings_of
 from .recall import keep, writing
-from .savefile import begin_pages, identity, load_memory, save_memory
+from .savefile import begin_pages, damaged, identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .stats import Stats
 from .turns import Prompter, whole_sentences
@@ -187,18 +187,19 @@ class Engine:
         save_memory(path, self._model, memory)
 
     def restore(self, path: Path, document: Document, pages: Path | None = None) -> DocumentMemory:
-        """A saved memory of a document, to be asked or read on; see `savefile.load_memory`.
-
-        Of a document that has grown since, the new pages are to be read next.
+        """A saved memory of a document, to be asked or read on to the pages that have come since.
 
         Raises:
-            SaveFileError: it is damaged, or was made with another model or other gates.
+            SaveFileError: see `savefile.load_memory`; or it is of no beginning of the document.
         """
         return self._run(lambda: self._restore(path, document, pages))
 
     def _restore(self, path: Path, document: Document, pages: Path | None) -> DocumentMemory:
         memory = load_memory(path, self._model, document, pages, self.recall_bytes)
-        return self._grow(memory, document.pages[len(memory.page_ends) :])
+        new = document.pages[len(memory.page_ends) :]
+        if new and memory.tokens != self._open(memory.document, None, growing=True).tokens:
+            raise damaged(document)
+        return self._grow(memory, new)
 
     # -- answering --------------------------------------------------------------
 

@@ -92,7 +92,7 @@ def load_memory(
         memory = _memory(arrays, metadata, model, document, store)
         memory.refused = refused
     except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(document) from error
+        raise damaged(document) from error
     mx.eval([layer.state for layer in memory.cache])
     return memory
 
@@ -143,13 +143,14 @@ def _load(path: Path, document: Document) -> tuple[Arrays, dict[str, str]]:
         arrays, metadata = mx.load(str(path), format="safetensors", return_metadata=True)
         mx.eval(arrays)
     except (RuntimeError, ValueError) as error:
-        raise _damaged(document) from error
+        raise damaged(document) from error
     if metadata.pop("sha256", None) != _checksum(arrays, metadata):
-        raise _damaged(document)
+        raise damaged(document)
     return arrays, metadata
 
 
-def _damaged(document: Document) -> SaveFileError:
+def damaged(document: Document) -> SaveFileError:
+    """What to say of a saved memory that cannot be what it was when it was saved."""
     return SaveFileError(f"The saved memory of {document.name} is damaged: read the document again.")
 
 

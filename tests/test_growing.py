@@ -10,7 +10,7 @@ import pytest
 from test_engine import last, same, state
 from tiny import book
 
-from mlx_edgeinf.document_memory import DocumentMemory
+from mlx_edgeinf.document_memory import DocumentMemory, SaveFileError
 from mlx_edgeinf.documents import Document
 from mlx_edgeinf.engine import Engine
 
@@ -70,6 +70,13 @@ def test_a_branch_reads_to_the_end_and_leaves_the_memory_as_it_was(engine):
     assert last(engine.generate(["Who?"], branch, 4)) and branch.complete and branch.pages_read == 4
     assert same(state(memory), before) and memory.tokens == tokens and memory.document == document
     assert same(state(branch), state(read_at_once(engine, begun(BOOK, 4))))
+
+
+def test_a_memory_of_another_beginning_is_refused(engine, tmp_path):
+    engine.save(read_at_once(engine, begun(BOOK, 3)), tmp_path / "memory")
+    other = replace(BOOK, pages=(replace(BOOK.pages[0], text="y" * 62), *BOOK.pages[1:]))
+    with pytest.raises(SaveFileError, match="The saved memory of book.pdf is damaged"):
+        engine.restore(tmp_path / "memory", other)
 
 
 def test_a_saved_memory_goes_on_with_the_pages_that_have_come_since(engine, tmp_path):

@@ -134,7 +134,7 @@ def set_counts(arrays, metadata, counts):
 
 HOSTILE = {
     "a token the model lacks": lambda arrays, _: arrays.update(tokens=arrays["tokens"] + 250),
-    "a page too few": lambda arrays, _: arrays.update(page_ends=arrays["page_ends"][1:]),
+    "a page too many": lambda arrays, _: arrays.update(page_ends=mx.array([60, 64, 128], mx.int32)),
     "pages out of order": lambda arrays, _: arrays.update(page_ends=mx.array([130, 128], mx.int32)),
     "no tokens": lambda arrays, _: arrays.pop("tokens"),
     "a layer too few": lambda arrays, metadata: set_counts(arrays, metadata, [[30, 0]]),

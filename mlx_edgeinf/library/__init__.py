@@ -1,8 +1,8 @@
 """The library: every document a person has read, kept on this machine. Opens without MLX.
 
 `library` is its door, `reader` an engine that reads from it and into it. Below: `rows` what it knows,
-`queries` and `schema` all SQL, `database` and `files` what is on disk, `archive` and `transfer` one file
-for another machine.
+`queries`, `provenance` and `schema` all SQL, `database` and `files` what is on disk, `archive` and
+`transfer` one file for another machine.
 """
 
 from .archive import SUFFIX, is_exported
