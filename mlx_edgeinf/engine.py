@@ -71,12 +71,13 @@ class Engine:
         if on_progress:
             on_progress(f"Loading {self.name}", 1.0)
         self._model, self._tokenizer = self._run(lambda: load(path, adapter, memory_mb=memory_mb))
-        self.settings = self._run(lambda: settings_of(self._model, adapter))
+        gates = Path(adapter) if adapter else self._run(lambda: found_gates(self._model, path))
+        # Without trained gates the untrained ones answer.
+        self.has_gates = gates is not None
+        self.settings = self._run(lambda: settings_of(self._model, gates))
         self._prompter = Prompter(self._tokenizer)
         # Document tokens that the base path takes, beside questions and answers.
         self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS
-        # Whether gates were trained for the model, and not the untrained ones answer.
-        self.has_gates = bool(adapter or self._run(lambda: found_gates(self._model, path)))
         # What must be the same for a saved memory to be opened here, by its name for people.
         self.identity = self._run(lambda: identity(self._model))
 

@@ -139,12 +139,11 @@ def shipped_gates(model: nn.Module) -> Path | None:
     return next((path.parent for path in configs if read_config(path.parent).fingerprint == own), None)
 
 
-def settings_of(model: nn.Module, adapter_path: str | None = None) -> Settings:
-    """What a loaded model reads and writes with; `adapter_path` as it was given to `load`."""
-    folder = Path(adapter_path) if adapter_path else shipped_gates(model)
+def settings_of(model: nn.Module, gates: Path | None = None) -> Settings:
+    """What a loaded model reads and writes with; `gates` is their folder, None for untrained ones."""
     layout, memory = model.make_cache()[0].layout, model.layers[0].self_attn.memory_gate.memory
     return Settings(
-        gates=folder.resolve().name if folder else "untrained",
+        gates=gates.resolve().name if gates else "untrained",
         fingerprint=digest(gate_parameters(model).values()),
         memory=next(name for name, kind in KINDS.items() if kind is type(memory)),
         features=memory.features,

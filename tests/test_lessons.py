@@ -141,5 +141,6 @@ def test_the_button_trains_stops_goes_on_and_loads_the_model_with_its_gates(
     assert any("Training gates" in progress for progress in press(do="train", texts=str(texts)))
     assert offer_of(folder).gates is Gates.BESIDE and room.picker.told == "The gates are trained."
     trained = room.preparation.engine
+    assert (untrained.settings.gates, trained.settings.gates) == ("untrained", "gates")
     assert trained.has_gates and trained.identity["gates"] != untrained.identity["gates"]
     trained.close()
