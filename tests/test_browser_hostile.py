@@ -11,7 +11,7 @@ from pathlib import Path
 import fakes
 import handmade_books as handmade
 import pytest
-from test_browser import Visit, chromium, served  # noqa: F401
+from test_browser import MINUTE, Visit, chromium, served  # noqa: F401
 
 from mlx_edgeinf.ui.preparation import Preparation
 from mlx_edgeinf.ui.room import Room
@@ -69,7 +69,7 @@ def documents(folder: Path, spy: str) -> list[Path]:
     picture = f'<Relationship Id="far" Type="{handmade.OFFICE}/image" {outside}/>'
     letter = handmade.docx(handmade.paragraph(handmade.run(escape(attack))), links=picture)
     contents = {
-        "a.txt": attack.encode(), "b.md": attack.encode(), "c.html": page.encode(),
+        "a.txt": attack.encode(), "b.md": f"# Markdown\n\n{attack}".encode(), "c.html": page.encode(),
         "d.epub": handmade.epub(remote), "e.docx": letter,
     }  # fmt: skip
     for name, content in contents.items():
@@ -84,6 +84,7 @@ def test_nothing_in_a_hostile_document_runs_or_fetches(chromium, room, tmp_path,
     echo = Room(Preparation(lambda note: Echo()), room.library)
     with served(echo) as page_address, Visit(chromium, page_address) as visit:
         page = visit.page
+        page.set_default_timeout(2 * MINUTE)
         page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
         for number, path in enumerate(documents(tmp_path, address)):
             visit.read(path)

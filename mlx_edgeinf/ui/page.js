@@ -92,9 +92,10 @@
     const there = await fetch("robots.txt", { cache: "no-store" }).then((answer) => answer.ok, () => false);
     const notice = document.querySelector(".gone");
     if (notice && notice.textContent !== (there ? "" : gone)) notice.textContent = there ? "" : gone;
+    setTimeout(look, 5000);
   }
 
-  setInterval(look, 5000);
+  setTimeout(look, 5000);
 
   addEventListener("beforeunload", (event) => {
     if (document.querySelector("[data-busy]") && !document.querySelector(".gone")?.textContent) event.preventDefault();
