@@ -42,7 +42,8 @@ SENTENCE_END = re.compile(
     [.!?\u2026]+["'\u201d\u2019)\]*_]*(?=\s)(?!\s+[a-z]) | [\u3002\uff01\uff1f]+[\u300d\u300f\u201d]? | \n""",
     re.VERBOSE,
 )
-WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
+# Letters that cling to a number are part of it: 3x, 90s.
+WORD = re.compile(r"\d+(?:[.,]\d+)*[A-Za-z]{0,3}|[^\W\d_]+")
 THOUSANDS = re.compile(r"[.,](?=\d{3}(?!\d))")
 UNSPACED = re.compile("[\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1780-\u17ff]+")
 
@@ -204,7 +205,7 @@ def words(text: str) -> Iterator[Word]:
     for match in WORD.finditer(text):
         word = match[0]
         if word[0].isdigit():
-            yield Word(THOUSANDS.sub("", word), capital=False, number=True)
+            yield Word(THOUSANDS.sub("", word).casefold(), capital=False, number=True)
         elif UNSPACED.match(word):
             for at in range(max(1, len(word) - 1)):
                 yield Word(word[at : at + 2], capital=False, number=False)

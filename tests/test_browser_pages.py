@@ -30,7 +30,7 @@ def test_a_link_shows_its_page_with_the_passage_marked(chromium, address, pdf): 
         visit.page.keyboard.press("Enter")
         visit.page.wait_for_selector("dialog.leaf[open]")
         assert visit.page.inner_text("#leaf-title") == "Page 3"
-        assert visit.page.inner_text(".leaf blockquote") == STORY[2]
+        assert visit.page.inner_text(".leaf figcaption") == STORY[2]
         picture = visit.page.locator(".leaf img")
         assert picture.evaluate("image => image.decode().then(() => image.naturalHeight)") == 1700
         line, sheet = visit.page.locator(".leaf .mark").first.bounding_box(), picture.bounding_box()

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,21 @@ def test_a_summary_goes_to_stdout_and_its_receipt_beside_it(run, book, capsys, l
     (summary,) = library().summaries(entry.id)
     assert printed.out == f"{summary.text}\n" and summary.receipt.sentence() in printed.err
     assert entry.name == "whale.txt" and library().original(entry.id).read_bytes() == book.read_bytes()
+
+
+def test_a_summary_names_the_pages_that_support_its_sentences(run, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "bees.txt"
+    path.write_text("The whale swam past the ship.\fAnna kept forty jars of honey for the fair. It was May.")
+    text, summarize = "Anna kept jars of honey. It was sold to a submarine.", room.Sitting.summarize
+    monkeypatch.setattr(
+        room.Sitting, "summarize", lambda *options: replace(summarize(*options), summary=text)
+    )
+    assert run("summarize", path) == 0
+    assert capsys.readouterr().out == "Anna kept jars of honey. (p. 2) It was sold to a submarine.\n"
+    assert run("summarize", path, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["summary"] == text and [each["pages"] for each in told["support"]] == [[2], []]
+    assert " ".join(each["sentence"] for each in told["support"]) == text
 
 
 def test_for_another_program_it_is_json(run, book, capsys):

@@ -118,7 +118,7 @@ def test_a_pdf_is_shown_as_it_is_printed(room, session, file, summary):
     assert notes(view.summary)[0] == "Page 1"
     view = do(room, session, do="page", link="0")
     assert 'src="data:image/jpeg;base64,/9j/' in view.leaf and view.leaf.count('<span class="mark"') >= 2
-    assert "story.pdf" in view.leaf and "<blockquote><mark>Anna kept" in view.leaf
+    assert "story.pdf" in view.leaf and "<figcaption>Anna kept" in view.leaf
 
 
 def test_a_page_that_cannot_be_drawn_is_shown_as_text_with_the_reason(room, session, file, summary):

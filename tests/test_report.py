@@ -60,7 +60,7 @@ def run(folder: Path) -> int:
     return report.main([
         str(folder / "README.md"), "--evaluation", str(folder / "e.json"),
         "--gates", str(folder / "gates"), "--lengths", str(folder / "l.json"),
-        "--answers", str(folder / "answers"),
+        "--answers", str(folder / "answers"), "--support", str(folder / "s.json"),
         "--benchmark", str(folder / "b.json"), "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
 

@@ -54,6 +54,9 @@ def test_a_number_that_the_passage_lacks_speaks_against_it(evidence):
     assert evidence.pages("In Bergen, the code 48214 opens the archive.") == []
     assert evidence.pages("Prices rose to 1200 kroner, by 4.5 percent.") == [4]
     assert evidence.pages("Prices rose to 1200 kroner, by 4.6 percent.") == []
+    pages = ["A speedup of 2x was seen on 3 machines.", "Nothing of that kind stands here."]
+    assert Evidence(pages).pages("A speedup of 2X was seen.") == [1]
+    assert Evidence(pages).pages("A speedup of 3x was seen.") == []
 
 
 def test_a_name_that_the_page_lacks_speaks_against_it(evidence):
@@ -75,8 +78,8 @@ def test_pages_that_say_the_same_are_all_given_up_to_a_few():
 
 def test_a_passage_never_leaves_its_page():
     pages = ["The grey cat slept on.", "A dog barked loudly."]
-    found = Evidence(pages).supporting("The cat slept and a dog barked.")
-    assert found and all(end <= len(pages[page]) for page, _, end, _ in found)
+    assert Evidence(["\n".join(pages)]).pages("The cat slept and a dog barked.") == [1]
+    assert Evidence(pages).pages("The cat slept and a dog barked.") == []
 
 
 def test_scripts_without_spaces_are_compared_by_pairs_of_characters():
@@ -91,10 +94,9 @@ def test_a_document_without_text_supports_nothing():
 
 
 def test_sentences_end_where_people_would_say_so():
-    text = 'Dr. Smith met J. Jones, e.g. twice. "Why?" he asked. It was 3.5 m.\n1. One thing\n- another. '
-    text += "是。好"
+    text = 'Dr. Smith met J. Jones, e.g. twice. "Why?" he asked. It was 3.5 m.\n1. One\n- another. 是。好'
     assert [text[start:end] for start, end in sentences(text)] == [
-        "Dr. Smith met J. Jones, e.g. twice.", '"Why?" he asked.', "It was 3.5 m.", "1. One thing",
+        "Dr. Smith met J. Jones, e.g. twice.", '"Why?" he asked.', "It was 3.5 m.", "1. One",
         "- another.", "是。", "好",
     ]  # fmt: skip
 

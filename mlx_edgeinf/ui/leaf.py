@@ -76,13 +76,15 @@ def _picture(room: Room, session: Session, page: Page, passage: Passage) -> Pict
 
 
 def _printed(shown: Leaf) -> str:
-    """The picture with its marks, and the passage in words for those who cannot see it."""
+    """The picture with its marks, and the passage in words for those who cannot see or find it."""
     picture, quoted = shown.picture, shown.page.text[shown.passage.start : shown.passage.end]
-    return f"""<blockquote><mark>{escape(quoted)}</mark></blockquote>
-<figure tabindex="0">
+    return f"""<figure>
+<div class="printed" tabindex="0"><div>
 <img src="data:image/jpeg;base64,{picture.jpeg}" width="{picture.width}" height="{picture.height}"
  alt="Page {escape(shown.page.place)} as it is printed">
 {_marks(picture.marks)}
+</div></div>
+<figcaption>{escape(quoted)}</figcaption>
 </figure>"""
 
 

@@ -62,7 +62,7 @@
     const leaf = document.querySelector("dialog.leaf:not([open])");
     if (!leaf || leaf.dataset.left) return;
     leaf.showModal();
-    leaf.querySelector("mark, .mark")?.scrollIntoView({ block: "center" });
+    leaf.querySelector("mark, .mark")?.scrollIntoView({ block: "center", inline: "center" });
     leaf.addEventListener("click", (event) => event.target === leaf && leaf.close());
     leaf.addEventListener("close", () => {
       leaf.dataset.left = true;
