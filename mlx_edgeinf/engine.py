@@ -87,9 +87,7 @@ class Engine:
 
     # -- reading ----------------------------------------------------------------
 
-    def open(
-        self, document: Document, pages: Path | None = None, growing: bool = False
-    ) -> DocumentMemory:
+    def open(self, document: Document, pages: Path | None = None, growing: bool = False) -> DocumentMemory:
         """A memory for the document that has read nothing yet.
 
         A document that fits the base path is read exactly, a longer one, and one that is
