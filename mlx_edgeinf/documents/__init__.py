@@ -4,7 +4,7 @@ A file's way through this room: `read` asks `kinds` what it is. What strangers c
 is taken apart in a process of its own: `parts` has a `child` run one of the `workers`, which gives
 `pdf` the lines of a PDF's pages and `books` the blocks of a Word document, EPUB or web page. `clean`
 turns lines into text with `characters`, `furniture`, `hyphens` and `paragraphs`; `plain` cuts blocks
-into pages. `collection` joins documents.
+into pages. `collection` joins documents. `picture` has a child draw a page of a PDF.
 """
 
 from .collection import joined
