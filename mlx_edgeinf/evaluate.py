@@ -21,6 +21,7 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
     python -m mlx_edgeinf.evaluate lengths --data FOLDER --documents 2
     python -m mlx_edgeinf.evaluate gates --data FOLDER --adapters GATES OTHER_GATES
     python -m mlx_edgeinf.evaluate answers --data FOLDER --tasks needles-4096 lines-200 squality qmsum
+    python -m mlx_edgeinf.evaluate support --data FOLDER
     mlx.launch -n 2 -- python -m mlx_edgeinf.evaluate perplexity --data FOLDER
 """
 

@@ -66,7 +66,7 @@ class Word(NamedTuple):
 
 
 class Evidence:
-    """The pages of a document, indexed by word; a book of 350 pages takes about half a second.
+    """The pages of a document, indexed by word; a book of 500 pages takes a second or two.
 
     Args:
         pages: the text of each.

@@ -5,7 +5,7 @@ is taken apart in a process of its own: `parts` has a `child` run one of the `wo
 `pdf` the lines of a PDF's pages, and `scans` those recognised in pictures of them, and `books` the
 blocks of a Word document, EPUB or web page. `clean` turns lines into text with `characters`,
 `furniture`, `hyphens` and `paragraphs`; `plain` cuts blocks into pages. `collection` joins documents.
-`tail` and `live` bring a text that grows while it is read.
+`tail` and `live` bring a text that grows while it is read. `picture` has a child draw a page of a PDF.
 """
 
 from .collection import joined

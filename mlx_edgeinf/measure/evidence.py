@@ -46,7 +46,7 @@ def summary(results: Results) -> str:
         raise ResultsError(f"These results choose {threshold} as threshold, support.COVERED is {COVERED}.")
     lines = [[
         "", "documents", "sentences", "given a page", "first page right", "all pages right",
-        "a random page right", "foreign sentences", "given a page",
+        "a random page right", "foreign sentences", "of these given a page",
     ]]  # fmt: skip
     lines += [_row(kind, entries) for kind, entries in _kinds(results, REPORTING)]
     return "\n\n".join([markdown(lines), described(results.setup)])
