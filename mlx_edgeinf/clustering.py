@@ -10,9 +10,13 @@ import mlx.core as mx
 SHARPNESS, LEAST_WEIGHT = 2, 0.01
 
 
-def closeness(points: mx.array, centres: mx.array) -> mx.array:
-    """(B, G, n, m): of each of n points to each centre, greatest where the squared distance is least."""
-    return points @ centres.swapaxes(-1, -2) - 0.5 * mx.square(centres).sum(-1)[:, :, None]
+def closeness(points: mx.array, centres: mx.array, filled: mx.array | bool = True) -> mx.array:
+    """(B, G, n, m): of each of n points to each centre, greatest where the squared distance is least.
+
+    filled (B, G, m): to centres that are not, it is endlessly far.
+    """
+    lengths = mx.where(filled, 0.5 * mx.square(centres).sum(-1), mx.inf)
+    return points @ centres.swapaxes(-1, -2) - lengths[:, :, None]
 
 
 def nearest_to(points: mx.array, centres: mx.array) -> mx.array:
