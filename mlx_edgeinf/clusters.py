@@ -24,9 +24,13 @@ def nearest(points: mx.array, centres: mx.array) -> mx.array:
     return mx.argmax(closeness(points, centres), axis=-1)
 
 
-def closeness(points: mx.array, centres: mx.array) -> mx.array:
-    """(B, G, n, m): of each of n points to each centre, greatest where the squared distance is least."""
-    return points @ centres.swapaxes(-1, -2) - 0.5 * mx.square(centres).sum(-1)[:, :, None]
+def closeness(points: mx.array, centres: mx.array, filled: mx.array | bool = True) -> mx.array:
+    """(B, G, n, m): of each of n points to each centre, greatest where the squared distance is least.
+
+    filled (B, G, m): to centres that are not, it is endlessly far.
+    """
+    lengths = mx.where(filled, 0.5 * mx.square(centres).sum(-1), mx.inf)
+    return points @ centres.swapaxes(-1, -2) - lengths[:, :, None]
 
 
 def members_counted(points: mx.array, counts: mx.array, centres: mx.array) -> mx.array:

@@ -247,8 +247,8 @@ class CentroidMemory(Memory):
 
     def held(self, state: State, keys: mx.array) -> mx.array:
         metric = self._metric(state, 0)
-        close = closeness(keys.astype(mx.float32) * metric, state["centres"] * metric)
-        nearest = mx.argmax(mx.where(state["z"][:, :, None] > 0, close, -mx.inf), axis=-1)
+        close = closeness(keys.astype(mx.float32) * metric, state["centres"] * metric, state["z"] > 0)
+        nearest = mx.argmax(close, axis=-1)
         means = state["M"] / mx.maximum(state["z"], 1)[..., None]
         return mx.take_along_axis(means, nearest[..., None], axis=2)
 

@@ -16,7 +16,6 @@ def checkpoints(monkeypatch) -> None:
     """One at every page at first."""
     monkeypatch.setattr(reader, "SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(reader, "SHARE", 1e9)
-    monkeypatch.setattr(reader, "MARK_SHARE", 1e9)
 
 
 def ask(room, session, question: str):

@@ -98,7 +98,7 @@ class Pace:
 
     def step(self, marked: bool = False) -> bool:
         """Save, if it is time, which where a checkpoint is `marked` it is sooner; whether it was."""
-        timely = self._clock() >= (self._soon if marked else self._due)
+        timely = self._clock() >= (min(self._soon, self._due) if marked else self._due)
         if timely:
             self.save()
         return timely

@@ -61,8 +61,9 @@ def strength_chart(seen: Insight, pages: Sequence[Page]) -> str:
 <text x="{LEFT}" y="{bottom + 18}">page 1</text>
 <text x="{RIGHT}" y="{bottom + 18}" text-anchor="end">page {count(len(pages))}</text>
 </svg>
-<p class="hint">0 %: the memory already held as much. 100 %: as if it had held nothing. The first pages,
-written to an empty memory, and the last, still held word for word, have no bar.</p>
+<p class="hint">0 %: the memory already held as much. 100 %: as if it had held nothing; more: it held
+something else in its place. The first pages, written to an empty memory, and the last, still held word
+for word, have no bar.</p>
 </figure>"""
 
 
