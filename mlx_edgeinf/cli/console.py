@@ -47,15 +47,25 @@ def stoppable() -> Iterator[Event]:
 def watched(events: Iterable[RunEvent]) -> RunEvent | None:
     """Follow a run to its last event, with a bar of the tokens read if somebody is watching."""
     event = None
-    with tqdm(unit=" tokens", disable=not sys.stderr.isatty(), file=sys.stderr, leave=False) as bar:
+    with token_bar() as bar:
         for event in events:
-            match event:
-                case Reading(stats):
-                    bar.total, bar.n = stats.tokens_total, stats.tokens
-                    bar.set_description(f"{stats.pages} of {stats.pages_total} pages")
-                case Draft(page=page):
-                    bar.set_description(f"Writing, at page {page}")
+            moved(bar, event)
     return event
+
+
+def token_bar() -> tqdm:
+    """A bar of the tokens read, if somebody is watching."""
+    return tqdm(unit=" tokens", disable=not sys.stderr.isatty(), file=sys.stderr, leave=False)
+
+
+def moved(bar: tqdm, event: object) -> None:
+    """Show on the bar how far an event says that the run is."""
+    match event:
+        case Reading(stats):
+            bar.total, bar.n = stats.tokens_total, stats.tokens
+            bar.set_description(f"{stats.pages} of {stats.pages_total} pages")
+        case Draft(page=page):
+            bar.set_description(f"Writing, at page {page}")
 
 
 def streamed(texts: Iterable[str]) -> str:

@@ -10,10 +10,7 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..documents import Pipe, Tail
-from ..events import Draft, Reading
 from ..follow import (
     EVERY_TOKENS,
     PAUSE_SECONDS,
@@ -26,7 +23,7 @@ from ..follow import (
     new_text,
 )
 from ..library import Library
-from .console import stoppable
+from .console import moved, stoppable, token_bar
 from .options import positive
 from .sitting import load_engine
 
@@ -66,14 +63,10 @@ def follow(args: argparse.Namespace) -> None:
 
 def shown(events: Iterable[FollowEvent], as_json: bool) -> Update:
     """Show the events of a text that is followed; returns the last summary."""
-    with tqdm(unit=" tokens", disable=not sys.stderr.isatty(), file=sys.stderr, leave=False) as bar:
+    with token_bar() as bar:
         for event in events:
+            moved(bar, event)
             match event:
-                case Reading(stats):
-                    bar.total, bar.n = stats.tokens_total, stats.tokens
-                    bar.set_description(f"{stats.pages} of {stats.pages_total} pages")
-                case Draft(page=page):
-                    bar.set_description(f"Writing, at page {page}")
                 case Notice(text):
                     bar.write(text, file=sys.stderr)
                 case Update():
