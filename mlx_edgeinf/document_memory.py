@@ -54,7 +54,7 @@ class DocumentMemory:
 
     def branch(self) -> DocumentMemory:
         """What is read into it later leaves this one as it is. It is not growing."""
-        return replace(self, cache=deepcopy(self.cache), growing=False)
+        return replace(self, cache=deepcopy(self.cache), insight=deepcopy(self.insight), growing=False)
 
     @property
     def pages_read(self) -> int:

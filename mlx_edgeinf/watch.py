@@ -12,7 +12,7 @@ has no surprise: to an empty memory everything is new.
 *Opening* of a gate: the g of `gate`, the share of the output that came from memory.
 
 Looking changes nothing: both are taken beside what is computed anyway, in 2 % of the time (starter
-model: 0.15 of 8.5 s of CPU for a segment). Seen on 15 pages of a novel: its own pages 68 to 86 %, one of
+model: 0.15 of 8.5 s of CPU for a segment). Seen on 15 pages of a novel: its own pages 67 to 86 %, one of
 German in their midst 137 %, one of Rust 121 %, one that had stood there before 60 %. Weighted by the
 attention that tokens received, it did not tell them apart.
 """
