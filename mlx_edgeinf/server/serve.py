@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -32,10 +33,11 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, api: Api):
         super().__init__(config)
-        self._api = api
+        self._api, self.interrupted = api, False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End."""
+        self.interrupted = sig == signal.SIGINT
         self._api.stop()
         super().handle_exit(sig, frame)
 
@@ -68,7 +70,11 @@ def serve(
             server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE_SECONDS,
         )  # fmt: skip
         print(f"{engine.name} at http://{_shown(listener)}/v1 (Ctrl-C closes it)", flush=True)
-        Server(config, api).run([listener])
+        server = Server(config, api)
+        server.run([listener])
+        # uvicorn raises the signal anew, which its event loop now and then swallows.
+        if server.interrupted:
+            raise KeyboardInterrupt
 
 
 def api_key(file: Path | None, environment: Mapping[str, str]) -> str | None:
