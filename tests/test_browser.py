@@ -180,7 +180,7 @@ def test_a_bad_file_is_named_in_the_page_and_the_summary_stays(chromium, address
         visit.finish()
         # The field is empty again, or there would be nowhere to put a file.
         visit.read(bad)
-        assert "letter.pdf" in visit.page.inner_text("[role=alert]")
+        assert "letter.pdf" in visit.page.inner_text(".problem")
         assert visit.page.inner_text(".summary h2") == "honey.pdf"
         assert visit.page.is_enabled("#asking textarea")
 
