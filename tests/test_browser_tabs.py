@@ -34,7 +34,7 @@ class NamingEngine(fakes.FakeEngine):
     let: threading.Event = field(default_factory=threading.Event)
     opened: list[weakref.ref] = field(default_factory=list)
 
-    def open(self, document: Document) -> fakes.FakeMemory:
+    def open(self, document: Document, *options: object) -> fakes.FakeMemory:
         memory = super().open(document)
         self.opened.append(weakref.ref(memory))
         return memory
