@@ -102,7 +102,8 @@ def _carried_out(
         keeping.look(room.library, session)
     except LibraryError as error:
         session.problem = str(error)
-    yield render(session)
+    # The field was emptied when its file was opened, but Gradio drops a view that the next one overtakes.
+    yield render(session) if session.offered else with_empty_desk(render(session))
 
 
 def ask(room: Room, session: Session, question: str) -> Iterator[View]:
