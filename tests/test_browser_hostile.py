@@ -17,7 +17,9 @@ from mlx_edgeinf.ui.preparation import Preparation
 from mlx_edgeinf.ui.room import Room
 
 # What one of them would have made of the page, if it were more than text.
-MADE = ":is(img, a, script, iframe, svg, form, button:not(.page), input, style, link, meta, base, object, video)"
+MADE = (
+    ":is(img, a, script, iframe, svg, form, button:not(.page), input, style, link, meta, base, object, video)"
+)
 PLACES = ("#summary-text", ".answer", ".question", ".shelf .name", ".shelf .excerpt", ".summary h2")
 
 ATTACK = """<script>fetch('{spy}/1')</script> <img src="{spy}/2" onerror="alert(2)"> ![seen]({spy}/3)

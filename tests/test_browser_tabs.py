@@ -91,6 +91,8 @@ def test_eight_tabs_read_at_once_and_each_keeps_to_its_own_document(chromium, ro
             tab.wait_for_selector(".answer:has-text('says so')")
             tab.wait_for_selector("[role=log][aria-busy=false]")
             assert named(tab.inner_text(".chat")) == [name]
+        tabs.popitem()[1].close()
+        assert until_alive(engine, TABS - 1) == TABS - 1
         context.close()
         assert until_alive(engine, 0) == 0
 

@@ -54,6 +54,8 @@ def build(room: Room) -> gr.Blocks:
     with gr.Blocks(title="mlx_edgeinf", analytics_enabled=False, delete_cache=DELETE_UPLOADS) as page:
         # A function, as Gradio takes a dataclass given by itself for a value to be shown.
         session = gr.State(lambda: Session(), delete_callback=Session.close)
+        # Made when it is first asked for; Gradio would put another one in its place as the page is loaded.
+        session.load_event_to_attach = None
         with gr.Row(elem_id="top"):
             _html(MASTHEAD)
             model = _html(desk.model_preparing("Preparing the model"))
@@ -161,6 +163,7 @@ def _wire_model_and_visits(
     page: gr.Blocks, room: Room, session: gr.State, model: gr.HTML, view: list[gr.components.Component]
 ) -> None:
     """The line about the model, and what an open page holds: let go of when its tab is closed."""
+
     def enter(session: Session, request: gr.Request) -> View:
         room.visits[request.session_hash] = session
         return librarian.enter(room, session)
