@@ -17,6 +17,8 @@ not tell, so they are folded as equals.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -27,7 +29,7 @@ from .memory import Memory, State
 from .recall import Recall
 from .rotation import Rotation
 from .sources import lengthened
-from .watch import Watch
+from .watch import Watch, Watched
 
 
 @dataclass(frozen=True)
@@ -233,3 +235,16 @@ def forked(cache: list[EdgeCache]) -> list[EdgeCache]:
 def state_bytes(cache: list[EdgeCache]) -> int:
     """Bytes of the state of all layers."""
     return sum(layer.nbytes for layer in cache)
+
+
+@contextmanager
+def watching(cache: list[EdgeCache]) -> Iterator[Watched]:
+    """Entered while a text (a batch of one) is read into these caches."""
+    layers = [Watch() for _ in cache]
+    for layer, watch in zip(cache, layers):
+        layer.watch = watch
+    try:
+        yield Watched(layers)
+    finally:
+        for layer in cache:
+            layer.watch = None

@@ -19,7 +19,7 @@ from typing import TypeVar
 import mlx.core as mx
 
 from .attention import base_path_limit, kv_bytes_per_token
-from .cache import EdgeCache, forked, state_bytes
+from .cache import EdgeCache, forked, state_bytes, watching
 from .consulted import consulted
 from .document_memory import DocumentMemory
 from .documents import Document, Page
@@ -30,7 +30,6 @@ from .savefile import begin_pages, damaged, identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .stats import Stats
 from .turns import Prompter, whole_sentences
-from .watch import watching
 from .worker import MLXThread
 
 T = TypeVar("T")

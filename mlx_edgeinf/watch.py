@@ -20,14 +20,12 @@ attention that tokens received, it did not tell them apart.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
 
 if TYPE_CHECKING:
-    from .cache import EdgeCache
     from .memory import Memory, State
 
 
@@ -82,16 +80,3 @@ class Watched:
     def settle(self) -> None:
         """Evaluate what was added up so far, so that no graph grows with the length of an answer."""
         mx.async_eval([layer._openings for layer in self._layers if layer.queries])
-
-
-@contextmanager
-def watching(cache: list[EdgeCache]) -> Iterator[Watched]:
-    """Entered while a text (a batch of one) is read into these caches."""
-    layers = [Watch() for _ in cache]
-    for layer, watch in zip(cache, layers):
-        layer.watch = watch
-    try:
-        yield Watched(layers)
-    finally:
-        for layer in cache:
-            layer.watch = None

@@ -7,11 +7,11 @@ import reference
 from test_memory import B, D, G, H, M, T, normal, trained
 from tiny import LAYOUT, cut, llama_model, read, sequence, with_memory
 
-from mlx_edgeinf.cache import forked
+from mlx_edgeinf.cache import forked, watching
 from mlx_edgeinf.gate import MemoryGate
 from mlx_edgeinf.memory import KINDS, Memory
 from mlx_edgeinf.sources import attend
-from mlx_edgeinf.watch import Watch, watching
+from mlx_edgeinf.watch import Watch
 
 TOKENS = sequence(100)
 PIECES = {"by the segment": [18, *cut(82, 8)], "odd sizes": [3, 40, 1, 1, 18, 37]}

@@ -52,7 +52,7 @@ class Library:
                 named, readings = queries.files(db), queries.reading_keys(db)
             self._files.sweep(named)
             self.pages.sweep(readings)
-        self.past = past.Past(self, self._db, self._files)
+        self.past = past.Past(self.open, self._db, self._files)
         # A deletion may have been killed before this. A full disk puts it off, but does not lock us out.
         with suppress(LibraryError):
             self._db.empty_log()

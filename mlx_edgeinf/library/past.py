@@ -6,7 +6,7 @@ being deleted, is kept under a row of its own. There are never more than a few, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from sqlite3 import Connection, Row
 from typing import TYPE_CHECKING
 
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     from ..engine import Engine
     from .database import Database
     from .files import Files
-    from .library import Library
 
 # Of a reading. The starter model's take 71 MB each, whatever the document.
 MOST, MOST_BYTES = 8, 500_000_000
 
 
 class Past:
-    """The checkpoints of a library."""
+    """The checkpoints of a library. opened: opens one of a reading, see `Library.open`."""
 
-    def __init__(self, library: Library, db: Database, files: Files):
-        self._library, self._db, self._files = library, db, files
+    def __init__(
+        self, opened: Callable[[Engine, int, Checkpoint], DocumentMemory], db: Database, files: Files
+    ):
+        self._opened, self._db, self._files = opened, db, files
 
     def checkpoints(self, reading: int) -> list[Checkpoint]:
         """Those of a reading, by their pages."""
@@ -43,7 +44,7 @@ class Past:
             SaveFileError: its file is damaged, and so it is no longer kept.
         """
         try:
-            return self._library.open(engine, checkpoint.reading, checkpoint)
+            return self._opened(engine, checkpoint.reading, checkpoint)
         except SaveFileError as error:
             with self._files.changing():
                 with self._db.transaction() as db:

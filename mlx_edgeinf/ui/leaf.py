@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -11,24 +10,13 @@ from ..documents import DocumentError, Page, PasswordRequired
 from ..documents.picture import Mark, Picture, is_pdf, page_picture
 from ..library import LibraryError
 from ..support import Passage, sentences
+from .links import Leaf
 
 if TYPE_CHECKING:
     from .room import Room
     from .session import Session
 
 LOCKED = "Its file is protected and the password is not kept: here is the text of the page."
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A page that is shown. link: the number of the link that led here. problem: why there is no picture."""
-
-    name: str
-    link: int
-    page: Page
-    passage: Passage
-    picture: Picture | None = None
-    problem: str = ""
 
 
 def turn_to(room: Room, session: Session, link: str) -> None:

@@ -5,6 +5,7 @@ The page sends the number of a link alone; which passage that is, the session kn
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from ..support import Evidence, Passage, cited
 from .prose import prose
 
 if TYPE_CHECKING:
-    from ..documents import Document
+    from ..documents import Document, Page
+    from ..documents.picture import Picture
 
 LEGEND = (
     "Behind each sentence stand the pages whose words support it; "
@@ -24,6 +26,18 @@ NO_PAGE = (
     '<span class="no-page" role="img" aria-label="No supporting page found"'
     ' title="No supporting page found"></span>'
 )
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A page that is shown. link: the number of the link that led here. problem: why there is no picture."""
+
+    name: str
+    link: int
+    page: Page
+    passage: Passage
+    picture: Picture | None = None
+    problem: str = ""
 
 
 class Links:

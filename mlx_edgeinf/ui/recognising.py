@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..documents import Document, DocumentError, PasswordRequired, ocr_obstacle, read_document
 from ..wording import count
@@ -14,7 +14,8 @@ from .session import Session
 
 if TYPE_CHECKING:
     from .room import Room
-    from .view import View
+
+T = TypeVar("T")
 
 BUTTON = '<button type="button" class="quiet" data-do="recognise">Recognise their text</button>'
 ONE_BY_ONE = "To have their text recognised, read the scanned file by itself."
@@ -37,8 +38,8 @@ def offer(session: Session) -> str:
 
 
 def recognise(
-    room: Room, session: Session, stopped: Callable[[], None], render: Callable[[Session], View]
-) -> Iterator[View]:
+    room: Room, session: Session, stopped: Callable[[], None], render: Callable[[Session], T]
+) -> Iterator[T]:
     """Recognise the text of the document on show; the library has it from then on.
 
     Args:

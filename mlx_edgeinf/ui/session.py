@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from ..chat import Turn
 from ..events import Draft, Finished, Reading
 from ..summarize import STRATEGIES
-from .leaf import Leaf
-from .links import Links
+from .links import Leaf, Links
 
 if TYPE_CHECKING:
     from .. import library
