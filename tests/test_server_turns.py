@@ -94,6 +94,8 @@ def leave_stream(ask, messages, **options) -> None:
     next(chunks)
     if options:
         next(chunks)
+    # As long as `leave_plain` waits: by then the work has begun.
+    threading.Event().wait(1)
     stream.close()
 
 
