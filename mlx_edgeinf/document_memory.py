@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .pagestore import PageStore
 
 
+# Pages of one document on disk: of the starter model for 300,000 tokens, some thousand pages of a book.
+RECALL_GB = 8.0
+
+
 class SaveFileError(ValueError):
     """A saved memory that cannot be used, or one that cannot be saved; the message says what to do."""
 

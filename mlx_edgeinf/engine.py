@@ -21,7 +21,7 @@ import mlx.core as mx
 from .attention import base_path_limit, kv_bytes_per_token
 from .cache import EdgeCache, forked, state_bytes, watching
 from .consulted import consulted
-from .document_memory import DocumentMemory
+from .document_memory import RECALL_GB, DocumentMemory
 from .documents import Document, Page
 from .generation import REPETITION_TOKENS, Piece, against_repetition, choose_cache, read_on, stream_generate
 from .models import found_gates, load, settings_of
@@ -37,8 +37,6 @@ _END = object()
 
 # Kept free on the base path for questions and answers after the document.
 ANSWER_TOKENS = 1024
-# Pages of one document on disk: of the starter model for 300,000 tokens, some thousand pages of a book.
-RECALL_GB = 8.0
 
 
 class Engine:
@@ -120,8 +118,8 @@ class Engine:
         for page in document.pages:
             tokens += self._prompter.page(page.text)
             page_ends.append(len(tokens))
-        long = self._model.make_cache(exact_limit=0)
-        cache = long if growing else choose_cache(self._model, len(tokens) + ANSWER_TOKENS)
+        room = len(tokens) + ANSWER_TOKENS
+        cache = self._model.make_cache(exact_limit=0) if growing else choose_cache(self._model, room)
         memory = DocumentMemory(document, tokens, page_ends, cache, growing=growing)
         if pages and memory.long:
             begin_pages(self._model, memory, pages, self.recall_bytes)

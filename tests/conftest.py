@@ -88,15 +88,22 @@ def fake():
 
 
 @pytest.fixture
-def room(fake, tmp_path) -> Iterator:
-    """What the pages share: the engine without a model, and a library of its own."""
+def library(tmp_path) -> Iterator:
+    """An empty library."""
     from mlx_edgeinf.library import Library
+
+    library = Library(tmp_path / "library")
+    yield library
+    library.close()
+
+
+@pytest.fixture
+def room(fake, library):
+    """What the pages share: the engine without a model, and a library of its own."""
     from mlx_edgeinf.ui.preparation import Preparation
     from mlx_edgeinf.ui.room import Room
 
-    library = Library(tmp_path / "library")
-    yield Room(Preparation(lambda note: fake), library)
-    library.close()
+    return Room(Preparation(lambda note: fake), library)
 
 
 @pytest.fixture

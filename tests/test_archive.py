@@ -22,13 +22,6 @@ from mlx_edgeinf.library import Library, LibraryError, archive
 
 
 @pytest.fixture
-def library(tmp_path):
-    library = Library(tmp_path / "library")
-    yield library
-    library.close()
-
-
-@pytest.fixture
 def elsewhere(tmp_path):
     """Another machine's library."""
     library = Library(tmp_path / "elsewhere")

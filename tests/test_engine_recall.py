@@ -27,11 +27,9 @@ def recalling(engine, monkeypatch) -> Engine:
 
 
 @pytest.fixture
-def library(tmp_path):
-    library = Library(tmp_path / "library")
+def library(library):
     library.add(BOOK)
-    yield library
-    library.close()
+    return library
 
 
 @pytest.fixture

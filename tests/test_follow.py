@@ -12,7 +12,7 @@ from mlx_edgeinf import follow
 from mlx_edgeinf.documents import Arrival, DocumentError
 from mlx_edgeinf.events import Reading
 from mlx_edgeinf.follow import Following, Notice, Rule, Update, known_text, new_text
-from mlx_edgeinf.library import Library, LibraryError
+from mlx_edgeinf.library import LibraryError
 from mlx_edgeinf.summarize import QUESTION
 
 PAGE = ("So the talk went on, and on. " * 100 + "\n").encode()
@@ -33,13 +33,6 @@ class Script:
         if self._cancel:
             self._cancel.set()
         return Arrival(ended=self._cancel is None)
-
-
-@pytest.fixture
-def library(tmp_path):
-    library = Library(tmp_path / "library")
-    yield library
-    library.close()
 
 
 @pytest.fixture

@@ -18,18 +18,10 @@ from mlx_edgeinf.catalogue.lessons import LETTERS, folder_lessons, library_lesso
 from mlx_edgeinf.catalogue.offers import Gates, offer_of
 from mlx_edgeinf.documents import Document
 from mlx_edgeinf.engine import Engine
-from mlx_edgeinf.library import Library
 from mlx_edgeinf.training.corpus import CorpusError
 from mlx_edgeinf.ui import picker, picking
 
 LONG = "The sea was calm that day, and the ship lay still. " * 400
-
-
-@pytest.fixture
-def library(tmp_path):
-    library = Library(tmp_path / "library")
-    yield library
-    library.close()
 
 
 @pytest.fixture

@@ -30,11 +30,6 @@ from mlx_edgeinf.ui.session import Session
 pytestmark = pytest.mark.usefixtures("any_path_is_a_book")
 
 
-@pytest.fixture
-def library(room) -> Library:
-    return room.library
-
-
 def another_engine(room: Room, **changes) -> Room:
     """The same library, later, with another model or other gates."""
     engine = fakes.FakeEngine(**changes)

@@ -18,11 +18,9 @@ BOOK = book(6)
 
 
 @pytest.fixture
-def library(tmp_path):
-    library = Library(tmp_path / "library")
+def library(library):
     library.add(BOOK)
-    yield library
-    library.close()
+    return library
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..chat import Turn
-from ..document_memory import SaveFileError
+from ..document_memory import RECALL_GB, SaveFileError
 from ..documents import DocumentError
 from ..library import Library, LibraryError
 from ..summarize import STRATEGIES
@@ -160,6 +160,6 @@ def _model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--adapter", help="Folder of trained gates; those shipped if not given.")
     parser.add_argument("--memory-mb", type=float, help="Megabytes that a document's state may take.")
     parser.add_argument(
-        "--recall-gb", type=float, default=8.0,
+        "--recall-gb", type=float, default=RECALL_GB,
         help="Gigabytes that a document's pages for exact recall may take on disk; 0 is without.",
     )  # fmt: skip
