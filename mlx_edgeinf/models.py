@@ -15,6 +15,7 @@ from pathlib import Path
 import mlx.core as mx
 import mlx.nn as nn
 import mlx_lm
+from huggingface_hub.errors import LocalEntryNotFoundError
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import get_total_parameters
@@ -70,7 +71,8 @@ def load_base(path_or_hf_repo: str | None = None) -> tuple[nn.Module, TokenizerW
     """The base model as mlx-lm loads it, in the number format this machine is fast in.
 
     Raises:
-        UnsupportedModel: mlx-lm does not know this type of model, or there is no such folder.
+        UnsupportedModel: mlx-lm does not know this type of model, its files are damaged, or it is
+            neither on this machine nor to be had from the hub.
     """
     path = path_or_hf_repo or str(starter_model())
     # Models refer to themselves, and MLX keeps buffers: one that was let go of would still take its room.
@@ -78,10 +80,19 @@ def load_base(path_or_hf_repo: str | None = None) -> tuple[nn.Module, TokenizerW
     mx.clear_cache()
     try:
         model, tokenizer = mlx_lm.load(path, tokenizer_config=UNLIMITED)
-    except ValueError as error:
-        # mlx-lm's for a type it does not know, the hub's for a path taken as a name.
-        reason = str(error).partition("\n")[0]
-        raise UnsupportedModel(f"The model {path} cannot be loaded: {reason}") from error
+    except LocalEntryNotFoundError as error:
+        raise UnsupportedModel(
+            f"The model {path} is not on this machine, and the hub cannot be reached: connect to the "
+            "internet, or give the folder of a model."
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        # mlx-lm's for a type it does not know, the hub's for a path taken as a name, MLX's for weights
+        # that were cut short.
+        reason = str(error).partition("\n")[0].rstrip(":. ")
+        raise UnsupportedModel(
+            f"The model {path} cannot be loaded: {reason}. If its files may be damaged, download it again; "
+            "if not, choose another one."
+        ) from error
     if mx.default_device() == mx.Device(mx.cpu):
         to_float32(model)
     return model, tokenizer

@@ -12,6 +12,16 @@ import mlx_edgeinf  # noqa: F401
 # What stands on MLX is imported where it is used: the tests of documents need none of it.
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record", type=Path, metavar="FOLDER", help="Where a test that measures keeps it.")
+
+
+@pytest.fixture
+def recorded(request) -> Path | None:
+    """Where to keep what is measured, if it is wanted."""
+    return request.config.getoption("record")
+
+
 @pytest.fixture
 def file(tmp_path) -> Callable[[str, bytes], Path]:
     """Writes a file and returns its path."""

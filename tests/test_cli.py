@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -189,9 +190,9 @@ def test_the_library_is_listed_searched_tended_and_carried_away(run, book, tmp_p
     assert "whale.txt: 1 page, 100 % read, 1 summary" in printed()
     assert "whale.txt, page 1: " in printed("search", "ship", "swam")
     assert "> Who?" in printed("show", 1)
-    printed("rename", 1, "The whale")
-    printed("export", 1, tmp_path / "whale.parcel")
-    printed("delete", 1)
+    assert json.loads(printed("rename", 1, "The whale", "--json"))["name"] == "The whale"
+    assert printed("export", 1, tmp_path / "whale.parcel") == ""
+    assert json.loads(printed("delete", 1, "--json"))["id"] == 1
     assert printed() == "" and not library().entries()
     assert "The whale" in printed("import", tmp_path / "whale.parcel")
     (entry,) = json.loads(printed("--json"))
@@ -260,10 +261,21 @@ def test_a_model_that_cannot_be_used_leaves_no_document_behind(run, book, tmp_pa
     assert not library().entries()
 
 
-def test_a_reader_that_has_enough_is_no_failure(run, book, tmp_path):
+@pytest.fixture
+def listing(run, book, tmp_path) -> list[str]:
+    """A command that lists a library of one document, for a process of its own."""
     run("summarize", book)
+    run("library", "rename", 1, "Größe")
     program = "import sys; from mlx_edgeinf.cli import main; sys.exit(main())"
-    listing = [sys.executable, "-c", program, "library", "--library", str(tmp_path / "library")]
+    return [sys.executable, "-c", program, "library", "--library", str(tmp_path / "library")]
+
+
+def test_a_terminal_of_few_characters_is_no_failure(listing):
+    told = subprocess.run(listing, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True)
+    assert told.returncode == 0 and b"Gr??e: 1 page" in told.stdout and not told.stderr
+
+
+def test_a_reader_that_has_enough_is_no_failure(listing):
     closed = subprocess.Popen(listing, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     closed.stdout.close()
     assert closed.stderr.read() == b"" and closed.wait() == 0

@@ -22,6 +22,7 @@ from test_engine import same, state
 
 from mlx_edgeinf.library import Library
 from mlx_edgeinf.library.queries import files
+from mlx_edgeinf.measure import kills
 
 # A forked process shares what was imported; on a Mac, Metal does not survive a fork.
 FORKS = sys.platform == "linux"
@@ -136,7 +137,9 @@ def check_disk(folder: Path) -> None:
     assert named == there
 
 
-def test_whatever_is_killed_whenever_nothing_that_was_reported_saved_is_lost(context, folder, engine):
+def test_whatever_is_killed_whenever_nothing_that_was_reported_saved_is_lost(
+    context, folder, engine, recorded
+):
     moments, told, kinds = Random(0), {}, Counter()
     expected = whole_reading(engine, engine.open(victim.numbered(0)))
     for _ in range(KILLS):
@@ -149,5 +152,7 @@ def test_whatever_is_killed_whenever_nothing_that_was_reported_saved_is_lost(con
         library.close()
         check_disk(folder)
     documents = 1 + max(number for number, _ in told)
-    print(f"{KILLS} kills while {documents} documents were read; last told before the kill: {dict(kinds)}")
     assert documents > KILLS // 10 and {"reading", "turns", "document"} <= kinds.keys()
+    reported = sum(much if what == "turns" else 1 for (_, what), much in told.items())
+    if recorded:
+        kills.record(recorded, dict(kinds), documents, reported)

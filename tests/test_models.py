@@ -4,10 +4,12 @@ import json
 import re
 import shutil
 import weakref
+from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
+from huggingface_hub import constants
 from mlx.utils import tree_flatten
 from tiny import close, llama_model, qwen2_model, save_gates, save_model, sequence, with_memory
 
@@ -81,6 +83,28 @@ def test_a_type_of_model_that_nobody_knows_is_named_in_a_sentence(model_folder, 
     with pytest.raises(UnsupportedModel) as refusal:
         load(str(folder))
     assert re.fullmatch(r"The model .*strange cannot be loaded: [^\n]*strange[^\n]*\.", str(refusal.value))
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("harm", [cut, Path.unlink], ids=["cut short", "missing"])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_model_whose_files_are_damaged_is_told_in_one_sentence(model_folder, tmp_path, name, harm):
+    folder = shutil.copytree(model_folder, tmp_path / "damaged")
+    harm(folder / name)
+    with pytest.raises(UnsupportedModel) as refusal:
+        load(str(folder))
+    told = r"The model .*damaged cannot be loaded: [^\n]*choose another one\."
+    assert re.fullmatch(told, str(refusal.value))
+
+
+def test_a_model_that_is_neither_here_nor_reachable_is_told_in_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UnsupportedModel, match="nobody/nothing is not on this machine, and the hub cannot"):
+        load("nobody/nothing")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from paged import (
 )
 
 from mlx_edgeinf.pagestore import pages as pages_module
-from mlx_edgeinf.pagestore.errors import DiskFull, NoSuchPage, QuotaExceeded, StoreError
+from mlx_edgeinf.pagestore.errors import DiskFull, NoSuchPage, QuotaExceeded, StoreError, Unstorable
 from mlx_edgeinf.pagestore.records import STRIPE
 from mlx_edgeinf.pagestore.shape import StoreShape
 from mlx_edgeinf.pagestore.store import PageStore
@@ -106,7 +106,7 @@ def test_a_page_that_is_not_there_is_named(tmp_path, page):
 def test_what_is_not_finite_in_half_precision_is_refused(tmp_path, bad):
     store, keys = stored(tmp_path, 330), np.zeros((HEADS, 5, DIM), np.float32)
     keys[1, 2, 3] = bad
-    with pytest.raises(ValueError, match="not finite in half precision"):
+    with pytest.raises(Unstorable, match="beyond half precision"):
         store.append(0, keys, np.zeros_like(keys))
     assert_holds(store, 330)
 

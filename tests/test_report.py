@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from mlx_edgeinf import report
-from mlx_edgeinf.measure import picture
+from mlx_edgeinf.measure import kills, picture
 from mlx_edgeinf.measure.gap import ROWS
 from mlx_edgeinf.measure.results import Results, ResultsError, command
 
@@ -60,8 +60,9 @@ def run(folder: Path) -> int:
     return report.main([
         str(folder / "README.md"), "--evaluation", str(folder / "e.json"),
         "--gates", str(folder / "gates"), "--lengths", str(folder / "l.json"),
-        "--answers", str(folder / "answers"), "--support", str(folder / "s.json"),
-        "--benchmark", str(folder / "b.json"), "--picture", str(folder / "assets" / "b.svg"),
+        "--answers", str(folder / "answers"), "--support", str(folder / "s.json"), "--kills", str(folder / "kills.json"),
+        "--benchmark", str(folder / "b.json"),
+        "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
 
 
@@ -96,6 +97,16 @@ def test_tasks_are_reported_in_order_of_their_length(tmp_path):
     written = (tmp_path / "README.md").read_text()
     found = [written.index(f"**{task}**: 1 document") for task in ("lines-200", "lines-1000", "squality")]
     assert found == sorted(found) and "old" not in written
+
+
+def test_the_figure_of_the_kill_test_is_a_sentence(tmp_path):
+    kills.record(tmp_path, {"reading": 1000, "nothing": 2}, documents=30, reported=5000)
+    kills.record(tmp_path, {"reading": 1001, "nothing": 2}, documents=31, reported=5000)
+    (tmp_path / "README.md").write_text("<!-- kills -->\nold\n<!-- /kills -->")
+    assert run(tmp_path) == 0
+    written = (tmp_path / "README.md").read_text()
+    assert "Killed 1,003 times while it read 31 documents" in written and "of 5,000 things" in written
+    assert "1,001 after a reading was saved" in written and f"`{kills.COMMAND}` on" in written
 
 
 def test_what_is_not_measured_yet_leaves_its_place_alone(tmp_path, evaluated):

@@ -76,11 +76,15 @@ def shown(library: Library, args: argparse.Namespace) -> None:
 def renamed(library: Library, args: argparse.Namespace) -> None:
     """Another name."""
     library.rename(library.entry(args.id).id, args.name)
+    _done(library, library.entry(args.id), args)
 
 
 def deleted(library: Library, args: argparse.Namespace) -> None:
-    """Gone."""
+    """Gone; what is told is how it was."""
+    entry = _told(library, library.entry(args.id))
     library.delete(args.id)
+    if args.json:
+        written(entry)
 
 
 def exported(library: Library, args: argparse.Namespace) -> None:
@@ -88,12 +92,21 @@ def exported(library: Library, args: argparse.Namespace) -> None:
     if args.file.exists():
         raise LibraryError(f"{args.file} exists already: choose another name.")
     library.export(args.id, args.file, args.with_original)
+    _done(library, library.entry(args.id), args)
 
 
 def imported(library: Library, args: argparse.Namespace) -> None:
     """Into the library; says its number there."""
     entry = library.take_over(args.file)
-    print(f"{entry.id:>4}  {entry.name}")
+    if not args.json:
+        print(f"{entry.id:>4}  {entry.name}")
+    _done(library, entry, args)
+
+
+def _done(library: Library, entry: Entry, args: argparse.Namespace) -> None:
+    """Tell another program of the document that something was done with."""
+    if args.json:
+        written(_told(library, entry))
 
 
 def _told(library: Library, entry: Entry) -> dict[str, Any]:

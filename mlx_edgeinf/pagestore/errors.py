@@ -13,6 +13,10 @@ class DiskFull(StoreError):
     """The disk has no room for the next page."""
 
 
+class Unstorable(StoreError):
+    """A key or value that has no place in half precision."""
+
+
 class StoreInUse(StoreError):
     """Another process, or another part of this one, holds the store."""
 

@@ -99,7 +99,8 @@ class Pages:
         Raises:
             QuotaExceeded, DiskFull: there is no room for them.
             StoreError: the files cannot be written, or were deleted or replaced.
-            ValueError: they are not of this store's shape, or not finite in half precision.
+            Unstorable: they are not finite in half precision.
+            ValueError: they are not of this store's shape.
         """
         shape, page = self.shape, self.shape.page_tokens
         if keys.shape != values.shape or keys.shape[::2] != (shape.kv_heads, shape.head_dim):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .errors import Unstorable
+
 _SIGN_AND_REST = np.int32(-0x70002000)
 _EXPONENT = np.uint16(0x7C00)
 
@@ -20,12 +22,15 @@ def to_half(array: np.ndarray) -> np.ndarray:
     """Any floats in half precision.
 
     Raises:
-        ValueError: a number is not finite, or too large (above 65504).
+        Unstorable: a number is not finite, or too large (above 65504).
     """
     with np.errstate(over="ignore"):
         half = np.asarray(array).astype(np.float16, copy=False)
     if ((half.view(np.uint16) & _EXPONENT) == _EXPONENT).any():
-        raise ValueError("A key or value is not finite in half precision, so it cannot be stored.")
+        raise Unstorable(
+            "This model computes keys or values beyond half precision (65,504), which pages cannot hold: "
+            "read without exact recall."
+        )
     return half
 
 
