@@ -95,7 +95,7 @@ class MemoryAttention(nn.Module):
             exact, left = local._replace(output=output, log_mass=log_mass[..., 0]), cache.memory
             if recalled := cache.recall.read(placed, exact.log_mass):
                 exact = joined(exact, recalled.source)
-                left = left and memory.without(left, recalled.keys, recalled.values)
+                left = left and memory.without(left, *recalled.tokens)
             outputs.append(in_a_row(self._gated(asked, exact, left, cache.watch)))
         return mx.concatenate(outputs, axis=2)
 

@@ -15,13 +15,8 @@ SHARPNESS, LEAST_WEIGHT = 2, 0.01
 
 def members(points: mx.array, centres: mx.array) -> mx.array:
     """One-hot (B, G, m, n): which centre is nearest to each of n points, by squared distance."""
-    best = nearest(points, centres)
+    best = mx.argmax(closeness(points, centres), axis=-1)
     return (best[:, :, None] == mx.arange(centres.shape[2])[:, None]).astype(mx.float32)
-
-
-def nearest(points: mx.array, centres: mx.array) -> mx.array:
-    """(B, G, n): the place of the centre that is nearest to each of n points, by squared distance."""
-    return mx.argmax(closeness(points, centres), axis=-1)
 
 
 def closeness(points: mx.array, centres: mx.array, filled: mx.array | bool = True) -> mx.array:
@@ -33,21 +28,12 @@ def closeness(points: mx.array, centres: mx.array, filled: mx.array | bool = Tru
     return points @ centres.swapaxes(-1, -2) - lengths[:, :, None]
 
 
-def members_counted(points: mx.array, counts: mx.array, centres: mx.array) -> mx.array:
-    """(B, G, m): the counts (n,) of the points (B, G, n, d) that are nearest to each centre."""
-    (B, G), m = points.shape[:2], centres.shape[2]
-    first = m * mx.arange(B * G).reshape(B, G, 1)
-    places = (first + nearest(points, centres)).reshape(-1)
-    return mx.zeros(B * G * m).at[places].add(mx.tile(counts, B * G)).reshape(B, G, m)
-
-
-def run_means(keys: mx.array, run: int) -> tuple[mx.array, mx.array]:
-    """Means (B, G, n, d) of runs of neighbours, and how many keys each stands for: the last ones for one."""
-    B, G, tokens, size = keys.shape
+def run_sums(x: mx.array, run: int) -> mx.array:
+    """Sums (B, G, n, d) over runs of neighbours in x (B, G, T, d); the last ones, of no whole run, stay."""
+    B, G, tokens, size = x.shape
     whole = tokens - tokens % run
-    means = keys[:, :, :whole].reshape(B, G, -1, run, size).mean(axis=3)
-    points = mx.concatenate([means, keys[:, :, whole:]], axis=2)
-    return points, mx.concatenate([mx.full((whole // run,), run), mx.ones((tokens - whole,))])
+    sums = x[:, :, :whole].reshape(B, G, -1, run, size).sum(axis=3)
+    return mx.concatenate([sums, x[:, :, whole:]], axis=2)
 
 
 def member_means(members: mx.array, points: mx.array, weights: mx.array) -> mx.array:

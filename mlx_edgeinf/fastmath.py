@@ -13,7 +13,7 @@ import mlx.core as mx
 
 
 def exp(x: mx.array) -> mx.array:
-    """e**x for x <= 0, float32. Below -60 it returns e**-60 (8.8e-27)."""
+    """e**x for x <= 80, float32. Below -60 it returns e**-60 (8.8e-27)."""
     return _vector_exp(x) if mx.default_device() == mx.Device(mx.cpu) else mx.exp(x)
 
 

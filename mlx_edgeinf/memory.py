@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from .clusters import closeness, key_weights, member_means, members, members_counted, run_means
+from .clusters import closeness, key_weights, member_means, members, run_sums
 from .rotation import Rotation
 from .sources import Source, grouped, in_a_row, in_batch, log_mass_of, weigh
 
@@ -95,12 +95,12 @@ class Memory(nn.Module):
         """M / z, (B, G, m, d)."""
         return state["M"] / mx.maximum(state["z"], 1e-30)[..., None]
 
-    def without(self, state: State, keys: mx.array, values: mx.array) -> State:
-        """The state less some of what it holds: keys and values (B, G, T, d) that answer elsewhere.
+    def without(self, state: State, keys: mx.array, values: mx.array, taken: mx.array) -> State:
+        """The state of one text less what answers elsewhere, for n blocks of queries: n states.
 
-        Of a state for one batch entry, B states. A feature with less than 1e-4 of its mass left is empty.
+        Of keys and values (1, G, T, d) those where taken (n, G, T) is 1. With 1e-4 left, all is gone.
         """
-        phi = self.key_features(keys.astype(mx.float32))
+        phi = self.key_features(keys.astype(mx.float32)) * taken[..., None]
         z = state["z"] - phi.sum(axis=-2)
         left = z > 1e-4 * state["z"]
         return {
@@ -218,22 +218,22 @@ class CentroidMemory(Memory):
             "weight": (nearest @ weights)[..., 0],
         }
 
-    def without(self, state: State, keys: mx.array, values: mx.array) -> State:
+    def without(self, state: State, keys: mx.array, values: mx.array, taken: mx.array) -> State:
         """Centres lose the keys that are nearest to them now, TOGETHER neighbours at a time.
 
         Which centre a key went to is not known any more: centres move, and merge. So a centre may be
         asked for more than it has; all together lose as many as there are, and none is left of all.
         """
-        points, counts = run_means(keys.astype(mx.float32), TOGETHER)
-        metric = self._metric(state, 0)
-        lost = members_counted(points * metric, counts, state["centres"] * metric)
-        left = mx.maximum(state["z"] - lost, 0)
-        tokens = mx.maximum(state["z"].sum(axis=-1, keepdims=True) - keys.shape[2], 0)
-        # Averages and centres stay as they are, so B states are one but for this.
+        metric, taken = self._metric(state, 0), taken.transpose(1, 2, 0)[None]
+        sums, run = (run_sums(each, TOGETHER) for each in (keys.astype(mx.float32), mx.ones(keys.shape)))
+        nearest = members(sums / run * metric, state["centres"] * metric)
+        rest = state["z"] - (nearest @ run_sums(taken, TOGETHER))[0].transpose(2, 0, 1)
+        left, tokens = mx.maximum(rest, 0), mx.maximum(rest.sum(axis=-1, keepdims=True), 0)
+        # Averages and centres stay as they are, so n states are one but for this.
         return {**state, "left": left * tokens / mx.maximum(left.sum(axis=-1, keepdims=True), 1e-9)}
 
     def read(self, state: State, queries: mx.array) -> Source:
-        """As `Memory.read`; of what `without` left, for B states at once."""
+        """As `Memory.read`; of what `without` left, for n states at once."""
         if "left" not in state:
             return super().read(state, queries)
         row = in_a_row(queries)

@@ -50,10 +50,17 @@ class Rotation:
 
     def turn(self, x: mx.array, angles: mx.array) -> mx.array:
         """Rotate the pairs of x (..., d) by `angles` (..., d/2), in float32; returned in x's dtype."""
-        cos, sin = mx.cos(angles), mx.sin(angles)
-        first, second = _pairs(x.astype(mx.float32), self.interleaved)
-        turned = _join(first * cos - second * sin, first * sin + second * cos, self.interleaved)
-        return turned.astype(x.dtype)
+        wide = x.astype(mx.float32)
+        return self.between(wide, self.across(wide), angles).astype(x.dtype)
+
+    def across(self, x: mx.array) -> mx.array:
+        """x (..., d) with each pair turned by a right angle."""
+        first, second = _pairs(x, self.interleaved)
+        return _join(-second, first, self.interleaved)
+
+    def between(self, x: mx.array, across: mx.array, angles: mx.array) -> mx.array:
+        """x (..., d) turned by `angles` (..., d/2) towards `across`: many times, where that is known."""
+        return x * self.expand(mx.cos(angles)) + across * self.expand(mx.sin(angles))
 
     def remove(self, keys: mx.array, start: int) -> mx.array:
         """Undo the rotation of keys (B, G, T, d) that stand at positions start, start + 1, ..."""

@@ -122,3 +122,41 @@ def session():
     from mlx_edgeinf.ui.session import Session
 
     return Session()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator:
+    """A browser, or the test is skipped."""
+    from browsing import launched
+
+    with launched() as browser:
+        yield browser or pytest.skip("Chromium is not installed: the page is not tried in a browser")
+
+
+@pytest.fixture
+def page_address(room) -> Iterator[str]:
+    """The page, served with a reader that has no model."""
+    from browsing import served
+
+    with served(room) as address:
+        yield address
+
+
+@pytest.fixture
+def pdf(tmp_path) -> Path:
+    """A short story of four pages, two of them without text."""
+    from browsing import STORY
+    from fakes import small_pdf
+
+    return small_pdf(tmp_path / "honey.pdf", STORY)
+
+
+@pytest.fixture
+def ask(client, engine) -> Callable:
+    """Ask a server for an answer of eight tokens; `client` is the test's own."""
+
+    def asked(messages: list[dict], **options):
+        options = {"model": engine.name, "max_tokens": 8} | options
+        return client.chat.completions.create(messages=messages, **options)
+
+    return asked

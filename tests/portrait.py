@@ -6,12 +6,10 @@ Reads the file with the starter model in a headless browser, and takes the page'
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from playwright.sync_api import sync_playwright
-from test_browser import CHROMIUM, FLAGS, Visit, served
+from browsing import Visit, launched, served
 
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.library import Library
@@ -28,10 +26,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     parser.add_argument("question", nargs="?")
     args = parser.parse_args()
-    with TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=next(filter(None, map(shutil.which, CHROMIUM)), None), args=FLAGS
-        )
+    with TemporaryDirectory() as folder, launched() as browser:
         library = Library(Path(folder))
         with served(Room(Preparation(lambda note: Engine(on_progress=note)), library)) as address:
             with Visit(browser, address) as visit:
@@ -42,7 +37,6 @@ def main() -> None:
                     print(visit.ask(args.question, A_DAY))
                 visit.page.screenshot(path=args.picture, full_page=True)
         library.close()
-        browser.close()
 
 
 if __name__ == "__main__":

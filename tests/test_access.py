@@ -8,7 +8,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,27 +17,9 @@ from mlx_edgeinf.documents import read_document
 from mlx_edgeinf.library import Library
 from mlx_edgeinf.ui import access
 from mlx_edgeinf.ui import open as door
-from mlx_edgeinf.ui.page import build
-from mlx_edgeinf.ui.room import Room
-from mlx_edgeinf.ui.server import serve
 
 NOBODY = 65534
 LETTER = ("letter.txt", b"Dear Anna, the honey is for you alone.")
-
-
-@contextmanager
-def served(room: Room) -> Iterator[str]:
-    page = build(room)
-    try:
-        yield serve(page)
-    finally:
-        page.close()
-
-
-@pytest.fixture
-def address(room) -> Iterator[str]:
-    with served(room) as address:
-        yield address
 
 
 def as_nobody(*command: str) -> subprocess.CompletedProcess:
@@ -52,11 +33,11 @@ def refused(response: httpx.Response, sentence: str) -> bool:
     return response.status_code == 403 and response.text == sentence
 
 
-# -- the address ---------------------------------------------------------------------
+# -- the address --------------------------------------------------------------------------
 
 
-def test_who_does_not_know_the_secret_is_told_one_sentence(address):
-    root = address.rsplit("/", 2)[0]
+def test_who_does_not_know_the_secret_is_told_one_sentence(page_address):
+    root = page_address.rsplit("/", 2)[0]
     for path in (
         "", "config", "theme.css", "gradio_api/info", "gradio_api/queue/data?session_hash=a", "monitoring",
         "gradio_api/file=/etc/passwd", "gradio_api/upload_progress?upload_id=a", "favicon.ico/", "//", "%2e/",
@@ -65,24 +46,24 @@ def test_who_does_not_know_the_secret_is_told_one_sentence(address):
         assert refused(httpx.post(f"{root}/{path}"), access.STRANGER)
 
 
-def test_no_other_secret_will_do(address):
-    root, secret = address.rstrip("/").rsplit("/", 1)
+def test_no_other_secret_will_do(page_address):
+    root, secret = page_address.rstrip("/").rsplit("/", 1)
     for wrong in (secret[:-1], secret + "x", secret.swapcase(), f"x/{secret}", "é", ""):
         assert refused(httpx.get(f"{root}/{wrong}/"), access.STRANGER)
-    assert httpx.get(address).status_code == httpx.get(address + "config").status_code == 200
+    assert httpx.get(page_address).status_code == httpx.get(page_address + "config").status_code == 200
     assert len(secret) >= 22 and access.new_secret() != access.new_secret()
 
 
-def test_what_is_answered_without_the_secret_tells_nothing(address):
-    root, secret = address.rstrip("/").rsplit("/", 1)
+def test_what_is_answered_without_the_secret_tells_nothing(page_address):
+    root, secret = page_address.rstrip("/").rsplit("/", 1)
     page, started = httpx.head(root), httpx.get(f"{root}/gradio_api/startup-events")
     assert page.text == "" and started.json() in (True, False)
     assert secret not in f"{page.headers}{started.headers}"
     assert httpx.get(f"{root}/favicon.ico").headers["Content-Type"] == "image/svg+xml"
 
 
-def test_no_other_site_can_send_anything_here(address):
-    url, upload, own = f"{address}gradio_api/upload", {"files": LETTER}, address.rsplit("/", 2)[0]
+def test_no_other_site_can_send_anything_here(page_address):
+    url, upload, own = f"{page_address}gradio_api/upload", {"files": LETTER}, page_address.rsplit("/", 2)[0]
     for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "http://[", ""):
         assert refused(httpx.post(url, files=upload, headers={"Origin": origin}), access.ELSEWHERE)
     assert httpx.post(url, files=upload, headers={"Origin": own}).status_code == 200
@@ -110,8 +91,8 @@ def test_the_browser_is_led_to_the_address_by_a_file(monkeypatch, tmp_path):
 # -- the folders ---------------------------------------------------------------------
 
 
-def test_what_is_handed_in_is_where_no_other_user_can_look(room, address):
-    sent = httpx.post(f"{address}gradio_api/upload", files={"files": LETTER})
+def test_what_is_handed_in_is_where_no_other_user_can_look(room, page_address):
+    sent = httpx.post(f"{page_address}gradio_api/upload", files={"files": LETTER})
     kept = Path(sent.json()[0])
     assert kept.read_bytes() == LETTER[1]
     folder = Path(room.uploads.name)

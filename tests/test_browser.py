@@ -1,57 +1,20 @@
 from __future__ import annotations
 
-import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from email.message import Message
 from pathlib import Path
-from typing import Self
 from urllib.parse import urlsplit
 
 import fakes
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from browsing import FOCUSED, STORY, Visit, served
 
 from mlx_edgeinf.library import Library
-from mlx_edgeinf.ui.page import build
 from mlx_edgeinf.ui.preparation import Preparation
 from mlx_edgeinf.ui.room import Room
-from mlx_edgeinf.ui.server import POLICY, serve
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-quic", "--no-first-run"]
-MINUTE = 60_000
-FOCUSED = """() => {
-    const { innerText, placeholder, value } = document.activeElement;
-    return innerText || placeholder || value;
-}"""
-
-STORY = [
-    "Anna kept forty jars of honey for the fair, for the roof of her house had to be mended.",
-    "",
-    "An old woman in a grey coat asked where the bees were kept, and then bought twelve jars.",
-    "By evening every jar was sold, and in the week that followed the roof was mended.",
-]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if path is None:
-        pytest.skip("Chromium is not installed: the page is not tried in a browser")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def address(room) -> Iterator[str]:
-    """The page, served with a reader that has no model."""
-    with served(room) as address:
-        yield address
+from mlx_edgeinf.ui.server import POLICY
 
 
 @pytest.fixture
@@ -63,68 +26,6 @@ def real_address(tmp_path) -> Iterator[str]:
     with served(Room(Preparation(lambda note: Engine(on_progress=note)), library)) as address:
         yield address
     library.close()
-
-
-@contextmanager
-def served(room: Room) -> Iterator[str]:
-    page = build(room)
-    try:
-        yield serve(page)
-    finally:
-        page.close()
-
-
-@pytest.fixture
-def pdf(tmp_path) -> Path:
-    return fakes.small_pdf(tmp_path / "honey.pdf", STORY)
-
-
-class Visit:
-    """A tab that opened the page, and what it was seen to do."""
-
-    def __init__(self, browser: Browser, address: str, width: int = 1280, scheme: str = "light") -> None:
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme=scheme,
-            permissions=["clipboard-read", "clipboard-write"],
-        )
-        self.page: Page = self.context.new_page()
-        self.requests: list[str] = []
-        self.errors: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
-        self.page.goto(address)
-
-    def __enter__(self) -> Self:
-        self.page.wait_for_selector(".model.ready", timeout=10 * MINUTE)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
-
-    def read(self, pdf: Path) -> None:
-        """Choose a file and press Read."""
-        self.page.set_input_files("#upload input[type=file]", pdf)
-        self.page.wait_for_selector("#upload .filename")
-        self.page.click("#read")
-
-    def finish(self, minutes: int = 1) -> str:
-        """Wait for the receipt and return it."""
-        self.page.wait_for_selector(".receipt", timeout=minutes * MINUTE)
-        return self.page.inner_text(".receipt")
-
-    def ask(self, question: str, minutes: int = 1) -> str:
-        """Ask, wait for the end of the answer and return it."""
-        self.page.fill("#asking textarea", question)
-        self.page.keyboard.press("Enter")
-        self.page.wait_for_selector(f".question:has-text('{question}')")
-        self.page.wait_for_selector("[role=log][aria-busy=false]", timeout=minutes * MINUTE)
-        return self.page.inner_text("li:last-child > .answer")
-
-    def hosts(self) -> set[str | None]:
-        """Every machine that was asked for anything."""
-        return {urlsplit(url).hostname for url in self.requests if not url.startswith(("data:", "blob:"))}
 
 
 def walk(visit: Visit, pdf: Path, screenshot: Path) -> None:
@@ -141,8 +42,8 @@ def walk(visit: Visit, pdf: Path, screenshot: Path) -> None:
     assert visit.errors == []
 
 
-def test_a_document_is_read_summarised_and_asked_about(chromium, address, pdf, tmp_path):
-    with Visit(chromium, address) as visit:
+def test_a_document_is_read_summarised_and_asked_about(chromium, page_address, pdf, tmp_path):
+    with Visit(chromium, page_address) as visit:
         walk(visit, pdf, tmp_path / "finished.png")
 
 
@@ -152,10 +53,10 @@ def test_the_starter_model_reads_summarises_and_answers(chromium, real_address, 
         walk(visit, pdf, tmp_path / "finished.png")
 
 
-def test_stop_ends_a_reading_and_what_was_read_can_be_asked_about(chromium, address, fake, tmp_path):
+def test_stop_ends_a_reading_and_what_was_read_can_be_asked_about(chromium, page_address, fake, tmp_path):
     fake.segment_seconds = 0.3
     long = fakes.small_pdf(tmp_path / "long.pdf", STORY * 25)
-    with Visit(chromium, address) as visit:
+    with Visit(chromium, page_address) as visit:
         visit.read(long)
         visit.page.wait_for_selector(".where strong")
         assert not visit.page.is_enabled("#asking textarea")
@@ -164,18 +65,18 @@ def test_stop_ends_a_reading_and_what_was_read_can_be_asked_about(chromium, addr
         assert "of 100 pages" not in visit.ask("What was it about?")
 
 
-def test_closing_the_tab_ends_the_reading(chromium, address, fake, tmp_path):
+def test_closing_the_tab_ends_the_reading(chromium, page_address, fake, tmp_path):
     fake.segment_seconds = 0.3
-    with Visit(chromium, address) as visit:
+    with Visit(chromium, page_address) as visit:
         visit.read(fakes.small_pdf(tmp_path / "long.pdf", STORY * 25))
         visit.page.wait_for_selector(".where strong")
     assert fake.cancels[-1].wait(15)
 
 
-def test_a_bad_file_is_named_in_the_page_and_the_summary_stays(chromium, address, pdf, tmp_path):
+def test_a_bad_file_is_named_in_the_page_and_the_summary_stays(chromium, page_address, pdf, tmp_path):
     bad = tmp_path / "letter.pdf"
     bad.write_bytes(b"Dear all, this is not a PDF.")
-    with Visit(chromium, address) as visit:
+    with Visit(chromium, page_address) as visit:
         visit.read(pdf)
         visit.finish()
         # The field is empty again, or there would be nowhere to put a file.
@@ -185,8 +86,8 @@ def test_a_bad_file_is_named_in_the_page_and_the_summary_stays(chromium, address
         assert visit.page.is_enabled("#asking textarea")
 
 
-def test_the_summary_can_be_copied(chromium, address, pdf):
-    with Visit(chromium, address) as visit:
+def test_the_summary_can_be_copied(chromium, page_address, pdf):
+    with Visit(chromium, page_address) as visit:
         visit.read(pdf)
         visit.finish()
         visit.page.click("[data-copy]")
@@ -200,8 +101,8 @@ def test_the_summary_can_be_copied(chromium, address, pdf):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_narrow_window_shows_everything_without_scrolling_sideways(chromium, address, pdf, scheme):
-    with Visit(chromium, address, width=400, scheme=scheme) as visit:
+def test_a_narrow_window_shows_everything_without_scrolling_sideways(chromium, page_address, pdf, scheme):
+    with Visit(chromium, page_address, width=400, scheme=scheme) as visit:
         visit.read(pdf)
         visit.finish()
         width = visit.page.evaluate("document.documentElement.scrollWidth")
@@ -209,8 +110,8 @@ def test_a_narrow_window_shows_everything_without_scrolling_sideways(chromium, a
         assert visit.page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
 
 
-def test_everything_can_be_reached_with_the_keyboard(chromium, address, pdf):
-    with Visit(chromium, address) as visit:
+def test_everything_can_be_reached_with_the_keyboard(chromium, page_address, pdf):
+    with Visit(chromium, page_address) as visit:
         visit.read(pdf)
         visit.finish()
         visit.page.evaluate("document.activeElement.blur()")
@@ -223,8 +124,8 @@ def test_everything_can_be_reached_with_the_keyboard(chromium, address, pdf):
         assert any("honey.pdf" in each for each in reached)
 
 
-def test_a_picture_from_elsewhere_is_refused_by_the_browser(chromium, address):
-    with Visit(chromium, address) as visit:
+def test_a_picture_from_elsewhere_is_refused_by_the_browser(chromium, page_address):
+    with Visit(chromium, page_address) as visit:
         blocked = visit.page.evaluate(
             """() => new Promise((resolve) => {
                 document.addEventListener("securitypolicyviolation", (event) => resolve(event.blockedURI));
@@ -234,15 +135,15 @@ def test_a_picture_from_elsewhere_is_refused_by_the_browser(chromium, address):
         assert blocked == "https://elsewhere.invalid/secret.png"
 
 
-def test_every_response_carries_the_policy(address):
+def test_every_response_carries_the_policy(page_address):
     for path in ("", "config", "nothing-here"):
-        assert headers(address + path)["Content-Security-Policy"] == POLICY
+        assert headers(page_address + path)["Content-Security-Policy"] == POLICY
     assert "http:" not in POLICY and "*" not in POLICY
 
 
-def test_the_page_answers_to_this_machine_only(address):
-    assert urlsplit(address).hostname == "127.0.0.1"
-    request = urllib.request.Request(address, headers={"Host": "elsewhere.example"})
+def test_the_page_answers_to_this_machine_only(page_address):
+    assert urlsplit(page_address).hostname == "127.0.0.1"
+    request = urllib.request.Request(page_address, headers={"Host": "elsewhere.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(request)
 

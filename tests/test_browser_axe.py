@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from browsing import Visit, served
 from pages import any_path_is_a_book  # noqa: F401
 from playwright.sync_api import Page
 from states import SlowRoom, states
-from test_browser import Visit, chromium, served  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("any_path_is_a_book")
 
@@ -37,7 +37,7 @@ def violations(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_state_can_be_used_by_everybody(chromium, slow, scheme, width):  # noqa: F811
+def test_every_state_can_be_used_by_everybody(chromium, slow, scheme, width):
     with served(slow.room) as address:
         visit = Visit(chromium, address, width, scheme)
         found = {state: violations(visit.page) for state in states(visit, slow)}
@@ -48,7 +48,7 @@ def test_every_state_can_be_used_by_everybody(chromium, slow, scheme, width):  #
     assert found == dict.fromkeys(found, []) and len(found) == 11
 
 
-def test_axe_finds_what_is_wrong(chromium, slow):  # noqa: F811
+def test_axe_finds_what_is_wrong(chromium, slow):
     slow.ready.set()
     with served(slow.room) as address, Visit(chromium, address) as visit:
         visit.page.evaluate("document.querySelector('footer').innerHTML = '<img src=\"favicon.ico\">'")

@@ -11,7 +11,7 @@ from pathlib import Path
 import fakes
 import handmade_books as handmade
 import pytest
-from test_browser import MINUTE, Visit, chromium, served  # noqa: F401
+from browsing import MINUTE, Visit, served
 
 from mlx_edgeinf.ui.preparation import Preparation
 from mlx_edgeinf.ui.room import Room
@@ -79,7 +79,7 @@ def documents(folder: Path, spy: str) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def test_nothing_in_a_hostile_document_runs_or_fetches(chromium, room, tmp_path, spy):  # noqa: F811
+def test_nothing_in_a_hostile_document_runs_or_fetches(chromium, room, tmp_path, spy):
     address, asked = spy
     dialogs: list[str] = []
     attack = " ".join(ATTACK.format(spy=address).split())

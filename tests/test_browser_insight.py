@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fakes
-from test_browser import STORY, Visit, chromium, served  # noqa: F401
+from browsing import STORY, Visit, served
 
 OPEN = "details.insight[open]"
 
 
-def test_the_insight_opens_and_a_question_is_asked_as_of_a_page(chromium, room, tmp_path, monkeypatch):  # noqa: F811
+def test_the_insight_opens_and_a_question_is_asked_as_of_a_page(chromium, room, tmp_path, monkeypatch):
     monkeypatch.setattr("mlx_edgeinf.library.reader.MARK_SHARE", 1e9)
     long = fakes.small_pdf(tmp_path / "long.pdf", STORY * 6)
     with served(room) as address, Visit(chromium, address, width=400) as visit:

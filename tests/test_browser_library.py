@@ -8,7 +8,7 @@ import weakref
 
 import fakes
 import pytest
-from test_browser import STORY, Visit, chromium, pdf, served  # noqa: F401
+from browsing import STORY, Visit, served
 
 from mlx_edgeinf.library import Library
 from mlx_edgeinf.ui.preparation import Preparation
@@ -34,7 +34,7 @@ def open_document(visit: Visit, name: str) -> None:
     visit.page.wait_for_selector(f"h2:has-text('{name}')")
 
 
-def test_a_walk_through_the_library(chromium, room, again, fake, tmp_path):  # noqa: F811
+def test_a_walk_through_the_library(chromium, room, again, fake, tmp_path):
     long = fakes.small_pdf(tmp_path / "long.pdf", STORY * 25)
     fake.segment_seconds = 0.3
     with served(room) as address, Visit(chromium, address) as visit:
@@ -70,7 +70,7 @@ def test_a_walk_through_the_library(chromium, room, again, fake, tmp_path):  # n
         assert visit.hosts() == {"127.0.0.1"} and visit.errors == []
 
 
-def test_closing_the_tab_frees_the_memory_it_held(chromium, room, fake, pdf):  # noqa: F811
+def test_closing_the_tab_frees_the_memory_it_held(chromium, room, fake, pdf):
     opened = []
     restore = fake.open
     fake.open = lambda document, _: opened.append(weakref.ref(memory := restore(document))) or memory
@@ -87,7 +87,7 @@ def test_closing_the_tab_frees_the_memory_it_held(chromium, room, fake, pdf):  #
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_in_a_narrow_window_the_library_is_a_drawer(chromium, room, pdf, scheme):  # noqa: F811
+def test_in_a_narrow_window_the_library_is_a_drawer(chromium, room, pdf, scheme):
     with served(room) as address, Visit(chromium, address, width=400, scheme=scheme) as visit:
         visit.read(pdf)
         visit.finish()

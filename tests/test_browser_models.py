@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from test_browser import FOCUSED, MINUTE, Visit, chromium, served  # noqa: F401
+from browsing import FOCUSED, MINUTE, Visit, served
 
 from mlx_edgeinf.catalogue.choice import chosen_model
 
@@ -20,7 +20,7 @@ def name_model(visit: Visit, name: str) -> None:
     visit.page.keyboard.press("Enter")
 
 
-def test_a_model_is_chosen_in_the_panel(chromium, room, folder, tmp_path):  # noqa: F811
+def test_a_model_is_chosen_in_the_panel(chromium, room, folder, tmp_path):
     room.picker.home = tmp_path / "models"
     with served(room) as address, Visit(chromium, address) as visit:
         page = visit.page
@@ -47,7 +47,7 @@ def test_a_model_is_chosen_in_the_panel(chromium, room, folder, tmp_path):  # no
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_in_a_narrow_window_the_panel_needs_no_scrolling_sideways(chromium, room, tmp_path, scheme):  # noqa: F811
+def test_in_a_narrow_window_the_panel_needs_no_scrolling_sideways(chromium, room, tmp_path, scheme):
     room.picker.home = tmp_path / "models"
     with served(room) as address, Visit(chromium, address, width=400, scheme=scheme) as visit:
         visit.page.click(".chooser")

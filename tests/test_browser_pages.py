@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fakes
 import pytest
-from test_browser import STORY, Visit, address, chromium, pdf  # noqa: F401
+from browsing import STORY, Visit
 
 SUMMARY = (
     "Anna kept forty jars of honey to mend the roof of her house. It was a triumph for **everybody**. "
@@ -18,8 +18,8 @@ def summary(monkeypatch):
     monkeypatch.setattr(fakes, "SUMMARY", SUMMARY)
 
 
-def test_a_link_shows_its_page_with_the_passage_marked(chromium, address, pdf):  # noqa: F811
-    with Visit(chromium, address) as visit:
+def test_a_link_shows_its_page_with_the_passage_marked(chromium, page_address, pdf):
+    with Visit(chromium, page_address) as visit:
         visit.read(pdf)
         visit.finish()
         names = visit.page.locator("#summary-text :is(.page, .no-page)").evaluate_all(
@@ -41,10 +41,10 @@ def test_a_link_shows_its_page_with_the_passage_marked(chromium, address, pdf): 
         assert visit.hosts() == {"127.0.0.1"} and visit.errors == []
 
 
-def test_the_page_of_a_link_fits_a_narrow_window(chromium, address, tmp_path):  # noqa: F811
+def test_the_page_of_a_link_fits_a_narrow_window(chromium, page_address, tmp_path):
     story = tmp_path / "story.txt"
     story.write_text("\f".join(each or "A page of nothing but these words." for each in STORY))
-    with Visit(chromium, address, width=400, scheme="dark") as visit:
+    with Visit(chromium, page_address, width=400, scheme="dark") as visit:
         visit.read(story)
         visit.finish()
         visit.page.click(".page[aria-label='Page 1']")

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import fakes
 import pytest
+from browsing import MINUTE, served
 from pages import any_path_is_a_book  # noqa: F401
 from playwright.sync_api import Page
-from test_browser import MINUTE, chromium, served  # noqa: F401
 
 from mlx_edgeinf.documents import Document
 from mlx_edgeinf.stats import Stats
@@ -62,7 +62,7 @@ def named(text: str) -> list[str]:
     return [name for name in NAMES if name in text]
 
 
-def test_eight_tabs_read_at_once_and_each_keeps_to_its_own_document(chromium, room, tmp_path):  # noqa: F811
+def test_eight_tabs_read_at_once_and_each_keeps_to_its_own_document(chromium, room, tmp_path):
     engine = NamingEngine()
     with served(Room(Preparation(lambda note: engine), room.library)) as address:
         context = chromium.new_context()

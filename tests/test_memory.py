@@ -179,20 +179,24 @@ def test_without_what_answers_elsewhere_the_rest_is_left(kind, features, keys, v
     monkeypatch.setattr(memory_module, "TOGETHER", 1)
     memory = trained(kind, features, omega=np.zeros(D // 2))
     keys, values, queries = keys[:1], values[:1], queries[:1]
-    state, first, last = written(memory, keys, values), slice(0, T), slice(T, None)
-    none = memory.without(state, keys, values)
-    assert memory.read(none, queries).log_mass.max().item() < -100
-    left = memory.without(state, keys[:, :, first], values[:, :, first])
-    expected = written(memory, keys[:, :, last], values[:, :, last], folds=1)
-    for found, wanted in zip(memory.read(left, queries)[:2], memory.read(expected, queries)[:2]):
-        assert mx.allclose(found, wanted, rtol=1e-3, atol=1e-3)
+    state, last = written(memory, keys, values), slice(T, None)
+    # Two blocks of queries: one to which all tokens answer elsewhere, one to which the first T do.
+    taken = mx.ones((2, G, keys.shape[2]))
+    taken[1, :, last] = 0
+    left = memory.without(state, keys, values, taken)
+    outputs, log_masses, _ = memory.read(left, mx.concatenate([queries, queries]))
+    assert log_masses[0].max().item() < -100
+    expected = memory.read(written(memory, keys[:, :, last], values[:, :, last], folds=1), queries)
+    assert mx.allclose(outputs[1], expected.output[0], rtol=1e-3, atol=1e-3)
+    assert mx.allclose(log_masses[1], expected.log_mass[0], rtol=1e-3, atol=1e-3)
 
 
 def test_centres_that_are_asked_for_more_than_they_have_lose_no_token_of_others(keys, values):
     memory = trained("centroids", M)
     state = written(memory, keys, values)
-    taken = mx.repeat(keys[:, :, :1], T, axis=2)
-    left = memory.without(state, taken, mx.repeat(values[:, :, :1], T, axis=2))["left"]
+    keys, values = (mx.repeat(each[:1, :, :1], T, axis=2) for each in (keys, values))
+    state = {name: each[:1] for name, each in state.items()}
+    left = memory.without(state, keys, values, mx.ones((1, G, T)))["left"]
     assert mx.allclose(left.sum(axis=-1), state["z"].sum(axis=-1) - T, rtol=1e-5)
     assert (left <= state["z"] + 1e-5).all().item() and (left >= 0).all().item()
 

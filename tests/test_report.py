@@ -60,8 +60,8 @@ def run(folder: Path) -> int:
     return report.main([
         str(folder / "README.md"), "--evaluation", str(folder / "e.json"),
         "--gates", str(folder / "gates"), "--lengths", str(folder / "l.json"),
-        "--answers", str(folder / "answers"), "--support", str(folder / "s.json"), "--kills", str(folder / "kills.json"),
-        "--benchmark", str(folder / "b.json"),
+        "--answers", str(folder / "answers"), "--support", str(folder / "s.json"),
+        "--kills", str(folder / "kills.json"), "--benchmark", str(folder / "b.json"),
         "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
 

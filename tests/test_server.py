@@ -27,17 +27,6 @@ def client(address):
 
 
 @pytest.fixture
-def ask(client, engine):
-    """Ask for an answer of eight tokens."""
-
-    def asked(messages, **options):
-        options = {"model": engine.name, "max_tokens": 8} | options
-        return client.chat.completions.create(messages=messages, **options)
-
-    return asked
-
-
-@pytest.fixture
 def whale(client):
     return client.files.create(file=("whale.txt", WHALE), purpose="user_data")
 

@@ -73,15 +73,6 @@ def whale(client):
     return client.files.create(file=("whale.txt", WHALE), purpose="user_data").id
 
 
-@pytest.fixture
-def ask(client, engine):
-    def asked(messages, **options):
-        options = {"model": engine.name, "max_tokens": 8} | options
-        return client.chat.completions.create(messages=messages, **options)
-
-    return asked
-
-
 def leave_plain(ask, messages, **options) -> None:
     with pytest.raises(openai.APITimeoutError):
         ask(messages, timeout=1, **options)

@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 import pytest
-from test_access import served
+from browsing import served
 
 from mlx_edgeinf.ui.tabs import MOST_TABS, Tabs
 

@@ -84,7 +84,8 @@ class Estimating(Recall):
         every = np.broadcast_to(np.arange(there), (heads, there))
         keys = mx.array(self.pages.gather(self._layer, every)[0]).reshape(heads, there, self._page, -1)
         asked = grouped(self._placed(queries).astype(mx.float32) * self._scale, heads)
-        return best(shares_of(self.estimate(asked, keys), log_mass), wanted)
+        besides = log_mass.reshape(*asked.shape[:3], 1)
+        return best(shares_of(self.estimate(asked, keys) - besides), wanted)
 
 
 def row_name(estimator: str, tokens: int) -> str:

@@ -109,19 +109,19 @@ def estimated_shares(
         means: (G, N, d), without position. counts: tokens of each run.
         log_mass: (n, H, L) of what the queries attend to besides.
     """
-    queries = grouped(queries.astype(mx.float32) * scale, means.shape[0])
-    scores = queries @ means.astype(mx.float32).swapaxes(-1, -2)
-    return shares_of(scores + mx.log(mx.array(counts, mx.float32)), log_mass)
+    counts = mx.broadcast_to(mx.array(counts, mx.float32), means.shape[:2])[..., None]
+    # Two more components, so that the product is the log of each run's mass over the mass of all besides.
+    queries = [queries.astype(mx.float32) * scale, mx.ones((*log_mass.shape, 1)), -log_mass[..., None]]
+    means = [means.astype(mx.float32), mx.log(counts), mx.ones(counts.shape)]
+    queries, means = mx.concatenate(queries, axis=-1), mx.concatenate(means, axis=-1)
+    return shares_of(grouped(queries, means.shape[0]) @ means.swapaxes(-1, -2))
 
 
-def shares_of(log_masses: mx.array, log_mass: mx.array) -> mx.array:
+def shares_of(log_ratios: mx.array) -> mx.array:
     """(n, G, N): attention that parts of the past get from all queries of a block.
 
-    log_masses (n, G, r * L, N): of each part, for each query. log_mass (n, H, L): of what is
-    attended to besides.
+    log_ratios (n, G, q, N): of the mass of each part, for each query, to that of what is attended to besides.
     """
-    besides = log_mass.reshape(*log_masses.shape[:3], 1)
-    top = mx.maximum(log_masses.max(axis=-1, keepdims=True), besides)
-    weights = exp(log_masses - top)
-    total = weights.sum(axis=-1, keepdims=True) + exp(besides - top)
-    return ((1 / total).swapaxes(-1, -2) @ weights)[:, :, 0]
+    ratios = exp(mx.minimum(log_ratios, 80))
+    total = 1 + ratios.sum(axis=-1, keepdims=True)
+    return ((1 / total).swapaxes(-1, -2) @ ratios)[:, :, 0]
