@@ -1,9 +1,10 @@
 """python -m mlx_edgeinf.benchmark: memory and speed against length, beside stock mlx-lm.
 
-Both sides read the same tokens with the same weight arrays in one run. Ours
-takes the memory path from the first token; stock is the model as mlx-lm loads
-it, with its KVCache and its default prefill chunks. Each side reads the text
-once, and is measured where it passes each length.
+All sides read the same tokens with the same weight arrays in one run. Ours
+takes the memory path from the first token, once without and once with exact
+recall; stock is the model as mlx-lm loads it, with its KVCache and its default
+prefill chunks. Each side reads the text once, and is measured where it passes
+each length.
 
     python -m mlx_edgeinf.benchmark --text FILE
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -21,15 +23,33 @@ from mlx.utils import tree_flatten
 
 from .adapter import AdapterError
 from .attention import UnsupportedModel
+from .measure.readings import temporary_pages
 from .measure.results import FOLDER, Results, ResultsError, command, described, surroundings
-from .measure.sides import PAIRS, SHORT, SWAPS, Ours, Stock, measure, short_path, swaps, with_weights_of
+from .measure.sides import (
+    PAIRS,
+    SHORT,
+    SWAPS,
+    Ours,
+    Recalling,
+    Stock,
+    measure,
+    short_path,
+    swaps,
+    with_weights_of,
+)
+from .measure.tables import markdown
 from .models import load, load_base, shipped_gates
 from .starter import StarterModelError
 from .terminal import run
 
-# Of the table: key, unit, digits.
+# In the results, and in the table.
+STOCK, OURS, RECALL = "stock", "ours", "recall"
+SIDES = {STOCK: "mlx-lm", OURS: "ours", RECALL: "ours with recall"}
+# Of the table: name, key, unit, digits.
 COLUMNS = (
-    ("peak_bytes", 1e9, 2), ("state_bytes", 1e6, 0), ("ttft", 1, 1), ("prefill", 1, 0), ("decode", 1, 1),
+    ("peak memory, GB", "peak_bytes", 1e9, 2), ("state, MB", "state_bytes", 1e6, 0),
+    ("time to first token, s", "ttft", 1, 1), ("prefill, tokens/s", "prefill", 1, 0),
+    ("decode, tokens/s", "decode", 1, 1),
 )  # fmt: skip
 
 
@@ -38,7 +58,7 @@ class TextTooShort(ValueError):
 
 
 def benchmark(args: argparse.Namespace) -> Results:
-    """Measure what the results file does not hold yet: the short path, stock, ours."""
+    """Measure what the results file does not hold yet: the short path, stock, ours, ours with recall."""
     model, tokenizer = load(args.model, args.adapter_path, exact_limit=0)
     base = with_weights_of(model, load_base(args.model)[0])
     lengths = sorted(args.lengths)
@@ -53,13 +73,20 @@ def benchmark(args: argparse.Namespace) -> Results:
         results.add({("gates", "swap"): {"seconds": list(swaps(model, folder))}})
         print(swap_line(results), flush=True)
     upto = [length for length in lengths if length <= args.stock_up_to]
-    for name, side, wanted in (("stock", plain, upto), ("ours", edge, lengths)):
-        if all(results.has(name, str(length)) for length in wanted):
-            continue
-        for length, measured in measure(side, tokens, wanted):
-            results.add({(name, str(length)): measured})
-            print(_progress(name, length, measured), flush=True)
+    _read(results, STOCK, plain, tokens, upto)
+    _read(results, OURS, edge, tokens, lengths)
+    with temporary_pages(model) as pages:
+        _read(results, RECALL, Recalling(model, pages), tokens, lengths)
     return results
+
+
+def _read(results: Results, name: str, side: Stock, tokens: list[int], lengths: list[int]) -> None:
+    """Measure one side at all lengths, unless that was done before."""
+    if all(results.has(name, str(length)) for length in lengths):
+        return
+    for length, measured in measure(side, tokens, lengths):
+        results.add({(name, str(length)): measured})
+        print(_progress(SIDES[name], length, measured), flush=True)
 
 
 def _progress(name: str, length: int, measured: dict) -> str:
@@ -98,22 +125,14 @@ def _setup(args: argparse.Namespace, tokens: list[int], model: nn.Module) -> dic
 
 
 def table(results: Results) -> str:
-    """Markdown: both sides at each length."""
-    lines = [
-        "| tokens | peak memory, GB<br>mlx-lm / ours | state, MB<br>mlx-lm / ours "
-        "| time to first token, s<br>mlx-lm / ours | prefill, tokens/s<br>mlx-lm / ours "
-        "| decode, tokens/s<br>mlx-lm / ours |",
-        "|---|---|---|---|---|---|",
-    ]
+    """Markdown: all sides at each length."""
+    lines = [["tokens", "", *(name for name, *_ in COLUMNS)]]
     for length in results.setup["lengths"]:
-        cells = [_pair(results, str(length), *column) for column in COLUMNS]
-        lines.append(f"| {length:,} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _pair(results: Results, length: str, key: str, unit: float, digits: int) -> str:
-    sides = (results.group(name).get(length) for name in ("stock", "ours"))
-    return " / ".join(f"{side[key] / unit:.{digits}f}" if side else "-" for side in sides)
+        for side, name in SIDES.items():
+            if entry := results.group(side).get(str(length)):
+                cells = [f"{entry[key] / unit:.{digits}f}" for _, key, unit, digits in COLUMNS]
+                lines.append([f"{length:,}", name, *cells])
+    return markdown(lines)
 
 
 def short_line(results: Results) -> str:
@@ -133,18 +152,26 @@ def swap_line(results: Results) -> str:
 
 
 def ratio_lines(results: Results) -> list[str]:
-    """What is promised, in sentences: flat memory and faster reading."""
-    stock, ours = results.group("stock"), results.group("ours")
-    weights = f"The weights take {results.setup['weights_bytes'] / 1e9:.2f} GB of each peak."
-    speeds = [f"{ours[n]['prefill'] / stock[n]['prefill']:.2f} at {int(n):,}" for n in stock]
-    lines = [weights]
-    if speeds:
-        lines.append(f"Prefill, ours over mlx-lm: {', '.join(speeds)} tokens.")
-    low, high = "8192", max(ours, key=int)
-    if low in ours and high != low:
-        flat = ours[high]["peak_bytes"] / ours[low]["peak_bytes"]
-        lines.append(f"Ours peaks at {int(high):,} tokens at {flat:.3f} times its peak at 8,192.")
+    """What is promised, in sentences: flat memory, faster reading, and what recall costs."""
+    lines = [f"The weights take {results.setup['weights_bytes'] / 1e9:.2f} GB of each peak."]
+    if results.group(STOCK):
+        lines.append(f"Prefill, ours over mlx-lm: {_ratios(results, 'prefill', OURS, STOCK)} tokens.")
+    for key in ("prefill", "decode"):
+        ratios = _ratios(results, key, RECALL, OURS)
+        lines.append(f"{key.capitalize()}, ours with recall over ours: {ratios} tokens.")
+    for side in (OURS, RECALL):
+        peaks = {int(length): entry["peak_bytes"] for length, entry in results.group(side).items()}
+        if 8192 in peaks and (high := max(peaks)) != 8192:
+            flat = f"{peaks[high] / peaks[8192]:.3f} times its peak at 8,192"
+            lines.append(f"{SIDES[side].capitalize()} peaks at {high:,} tokens at {flat}.")
     return lines
+
+
+def _ratios(results: Results, key: str, over: str, under: str) -> str:
+    """A figure of one side over another's, at each length that both have."""
+    both = results.group(over).keys() & results.group(under).keys()
+    ratios = {int(n): results.group(over)[n][key] / results.group(under)[n][key] for n in both}
+    return ", ".join(f"{ratio:.2f} at {length:,}" for length, ratio in sorted(ratios.items()))
 
 
 FAILURES = (AdapterError, ResultsError, StarterModelError, TextTooShort, UnsupportedModel, OSError)
@@ -167,7 +194,8 @@ def summary(results: Results) -> str:
     Raises:
         ResultsError: the benchmark was stopped before its end.
     """
-    if not all(results.has("ours", str(length)) for length in results.setup["lengths"]):
+    wanted = product((OURS, RECALL), map(str, results.setup["lengths"]))
+    if not all(results.has(*each) for each in wanted):
         raise ResultsError(f"{results.path} is not finished: run its command again.")
     swapped = [swap_line(results)] if results.has("gates", "swap") else []
     sentences = [*ratio_lines(results), short_line(results), *swapped, described(results.setup)]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import benchmark
 from .atomic import replace_text
-from .measure import evidence, gap, kills, lengths, scores, variants
+from .measure import evidence, gap, kills, lengths, scores, selection, variants
 from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError
 from .terminal import run
@@ -53,6 +53,8 @@ def report(args: argparse.Namespace) -> None:
         page = insert(page, "answers", scores.summary(args.answers, tasks))
     if args.support.exists():
         page = insert(page, "support", evidence.summary(Results.read(args.support)))
+    if args.selection.exists():
+        page = insert(page, "selection", selection.summary(Results.read(args.selection)))
     if args.kills.exists():
         page = insert(page, "kills", kills.summary(Results.read(args.kills)))
     if args.benchmark.exists():
@@ -89,6 +91,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lengths", type=Path, default=FOLDER / "lengths.json", help="Long texts.")
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
     parser.add_argument("--support", type=Path, default=FOLDER / "support.json", help="Page links.")
+    parser.add_argument("--selection", type=Path, default=FOLDER / "selection.json", help="Recalled pages.")
     parser.add_argument("--kills", type=Path, default=FOLDER / "kills.json", help="Of the library's process.")
     parser.add_argument("--benchmark", type=Path, default=FOLDER / "benchmark.json", help="Its results.")
     parser.add_argument("--picture", type=Path, default=Path("assets/benchmark.svg"), help="Where to draw.")

@@ -6,13 +6,23 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from ram_pages import RamPages
 from tiny import LAYOUT, byte_tokenizer, llama_model, with_memory
 
 from mlx_edgeinf import benchmark
 from mlx_edgeinf.adapter import AdapterConfig, fingerprint, save_adapter
 from mlx_edgeinf.cache import Layout
 from mlx_edgeinf.measure import sides
-from mlx_edgeinf.measure.sides import DECODED, Ours, Stock, measure, prefill, short_path, with_weights_of
+from mlx_edgeinf.measure.sides import (
+    DECODED,
+    Ours,
+    Recalling,
+    Stock,
+    measure,
+    prefill,
+    short_path,
+    with_weights_of,
+)
 
 
 def tokens(length: int) -> list[int]:
@@ -29,9 +39,17 @@ def stock(edge) -> Stock:
     return Stock(with_weights_of(edge.model, llama_model()))
 
 
-@pytest.fixture(params=["ours", "stock"])
+class Renewing(Recalling):
+    """With pages of its own for each text."""
+
+    def make_cache(self) -> list:
+        self._pages = RamPages(self.model)
+        return super().make_cache()
+
+
+@pytest.fixture(params=["ours", "recall", "stock"])
 def side(request, edge, stock) -> Stock:
-    return {"ours": edge, "stock": stock}[request.param]
+    return {"ours": edge, "recall": Renewing(edge.model, None), "stock": stock}[request.param]
 
 
 def test_both_sides_hold_the_same_weight_arrays(edge, stock):
@@ -144,14 +162,16 @@ def run(tmp_path, monkeypatch):
     return command
 
 
-def test_a_run_measures_both_sides_and_prints_the_table(run, tmp_path, capsys):
+def test_a_run_measures_all_sides_and_prints_the_table(run, tmp_path, capsys):
     assert run() == 0
     saved = json.loads((tmp_path / "out" / "b.json").read_text())
     assert {name: list(entries) for name, entries in saved["entries"].items()} == {
         "short": ["path"], "gates": ["swap"], "stock": ["32", "64"], "ours": ["32", "64", "96"],
+        "recall": ["32", "64", "96"],
     }  # fmt: skip
     printed = capsys.readouterr().out
-    assert "| 96 | - / " in printed and "logits identical to stock mlx-lm's" in printed
+    assert "| 96 | ours | " in printed and "| 96 | ours with recall | " in printed
+    assert "| 96 | mlx-lm | " not in printed and "logits identical to stock mlx-lm's" in printed
     assert "Gates of a loaded model are swapped in " in printed
     assert "--lengths 32 64 96" in printed and str(tmp_path) not in json.dumps(saved)
 
@@ -176,7 +196,7 @@ def test_a_side_that_was_stopped_is_measured_again_alone(run, monkeypatch):
     monkeypatch.setattr(benchmark, "measure", stopping)
     assert run() == 130
     assert run() == 0
-    assert measured == [Stock, Ours, Ours]
+    assert measured == [Stock, Ours, Ours, Recalling]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +218,9 @@ def test_the_promises_are_ratios_within_one_run(run, tmp_path):
     entry = {"peak_bytes": 1e9, "state_bytes": 1e6, "ttft": 9.0, "prefill": 100.0, "decode": 5.0}
     results.entries["stock"] = {"8192": entry}
     results.entries["ours"] = {"8192": entry | {"prefill": 250.0}, "65536": entry | {"peak_bytes": 1.03e9}}
+    results.entries["recall"] = {"8192": entry | {"prefill": 200.0, "decode": 2.0}}
     lines = " ".join(benchmark.ratio_lines(results))
+    assert "Prefill, ours with recall over ours: 0.80 at 8,192 tokens" in lines
+    assert "Decode, ours with recall over ours: 0.40 at 8,192 tokens" in lines
     assert "ours over mlx-lm: 2.50 at 8,192 tokens" in lines
     assert "at 65,536 tokens at 1.030 times its peak at 8,192" in lines
