@@ -188,12 +188,13 @@ def kv_bytes_per_token(model: nn.Module) -> int:
     return numbers * model.model.norm.weight.dtype.size
 
 
-def store_shape(model: nn.Module) -> StoreShape:
+def store_shape(model: nn.Module, precision: str = "float16") -> StoreShape:
     """Of the pages on disk that the tokens of all layers make once they leave the window."""
     attention = model.layers[0].self_attn
     return StoreShape(
-        len(model.layers), attention.n_kv_heads, head_size(attention), summary_rows=SUMMARY_ROWS
-    )
+        len(model.layers), attention.n_kv_heads, head_size(attention), precision=precision,
+        summary_rows=SUMMARY_ROWS,
+    )  # fmt: skip
 
 
 def base_path_limit(model: nn.Module) -> int:

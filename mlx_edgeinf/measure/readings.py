@@ -159,10 +159,11 @@ class Reader:
 
 
 @contextmanager
-def temporary_pages(model: nn.Module) -> Iterator[PageStore]:
+def temporary_pages(model: nn.Module, precision: str = "float16") -> Iterator[PageStore]:
     """An empty page store for a model, removed after use."""
     with TemporaryDirectory() as folder:
-        store = PageStore.create(Path(folder) / "pages", store_shape(model), "a text", QUOTA, summarize)
+        shape = store_shape(model, precision)
+        store = PageStore.create(Path(folder) / "pages", shape, "a text", QUOTA, summarize)
         with closing(store):
             yield store
 

@@ -8,6 +8,8 @@ theirs alone. A page is estimated from something smaller than itself:
     Quest             bounds of each component (arXiv 2406.10774): the most that any of its keys could score
     Gaussian          mean and variance of each component: log E exp(q . k) = q . mean + q^2 . var / 2
     oracle            nothing smaller: its true mass
+
+And one more, for what the pages themselves may be: means of 4, with keys and values in 8 bits.
 """
 
 from __future__ import annotations
@@ -62,9 +64,11 @@ def gaussian(queries: mx.array, keys: mx.array) -> mx.array:
     return queries @ mean + mx.square(queries) @ variance / 2 + math.log(keys.shape[2])
 
 
+IN_8_BITS = "means of 4, pages in 8 bits"
 ESTIMATORS: dict[str, Estimator] = {
     "mean key": by_means(None),
     "means of 4": by_means(4),
+    IN_8_BITS: by_means(4),
     "Quest": quest,
     "Gaussian": gaussian,
     "oracle": by_means(1),
@@ -101,8 +105,9 @@ def measure_selection(reader: Reader, results: Results) -> None:
     @contextmanager
     def opened(row: str, length: int) -> Iterator[tuple[Reader, list[EdgeCache]]]:
         if row in ways:
-            with temporary_pages(reader.model) as pages:
-                yield reader, _estimating(reader, pages, *ways[row])
+            estimator, tokens = ways[row]
+            with temporary_pages(reader.model, "int8" if estimator == IN_8_BITS else "float16") as pages:
+                yield reader, _estimating(reader, pages, estimator, tokens)
         else:
             with reader.caches(row, length) as cache:
                 yield reader, cache
