@@ -8,7 +8,7 @@ from held_out import save_trained, write_books
 from mlx_edgeinf import evaluate
 from mlx_edgeinf.measure.gap import FULL, WINDOW
 from mlx_edgeinf.measure.results import Results
-from mlx_edgeinf.measure.selection import ESTIMATORS
+from mlx_edgeinf.measure.selection import ESTIMATORS, IN_PLACE
 
 N, G, Q, PAGES, P, D = 2, 2, 6, 5, 16, 8
 
@@ -70,6 +70,13 @@ def test_each_way_to_choose_is_measured_beside_full_attention_and_none(run, tmp_
 
 
 def test_where_all_is_recalled_all_ways_are_one(run, tmp_path):
-    assert run("--tokens", "512", "--estimators", "oracle", "mean key") == 0
+    assert run("--tokens", "512", "--estimators", "oracle", "mean key", IN_PLACE) == 0
     for rows in Results.read(tmp_path / "s.json").entries.values():
-        assert rows["oracle, 512 tokens"]["nats"] == rows["mean key, 512 tokens"]["nats"]
+        nats = [rows[f"{name}, 512 tokens"]["nats"] for name in ("oracle", "mean key", IN_PLACE)]
+        assert nats[0] == nats[1] == pytest.approx(nats[2], rel=1e-5)
+
+
+def test_true_distances_are_others_where_not_all_is_recalled(run, tmp_path):
+    assert run("--tokens", "16", "--estimators", "means of 4", IN_PLACE) == 0
+    for rows in Results.read(tmp_path / "s.json").entries.values():
+        assert rows["means of 4, 16 tokens"]["nats"] != rows[f"{IN_PLACE}, 16 tokens"]["nats"]

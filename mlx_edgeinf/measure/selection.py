@@ -9,7 +9,8 @@ theirs alone. A page is estimated from something smaller than itself:
     Gaussian          mean and variance of each component: log E exp(q . k) = q . mean + q^2 . var / 2
     oracle            nothing smaller: its true mass
 
-And one more, for what the pages themselves may be: means of 4, with keys and values in 8 bits.
+And two more, all else as means of 4: keys and values on the pages in 8 bits; and recalled keys not
+right before the window, but where they stood in the text.
 """
 
 from __future__ import annotations
@@ -64,11 +65,12 @@ def gaussian(queries: mx.array, keys: mx.array) -> mx.array:
     return queries @ mean + mx.square(queries) @ variance / 2 + math.log(keys.shape[2])
 
 
-IN_8_BITS = "means of 4, pages in 8 bits"
+IN_8_BITS, IN_PLACE = "means of 4, pages in 8 bits", "means of 4, at true distances"
 ESTIMATORS: dict[str, Estimator] = {
     "mean key": by_means(None),
     "means of 4": by_means(4),
     IN_8_BITS: by_means(4),
+    IN_PLACE: by_means(4),
     "Quest": quest,
     "Gaussian": gaussian,
     "oracle": by_means(1),
@@ -90,6 +92,18 @@ class Estimating(Recall):
         asked = grouped(self._placed(queries).astype(mx.float32) * self._scale, heads)
         besides = log_mass.reshape(*asked.shape[:3], 1)
         return best(shares_of(self.estimate(asked, keys) - besides), wanted)
+
+
+class InPlace(Estimating):
+    """Recalled keys stand as far away as they are."""
+
+    def _positions(self, recalled: int) -> mx.array:
+        page, told = self._page, mx.array(self.chosen)
+        tokens = (told[..., None] * page + mx.arange(page)).reshape(*told.shape[:2], -1)
+        # Behind the pages, those that fill none yet: the last ones before the window.
+        waiting = mx.arange(self.index.tokens - recalled + tokens.shape[2], self.index.tokens)
+        waiting = mx.broadcast_to(waiting, (*told.shape[:2], waiting.size))
+        return mx.concatenate([tokens, waiting], axis=2) - self.index.tokens + self._place
 
 
 def row_name(estimator: str, tokens: int) -> str:
@@ -120,7 +134,8 @@ def _estimating(reader: Reader, pages: PageStore, estimator: str, tokens: int) -
     caches = []
     for number, layer in enumerate(reader.model.layers):
         rotation, scale = layer.self_attn.memory_gate.rotation, layer.self_attn.scale
-        recall = Estimating(pages, number, rotation, scale, reader.layout.sinks, tokens)
+        kind = InPlace if estimator == IN_PLACE else Estimating
+        recall = kind(pages, number, rotation, scale, reader.layout.sinks, tokens)
         recall.estimate = ESTIMATORS[estimator]
         caches.append(EdgeCache(reader.layout, None, rotation, recall=recall))
     return caches

@@ -234,8 +234,12 @@ class Recall:
     def _placed_keys(self, keys: mx.array, places: mx.array) -> mx.array:
         """Of keys (G, T, d) those of each block, (n, G, R, d), turned to stand right before the window."""
         own, across = (self._spread(each, places) for each in (keys, self._rotation.across(keys)))
-        angles = mx.arange(self._place - own.shape[2], self._place)[:, None] * self._rotation.omega
-        return self._rotation.between(own, across, angles)
+        positions = self._positions(own.shape[2])
+        return self._rotation.between(own, across, positions[..., None] * self._rotation.omega)
+
+    def _positions(self, recalled: int) -> mx.array:
+        """Where recalled tokens stand: (R,), the same for all blocks and heads."""
+        return mx.arange(self._place - recalled, self._place)
 
     def _spread(self, tokens: mx.array, places: mx.array) -> mx.array:
         """Of tokens (G, m * P + w, d) the pages at places (n, G, k), and the last w, for each block."""
