@@ -110,6 +110,16 @@ def test_a_narrow_window_shows_everything_without_scrolling_sideways(chromium, p
         assert visit.page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
 
 
+@pytest.mark.parametrize("width, beside", [(1440, True), (1280, False)])
+def test_in_a_wide_window_the_chat_stands_beside_the_summary(chromium, page_address, pdf, width, beside):
+    with Visit(chromium, page_address, width) as visit:
+        visit.read(pdf)
+        visit.finish()
+        summary, chat = (visit.page.locator(part).bounding_box() for part in (".summary", ".chat"))
+        assert (chat["x"] > summary["x"] + summary["width"]) == beside
+        assert (chat["y"] > summary["y"] + summary["height"]) == (not beside)
+
+
 def test_everything_can_be_reached_with_the_keyboard(chromium, page_address, pdf):
     with Visit(chromium, page_address) as visit:
         visit.read(pdf)

@@ -35,7 +35,7 @@ def violations(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [1512, 400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_state_can_be_used_by_everybody(chromium, slow, scheme, width):
     with served(slow.room) as address:

@@ -133,20 +133,22 @@ def _choice(strategy: Strategy) -> str:
 
 def _sheet(start: View) -> Parts:
     """Where the summary is written and questions are answered."""
-    summary, tools = _html(start.summary), _html(start.tools)
-    export = gr.DownloadButton("Save the file", visible=False, elem_id="export")
-    chat = _html(start.chat)
-    with gr.Row(elem_id="asking"):
-        question = gr.Textbox(
-            label="Your question",
-            show_label=False,
-            container=False,
-            placeholder=start.question["placeholder"],
-            interactive=False,
-            max_lines=4,
-        )
-        ask = gr.Button("Ask", variant="primary", interactive=False, min_width=80, scale=0)
-        stop_answer = gr.Button("Stop", visible=False, min_width=80, scale=0)
+    with gr.Column(elem_id="reading"):
+        summary, tools = _html(start.summary), _html(start.tools)
+        export = gr.DownloadButton("Save the file", visible=False, elem_id="export")
+    with gr.Column(elem_id="talk"):
+        chat = _html(start.chat)
+        with gr.Row(elem_id="asking"):
+            question = gr.Textbox(
+                label="Your question",
+                show_label=False,
+                container=False,
+                placeholder=start.question["placeholder"],
+                interactive=False,
+                max_lines=4,
+            )
+            ask = gr.Button("Ask", variant="primary", interactive=False, min_width=80, scale=0)
+            stop_answer = gr.Button("Stop", visible=False, min_width=80, scale=0)
     return {
         "summary": summary,
         "tools": tools,

@@ -22,7 +22,8 @@ HOSTS = [HOST, "localhost"]  # by no other name, so that no web page can have on
 LARGEST_UPLOAD = "1gb"
 # Later ones win.
 STYLES = (
-    "palette", "gradio", "room", "desk", "reading", "sheet", "library", "insight", "models", "leaf", "narrow",
+    "palette", "gradio", "room", "desk", "reading", "sheet", "library", "insight", "models", "leaf", "wide",
+    "narrow",
 )  # fmt: skip
 
 # Gradio builds its components from inline scripts and evaluated templates, hence the unsafe
