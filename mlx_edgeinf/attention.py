@@ -88,14 +88,17 @@ class MemoryAttention(nn.Module):
         self, queries: mx.array, turned: mx.array, local: Source, cache: EdgeCache
     ) -> mx.array:
         """Block by block: what each recalls joins its local source, and is taken out of its memory."""
-        memory, outputs = self.memory_gate.memory, []
+        outputs = []
+
+        def without(*tokens: mx.array) -> State:
+            return self.memory_gate.memory.without(cache.memory, *tokens) if cache.memory else {}
+
         for asked, placed, output, log_mass in in_blocks(
             queries, turned, local.output, local.log_mass[..., None]
         ):
             exact, left = local._replace(output=output, log_mass=log_mass[..., 0]), cache.memory
-            if recalled := cache.recall.read(placed, exact.log_mass):
-                exact = joined(exact, recalled.source)
-                left = left and memory.without(left, *recalled.tokens)
+            if recalled := cache.recall.read(placed, exact.log_mass, without):
+                exact, left = joined(exact, recalled.source), recalled.memory
             outputs.append(in_a_row(self._gated(asked, exact, left, cache.watch)))
         return mx.concatenate(outputs, axis=2)
 

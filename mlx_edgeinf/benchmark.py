@@ -26,9 +26,11 @@ from .attention import UnsupportedModel
 from .measure.readings import temporary_pages
 from .measure.results import FOLDER, Results, ResultsError, command, described, surroundings
 from .measure.sides import (
+    DECODED,
     PAIRS,
     SHORT,
     SWAPS,
+    UNTIMED,
     Ours,
     Recalling,
     Stock,
@@ -119,6 +121,7 @@ def _setup(args: argparse.Namespace, tokens: list[int], model: nn.Module) -> dic
         "command": command("benchmark", args),
         "text": hashlib.sha256(str(tokens).encode()).hexdigest()[:16],
         "lengths": sorted(args.lengths),
+        "decoded": [UNTIMED, DECODED],
         "weights_bytes": sum(weight.nbytes for _, weight in tree_flatten(model.parameters())),
         **surroundings(),
     }

@@ -96,8 +96,8 @@ def selection(args: argparse.Namespace) -> str:
     subject = Subject.load(args.model, args.adapter_path)
     edges = _edges(subject, args.length)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
-    ways = {"estimators": args.estimators, "tokens": args.tokens}
-    rows = selecting.rows(args.estimators, args.tokens)
+    ways = {"ways": args.ways, "tokens": args.tokens}
+    rows = selecting.rows(args.ways, args.tokens)
     setup = _setup(args, documents, subject) | {"edges": edges, "rows": rows, **ways}
     results = Results.resume(args.output, setup)
     selecting.measure_selection(Reader(subject.model, subject.untrained, documents, edges[0]), results)
@@ -215,8 +215,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     _common(choosing, "Folder of held-out documents.")
     _one(choosing)
     choosing.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
-    names = list(selecting.ESTIMATORS)
-    choosing.add_argument("--estimators", nargs="+", choices=names, default=names, help="All if not given.")
+    names = list(selecting.WAYS)
+    choosing.add_argument("--ways", nargs="+", choices=names, default=names, help="All if not given.")
     choosing.add_argument("--tokens", nargs="+", type=int, default=[128, 512], help="Recalled by a block.")
     choosing.add_argument("--output", type=Path, default=FOLDER / "selection.json", help="Results file.")
     long = measurements.add_parser("lengths", help="The loss far beyond the base model's context.")

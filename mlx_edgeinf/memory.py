@@ -100,13 +100,11 @@ class Memory(nn.Module):
 
         Of keys and values (1, G, T, d) those where taken (n, G, T) is 1. With 1e-4 left, all is gone.
         """
-        phi = self.key_features(keys.astype(mx.float32)) * taken[..., None]
-        z = state["z"] - phi.sum(axis=-2)
+        phi, values = self.key_features(keys.astype(mx.float32))[0], values[0].astype(mx.float32)
+        z = state["z"] - mx.stack([(each[:, None] @ phi)[:, 0] for each in taken])
+        M = state["M"] - mx.stack([(phi * each[..., None]).swapaxes(-1, -2) @ values for each in taken])
         left = z > 1e-4 * state["z"]
-        return {
-            "M": mx.where(left[..., None], state["M"] - phi.swapaxes(-1, -2) @ values.astype(mx.float32), 0),
-            "z": mx.where(left, z, 0),
-        }
+        return {"M": mx.where(left[..., None], M, 0), "z": mx.where(left, z, 0)}
 
     def held(self, state: State, keys: mx.array) -> mx.array:
         """Values (B, G, T, d) that the state holds where keys (B, G, T, d) would be written; 0 if none.
@@ -224,10 +222,11 @@ class CentroidMemory(Memory):
         Which centre a key went to is not known any more: centres move, and merge. So a centre may be
         asked for more than it has; all together lose as many as there are, and none is left of all.
         """
-        metric, taken = self._metric(state, 0), taken.transpose(1, 2, 0)[None]
-        sums, run = (run_sums(each, TOGETHER) for each in (keys.astype(mx.float32), mx.ones(keys.shape)))
-        nearest = members(sums / run * metric, state["centres"] * metric)
-        rest = state["z"] - (nearest @ run_sums(taken, TOGETHER))[0].transpose(2, 0, 1)
+        metric, ones = self._metric(state, 0), mx.ones((1, 1, keys.shape[2], 1))
+        means = run_sums(keys.astype(mx.float32), TOGETHER) / run_sums(ones, TOGETHER)
+        nearest = members(means * metric, state["centres"] * metric)
+        lost = nearest @ run_sums(taken.transpose(1, 2, 0)[None], TOGETHER)
+        rest = state["z"] - lost[0].transpose(2, 0, 1)
         left, tokens = mx.maximum(rest, 0), mx.maximum(rest.sum(axis=-1, keepdims=True), 0)
         # Averages and centres stay as they are, so n states are one but for this.
         return {**state, "left": left * tokens / mx.maximum(left.sum(axis=-1, keepdims=True), 1e-9)}

@@ -59,7 +59,7 @@ class Rotation:
         return _join(-second, first, self.interleaved)
 
     def between(self, x: mx.array, across: mx.array, angles: mx.array) -> mx.array:
-        """x (..., d) turned by `angles` (..., d/2) towards `across`: many times, where that is known."""
+        """x (..., d) turned by `angles` (..., d/2): for many angles, `across` is worked out once."""
         return x * self.expand(mx.cos(angles)) + across * self.expand(mx.sin(angles))
 
     def remove(self, keys: mx.array, start: int) -> mx.array:

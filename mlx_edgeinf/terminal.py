@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -17,8 +18,9 @@ def run(name: str, work: Callable[[], None], failures: tuple[type[Exception], ..
 
     Returns 0, 1 after a failure, 130 after Ctrl-C.
     """
-    # A terminal, or a pipe, that knows fewer characters than a document has shows "?" for the others.
-    sys.stdout.reconfigure(errors="replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that knows fewer characters than a document has shows "?" for the others.
+        sys.stdout.reconfigure(errors="replace")
     try:
         work()
         sys.stdout.flush()

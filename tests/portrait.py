@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("question", nargs="?")
     args = parser.parse_args()
     with TemporaryDirectory() as folder, launched() as browser:
+        assert browser, "Chromium is not installed"
         library = Library(Path(folder))
         with served(Room(Preparation(lambda note: Engine(on_progress=note)), library)) as address:
             with Visit(browser, address) as visit:

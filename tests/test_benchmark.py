@@ -15,6 +15,7 @@ from mlx_edgeinf.cache import Layout
 from mlx_edgeinf.measure import sides
 from mlx_edgeinf.measure.sides import (
     DECODED,
+    UNTIMED,
     Ours,
     Recalling,
     Stock,
@@ -100,7 +101,7 @@ def test_one_reading_is_measured_at_every_length(side, monkeypatch):
 
 def test_seconds_spent_decoding_are_not_counted_as_reading(edge, monkeypatch):
     monkeypatch.setattr(sides, "prefill", lambda *_: 2.0)
-    monkeypatch.setattr(sides, "decode", lambda *_: iter([0.5, 10.0, 10.0, 99.0]))
+    monkeypatch.setattr(sides, "decode", lambda *_: iter([0.5, *UNTIMED * [99.0], 10.0, 10.0]))
     measured = dict(measure(edge, tokens(41), [21, 41]))
     assert measured[21] | {"prefill": 10.0, "ttft": 2.5, "decode": 0.1} == measured[21]
     assert measured[41] | {"prefill": 10.0, "ttft": 4.5, "decode": 0.1} == measured[41]

@@ -271,8 +271,11 @@ def listing(run, book, tmp_path) -> list[str]:
 
 
 def test_a_terminal_of_few_characters_is_no_failure(listing):
-    told = subprocess.run(listing, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True)
+    ascii = os.environ | {"PYTHONIOENCODING": "ascii"}
+    told = subprocess.run(listing, env=ascii, capture_output=True)
     assert told.returncode == 0 and b"Gr??e: 1 page" in told.stdout and not told.stderr
+    told = subprocess.run([*listing, "--json"], env=ascii, capture_output=True)
+    assert json.loads(told.stdout)[0]["name"] == "Größe"
 
 
 def test_a_reader_that_has_enough_is_no_failure(listing):

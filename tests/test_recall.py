@@ -77,11 +77,13 @@ class Planted:
     def __init__(self, tokens: int, vectors: int, wanted: int):
         topics = mx.random.normal((1, G, -(-tokens // 16), D), key=mx.random.key(0))
         self.topics = mx.repeat(topics, 16, axis=2)[:, :, :tokens]
-        keys = self.topics + 0.3 * mx.random.normal(self.topics.shape, key=mx.random.key(1))
+        self.keys = self.topics + 0.3 * mx.random.normal(self.topics.shape, key=mx.random.key(1))
         self.pages = RamPages(llama_model(num_hidden_layers=1, hidden_size=H * D))
         self.recall = Recall(self.pages, 0, ROTATION, D**-0.5, PLACE, wanted, vectors)
+        # Keys, values and which of them each block took, as the memory is told.
+        self.tokens: list[tuple[mx.array, ...]] = []
         for start in range(0, tokens, 40):
-            part = keys[:, :, start : start + 40]
+            part = self.keys[:, :, start : start + 40]
             self.recall.append(part, part)
 
     def ask(self, place: int, queries: int = 2 * BLOCK) -> np.ndarray:
@@ -90,7 +92,8 @@ class Planted:
         query = 4 * mx.repeat(self.topics[:, :, place], H // G, axis=1)
         middle = (PLACE - self.recall._tokens / 2) * ROTATION.omega
         turned = ROTATION.turn(query, middle)[:, :, None]
-        self.recall.read(mx.tile(turned, (blocks, 1, length, 1)), mx.zeros((blocks, H, length)))
+        queries, log_mass = mx.tile(turned, (blocks, 1, length, 1)), mx.zeros((blocks, H, length))
+        self.recall.read(queries, log_mass, lambda *tokens: self.tokens.append(tokens) or {})
         return self.recall.chosen[-1]
 
 
@@ -104,7 +107,7 @@ def test_the_first_query_of_a_block_and_those_before_it_choose():
     planted = Planted(1000, 256, wanted=16)
     planted.ask(5)
     planted.ask(333, queries=BLOCK)
-    # The first of the new block is one against fifteen.
+    # The first of the new block is one against three.
     assert planted.recall.chosen.tolist() == [[[0]] * G]
     assert planted.ask(333, queries=BLOCK).tolist() == [[333 // 16]] * G
 
@@ -120,6 +123,20 @@ def test_a_page_that_several_blocks_want_is_read_once():
     planted = Planted(1000, 256, wanted=64)
     planted.ask(888, queries=5 * BLOCK)
     assert planted.recall.chosen.shape == (5, G, 4) and planted.pages.asked[-1].shape == (G, 4)
+
+
+def test_the_memory_is_told_which_tokens_each_block_took():
+    """The pages that it chose, and those that fill no page; whatever other blocks and heads have chosen."""
+    planted = Planted(1000, 256, wanted=64)
+    planted.ask(333, queries=BLOCK)
+    planted.ask(888, queries=4 * BLOCK)
+    keys, values, taken = map(np.array, planted.tokens[-1])
+    assert len(np.unique(planted.recall.chosen)) > 4
+    assert taken.shape == (4, G, keys.shape[2]) and keys.shape == values.shape
+    for block, head in np.ndindex(4, G):
+        pages = planted.recall.chosen[block, head][:, None] * 16 + np.arange(16)
+        expected = np.array(planted.keys)[0, head, [*pages.ravel(), *range(992, 1000)]]
+        assert np.allclose(keys[0, head, taken[block, head] == 1], expected, atol=2e-3)
 
 
 def test_summaries_are_read_only_where_the_index_is_too_coarse(monkeypatch):

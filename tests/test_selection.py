@@ -8,7 +8,7 @@ from held_out import save_trained, write_books
 from mlx_edgeinf import evaluate
 from mlx_edgeinf.measure.gap import FULL, WINDOW
 from mlx_edgeinf.measure.results import Results
-from mlx_edgeinf.measure.selection import ESTIMATORS, IN_PLACE
+from mlx_edgeinf.measure.selection import IN_PLACE, WAYS
 
 N, G, Q, PAGES, P, D = 2, 2, 6, 5, 16, 8
 
@@ -28,25 +28,25 @@ def exact(queries: mx.array, keys: mx.array) -> np.ndarray:
 
 
 def test_the_oracle_knows(asked):
-    assert np.allclose(ESTIMATORS["oracle"](*asked), exact(*asked), atol=1e-4)
+    assert np.allclose(WAYS["oracle"].estimate(*asked), exact(*asked), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", set(ESTIMATORS) - {"oracle"})
+@pytest.mark.parametrize("name", set(WAYS) - {"oracle"})
 def test_of_a_page_of_equal_keys_all_know(name, asked):
     queries, keys = asked[0], mx.repeat(asked[1][:, :, :1], P, axis=2)
-    assert np.allclose(ESTIMATORS[name](queries, keys), exact(queries, keys), atol=1e-4)
+    assert np.allclose(WAYS[name].estimate(queries, keys), exact(queries, keys), atol=1e-4)
 
 
 def test_means_say_too_little_and_bounds_too_much(asked):
     true = exact(*asked)
-    coarse, fine = (np.array(ESTIMATORS[name](*asked)) for name in ("mean key", "means of 4"))
+    coarse, fine = (np.array(WAYS[name].estimate(*asked)) for name in ("mean key", "means of 4"))
     assert (coarse < fine).all() and (fine < true).all()
-    assert (np.array(ESTIMATORS["Quest"](*asked)) > true).all()
+    assert (np.array(WAYS["Quest"].estimate(*asked)) > true).all()
 
 
 def test_the_gaussian_knows_normal_keys():
     queries, keys = 0.3 * normal(0, 1, 1, 50, D), normal(1, 1, 1, 20_000, D)
-    assert np.allclose(ESTIMATORS["Gaussian"](queries, keys), exact(queries, keys), atol=0.05)
+    assert np.allclose(WAYS["Gaussian"].estimate(queries, keys), exact(queries, keys), atol=0.05)
 
 
 @pytest.fixture
@@ -63,20 +63,20 @@ def run(tmp_path, tiny_subject):
 def test_each_way_to_choose_is_measured_beside_full_attention_and_none(run, tmp_path, capsys):
     assert run("--tokens", "16", "32") == 0
     entries = Results.read(tmp_path / "s.json").entries
-    ways = {f"{name}, {tokens} tokens" for name in ESTIMATORS for tokens in (16, 32)}
+    ways = {f"{name}, {tokens} tokens" for name in WAYS for tokens in (16, 32)}
     assert all(rows.keys() == {FULL, WINDOW} | ways for rows in entries.values())
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(ways) + 2 and "minus" not in table[0]
 
 
 def test_where_all_is_recalled_all_ways_are_one(run, tmp_path):
-    assert run("--tokens", "512", "--estimators", "oracle", "mean key", IN_PLACE) == 0
+    assert run("--tokens", "512", "--ways", "oracle", "mean key", IN_PLACE) == 0
     for rows in Results.read(tmp_path / "s.json").entries.values():
         nats = [rows[f"{name}, 512 tokens"]["nats"] for name in ("oracle", "mean key", IN_PLACE)]
         assert nats[0] == nats[1] == pytest.approx(nats[2], rel=1e-5)
 
 
 def test_true_distances_are_others_where_not_all_is_recalled(run, tmp_path):
-    assert run("--tokens", "16", "--estimators", "means of 4", IN_PLACE) == 0
+    assert run("--tokens", "16", "--ways", "means of 4", IN_PLACE) == 0
     for rows in Results.read(tmp_path / "s.json").entries.values():
         assert rows["means of 4, 16 tokens"]["nats"] != rows[f"{IN_PLACE}, 16 tokens"]["nats"]

@@ -84,4 +84,4 @@ def streamed(texts: Iterable[str]) -> str:
 
 def written(value: Any) -> None:
     """Print JSON for another program."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2))

@@ -77,7 +77,7 @@ def shown(events: Iterable[FollowEvent], as_json: bool) -> Update:
 
 def _print(update: Update, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(asdict(update), ensure_ascii=False), flush=True)
+        print(json.dumps(asdict(update)), flush=True)
     else:
         print(f"{update.summary}\n", flush=True)
         print(f"{update.receipt.sentence()}\n", file=sys.stderr)

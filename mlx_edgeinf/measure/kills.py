@@ -28,11 +28,12 @@ def record(folder: Path, kinds: dict[str, int], documents: int, reported: int) -
     """Keep the figure of a test that passed.
 
     kinds: how many kills came after what was told last, a key of MOMENTS. documents: that were read.
-    reported: things that were told to be saved, and looked for after every kill.
+    reported: things that were told to be saved, and looked for after every kill until the process itself
+        deleted their document.
     """
     path = folder / "kills.json"
     path.unlink(missing_ok=True)
-    results = Results.resume(path, {"command": COMMAND, **surroundings()})
+    results = Results(path, {"command": COMMAND, **surroundings()})
     results.add({("kills", name): number for name, number in kinds.items()})
     results.add({("found", "documents"): documents, ("found", "reported"): reported})
 
@@ -40,7 +41,7 @@ def record(folder: Path, kinds: dict[str, int], documents: int, reported: int) -
 def summary(results: Results) -> str:
     """One sentence with the figure, one with the command."""
     kills, found = results.group("kills"), results.group("found")
-    moments = ", ".join(f"{count(number)} {MOMENTS[name]}" for name, number in sorted(kills.items()))
+    moments = ", ".join(f"{count(kills[name])} {moment}" for name, moment in MOMENTS.items() if name in kills)
     times, documents, reported = sum(kills.values()), found["documents"], found["reported"]
     return (
         f"Killed {count(times)} times while it read {count(documents)} documents ({moments}): "

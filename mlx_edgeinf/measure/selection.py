@@ -9,8 +9,8 @@ theirs alone. A page is estimated from something smaller than itself:
     Gaussian          mean and variance of each component: log E exp(q . k) = q . mean + q^2 . var / 2
     oracle            nothing smaller: its true mass
 
-And two more, all else as means of 4: keys and values on the pages in 8 bits; and recalled keys not
-right before the window, but where they stood in the text.
+And two more that choose by means of 4: from pages whose keys and values are in 8 bits; and with recalled
+keys not right before the window, but where they stood in the text.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
+from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -65,18 +66,6 @@ def gaussian(queries: mx.array, keys: mx.array) -> mx.array:
     return queries @ mean + mx.square(queries) @ variance / 2 + math.log(keys.shape[2])
 
 
-IN_8_BITS, IN_PLACE = "means of 4, pages in 8 bits", "means of 4, at true distances"
-ESTIMATORS: dict[str, Estimator] = {
-    "mean key": by_means(None),
-    "means of 4": by_means(4),
-    IN_8_BITS: by_means(4),
-    IN_PLACE: by_means(4),
-    "Quest": quest,
-    "Gaussian": gaussian,
-    "oracle": by_means(1),
-}
-
-
 class Estimating(Recall):
     """Recall that scans all pages with an estimator; for texts whose keys fit in memory."""
 
@@ -98,6 +87,7 @@ class InPlace(Estimating):
     """Recalled keys stand as far away as they are."""
 
     def _positions(self, recalled: int) -> mx.array:
+        """(n, G, R): of each block and head its own."""
         page, told = self._page, mx.array(self.chosen)
         tokens = (told[..., None] * page + mx.arange(page)).reshape(*told.shape[:2], -1)
         # Behind the pages, those that fill none yet: the last ones before the window.
@@ -106,22 +96,42 @@ class InPlace(Estimating):
         return mx.concatenate([tokens, waiting], axis=2) - self.index.tokens + self._place
 
 
-def row_name(estimator: str, tokens: int) -> str:
-    """The row of an estimator that recalls so many tokens for a block of queries."""
-    return f"{estimator}, {tokens} tokens"
+class Way(NamedTuple):
+    """How pages are chosen, what they hold, and where what is on them stands."""
+
+    estimate: Estimator
+    precision: str = "float16"
+    kind: type[Estimating] = Estimating
+
+
+IN_PLACE = "means of 4, at true distances"
+WAYS: dict[str, Way] = {
+    "mean key": Way(by_means(None)),
+    "means of 4": Way(by_means(4)),
+    "means of 4, pages in 8 bits": Way(by_means(4), "int8"),
+    IN_PLACE: Way(by_means(4), kind=InPlace),
+    "Quest": Way(quest),
+    "Gaussian": Way(gaussian),
+    "oracle": Way(by_means(1)),
+}
+
+
+def row_name(way: str, tokens: int) -> str:
+    """The row of a way that recalls so many tokens for a block of queries."""
+    return f"{way}, {tokens} tokens"
 
 
 def measure_selection(reader: Reader, results: Results) -> None:
-    """Read the reader's documents with each estimator and number of tokens in the results' setup."""
+    """Read the reader's documents in each way and with each number of tokens in the results' setup."""
     setup = results.setup
-    ways = {row_name(*way): way for way in product(setup["estimators"], setup["tokens"])}
+    ways = {row_name(*way): way for way in product(setup["ways"], setup["tokens"])}
 
     @contextmanager
     def opened(row: str, length: int) -> Iterator[tuple[Reader, list[EdgeCache]]]:
         if row in ways:
-            estimator, tokens = ways[row]
-            with temporary_pages(reader.model, "int8" if estimator == IN_8_BITS else "float16") as pages:
-                yield reader, _estimating(reader, pages, estimator, tokens)
+            name, tokens = ways[row]
+            with temporary_pages(reader.model, WAYS[name].precision) as pages:
+                yield reader, _estimating(reader, pages, WAYS[name], tokens)
         else:
             with reader.caches(row, length) as cache:
                 yield reader, cache
@@ -129,21 +139,20 @@ def measure_selection(reader: Reader, results: Results) -> None:
     measure_rows(reader.documents, results, opened)
 
 
-def _estimating(reader: Reader, pages: PageStore, estimator: str, tokens: int) -> list[EdgeCache]:
-    """Caches without a memory that recall by an estimator."""
+def _estimating(reader: Reader, pages: PageStore, way: Way, tokens: int) -> list[EdgeCache]:
+    """Caches without a memory that recall in a way."""
     caches = []
     for number, layer in enumerate(reader.model.layers):
         rotation, scale = layer.self_attn.memory_gate.rotation, layer.self_attn.scale
-        kind = InPlace if estimator == IN_PLACE else Estimating
-        recall = kind(pages, number, rotation, scale, reader.layout.sinks, tokens)
-        recall.estimate = ESTIMATORS[estimator]
+        recall = way.kind(pages, number, rotation, scale, reader.layout.sinks, tokens)
+        recall.estimate = way.estimate
         caches.append(EdgeCache(reader.layout, None, rotation, recall=recall))
     return caches
 
 
-def rows(estimators: list[str], tokens: list[int]) -> list[str]:
+def rows(ways: list[str], tokens: list[int]) -> list[str]:
     """All rows, between full attention and none beyond the window."""
-    return [FULL, *(row_name(*way) for way in product(estimators, tokens)), WINDOW]
+    return [FULL, *(row_name(*way) for way in product(ways, tokens)), WINDOW]
 
 
 def summary(results: Results) -> str:

@@ -111,10 +111,10 @@ def estimated_shares(
     """
     counts = mx.broadcast_to(mx.array(counts, mx.float32), means.shape[:2])[..., None]
     # Two more components, so that the product is the log of each run's mass over the mass of all besides.
-    queries = [queries.astype(mx.float32) * scale, mx.ones((*log_mass.shape, 1)), -log_mass[..., None]]
-    means = [means.astype(mx.float32), mx.log(counts), mx.ones(counts.shape)]
-    queries, means = mx.concatenate(queries, axis=-1), mx.concatenate(means, axis=-1)
-    return shares_of(grouped(queries, means.shape[0]) @ means.swapaxes(-1, -2))
+    asking = [queries.astype(mx.float32) * scale, mx.ones((*log_mass.shape, 1)), -log_mass[..., None]]
+    asked = [means.astype(mx.float32), mx.log(counts), mx.ones(counts.shape)]
+    asking, asked = (mx.concatenate(each, axis=-1) for each in (asking, asked))
+    return shares_of(grouped(asking, asked.shape[0]) @ asked.swapaxes(-1, -2))
 
 
 def shares_of(log_ratios: mx.array) -> mx.array:
@@ -122,6 +122,7 @@ def shares_of(log_ratios: mx.array) -> mx.array:
 
     log_ratios (n, G, q, N): of the mass of each part, for each query, to that of what is attended to besides.
     """
+    # e**80 times all vectors of an index is just less than float32 holds.
     ratios = exp(mx.minimum(log_ratios, 80))
     total = 1 + ratios.sum(axis=-1, keepdims=True)
     return ((1 / total).swapaxes(-1, -2) @ ratios)[:, :, 0]

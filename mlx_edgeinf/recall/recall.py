@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
+from ..memory import State
 from ..pagestore.errors import StoreError
 from ..pagestore.pages import Pages
 from ..rotation import Rotation
@@ -33,8 +34,9 @@ from .index import FINEST, Index, estimated_shares
 SUMMARY_ROWS = 16 // FINEST
 # Queries that recall the same: neighbours want the same, and choosing for each would read too much.
 # For a block choose its first query, and of those before it each APART-th, ASKING in all. Share of the
-# gap closed at 4k of Emma: 0.94; with all of the 16 latest queries 0.95, which takes four times as long
-# to choose; with the first alone 0.75; with blocks of 32, 0.91.
+# gap that 512 tokens without memory close over tokens 1,024 to 4,095 of Emma: 0.94; with all of the 16
+# latest queries 0.95, which takes four times as long to choose; with the first alone 0.75; with blocks
+# of 32, 0.91.
 BLOCK = 16
 ASKING, APART = 4, 4
 SPAN = (ASKING - 1) * APART
@@ -42,30 +44,23 @@ SPAN = (ASKING - 1) * APART
 CANDIDATES = 1024
 
 
-class Tokens(NamedTuple):
-    """What came back for n blocks of queries, T tokens in all.
-
-    keys, values: (1, G, T, d), keys without position. taken: (n, G, T), 1 where it came back for the block.
-    """
-
-    keys: mx.array
-    values: mx.array
-    taken: mx.array
+# The memory less keys and values (1, G, T, d), for each block those where taken (n, G, T) is 1.
+Without = Callable[[mx.array, mx.array, mx.array], State]
 
 
 class Recalled(NamedTuple):
-    """What recalled tokens answer to the queries of each block."""
+    """What recalled tokens answer to n blocks of queries, and what the memory holds besides them."""
 
     source: Source
-    tokens: Tokens
+    memory: State
 
 
 class Brought(NamedTuple):
-    """Tokens that came back, and for each block its own R of them, placed: keys and values (n, G, R, d)."""
+    """Tokens that came back for n blocks, placed: keys, values (n, G, R, d); and the memory without them."""
 
-    tokens: Tokens
     keys: mx.array
     values: mx.array
+    memory: State
 
 
 class Recall:
@@ -131,18 +126,18 @@ class Recall:
         self.index.add(keys[0])
         self._uses = 0
 
-    def read(self, queries: mx.array, log_mass: mx.array) -> Recalled | None:
+    def read(self, queries: mx.array, log_mass: mx.array, without: Without) -> Recalled | None:
         """Bring back what blocks of queries (n, H, L, d), with their position, ask for, and answer them.
 
         log_mass (n, H, L): of what they attend to besides. None where the pages fail.
         """
         try:
-            brought = self._brought_back(*self._latest(queries, log_mass), queries.shape[2] == 1)
+            brought = self._brought_back(*self._latest(queries, log_mass), queries.shape[2] == 1, without)
         except StoreError as error:
             self.pages.failure = error
             return None
         source = attend_to_all(queries, brought.keys, brought.values, self._scale)
-        return Recalled(source._replace(output=source.output.astype(queries.dtype)), brought.tokens)
+        return Recalled(source._replace(output=source.output.astype(queries.dtype)), brought.memory)
 
     def _latest(self, queries: mx.array, log_mass: mx.array) -> tuple[mx.array, mx.array]:
         """Those that choose for each block of queries (n, H, L, d), its own first one the last of them."""
@@ -151,28 +146,31 @@ class Recall:
         row = in_a_row(packed)[0]
         before = mx.repeat(row[:, :1], SPAN, axis=1) if self._asked is None else self._asked
         row = mx.concatenate([before, row], axis=1)
-        # A copy of its own, now: a slice would keep all queries of the segment.
         self._asked = mx.contiguous(row[:, -SPAN:])
-        mx.eval(self._asked)
+        if length > 1:
+            # Now, or it would keep all queries of the segment.
+            mx.eval(self._asked)
         latest = row[:, length * mx.arange(n)[:, None] + APART * mx.arange(ASKING)].swapaxes(0, 1)
         return latest[..., :-1], latest[..., -1]
 
-    def _brought_back(self, queries: mx.array, log_mass: mx.array, written: bool) -> Brought:
+    def _brought_back(
+        self, queries: mx.array, log_mass: mx.array, written: bool, without: Without
+    ) -> Brought:
         """What these queries choose; while tokens are written one by one, the same for a block of them."""
         if not written:
             self._held, self._uses = None, 0
-            return self._chosen(queries, log_mass)
+            return self._chosen(queries, log_mass, without)
         if self._uses % BLOCK == 0:
-            self._held = self._chosen(queries, log_mass)
+            self._held = self._chosen(queries, log_mass, without)
         self._uses += 1
         return self._held
 
-    def _chosen(self, queries: mx.array, log_mass: mx.array) -> Brought:
+    def _chosen(self, queries: mx.array, log_mass: mx.array, without: Without) -> Brought:
         """Choose pages, note them, and fetch what is on them."""
         self.chosen = self._choose(queries, log_mass)
         if self.consulted is not None:
             self.consulted.update(self.chosen.ravel().tolist())
-        return self._fetch(self.chosen)
+        return self._fetch(self.chosen, without)
 
     def _choose(self, queries: mx.array, log_mass: mx.array) -> np.ndarray:
         """Pages (n, G, k), in the order of the text, to which queries (n, H, L, d) would attend most."""
@@ -214,7 +212,7 @@ class Recall:
         latest = np.arange(whole * each, there)
         return np.concatenate([pages, np.broadcast_to(latest, (len(pages), len(latest)))], axis=1)
 
-    def _fetch(self, chosen: np.ndarray) -> Brought:
+    def _fetch(self, chosen: np.ndarray, without: Without) -> Brought:
         """What is on pages (n, G, k), and behind it the tokens that fill no page."""
         blocks, heads, _ = chosen.shape
         distinct = [np.unique(chosen[:, head]) for head in range(heads)]
@@ -228,8 +226,8 @@ class Recall:
         taken = np.pad(taken.repeat(self._page, axis=2), [(0, 0), (0, 0), (0, waiting[0].shape[1])],
                        constant_values=1)  # fmt: skip
         keys, values = (mx.array(np.concatenate(part, axis=1)) for part in zip(read, waiting))
-        tokens, places = Tokens(keys[None], values[None], mx.array(taken)), mx.array(places)
-        return Brought(tokens, self._placed_keys(keys, places), self._spread(values, places))
+        memory, places = without(keys[None], values[None], mx.array(taken)), mx.array(places)
+        return Brought(self._placed_keys(keys, places), self._spread(values, places), memory)
 
     def _placed_keys(self, keys: mx.array, places: mx.array) -> mx.array:
         """Of keys (G, T, d) those of each block, (n, G, R, d), turned to stand right before the window."""
