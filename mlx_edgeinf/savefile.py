@@ -27,7 +27,7 @@ from .memory import State
 from .pagestore import PageStore, StoreError
 from .recall import begin, reopen
 
-FORMAT = "4"
+FORMAT = "3"
 TOKENS, PAGE_ENDS = "tokens", "page_ends"
 RECALLED = ("index", "asked")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from contextlib import closing
 
 import mlx.core as mx
@@ -14,6 +15,7 @@ from mlx_edgeinf.pagestore import PageStore
 from mlx_edgeinf.recall import Recall, recall, summarize
 from mlx_edgeinf.recall.recall import BLOCK
 from mlx_edgeinf.rotation import Rotation
+from mlx_edgeinf.sources import in_batch
 
 LENGTH = 160
 NO_SINKS, SINKS = Layout(sinks=0, window=8, segment=16), Layout(sinks=2, window=8, segment=16)
@@ -88,11 +90,14 @@ class Planted:
 
     def ask(self, place: int, queries: int = 2 * BLOCK) -> np.ndarray:
         """Queries that all want the topic of a place in the text; the pages (G, k) that the last ones get."""
-        blocks, length = -(-queries // BLOCK), min(queries, BLOCK)
-        query = 4 * mx.repeat(self.topics[:, :, place], H // G, axis=1)
+        return self.ask_each(queries * [place])
+
+    def ask_each(self, places: list[int]) -> np.ndarray:
+        """As `ask`, with a place for each query."""
+        blocks, length = -(-len(places) // BLOCK), min(len(places), BLOCK)
+        topics = mx.repeat(self.topics[:, :, mx.array(places[: blocks * length])], H // G, axis=1)
         middle = (PLACE - self.recall._tokens / 2) * ROTATION.omega
-        turned = ROTATION.turn(query, middle)[:, :, None]
-        queries, log_mass = mx.tile(turned, (blocks, 1, length, 1)), mx.zeros((blocks, H, length))
+        queries, log_mass = in_batch(ROTATION.turn(4 * topics, middle), blocks), mx.zeros((blocks, H, length))
         self.recall.read(queries, log_mass, lambda *tokens: self.tokens.append(tokens) or {})
         return self.recall.chosen[-1]
 
@@ -110,6 +115,15 @@ def test_the_first_query_of_a_block_and_those_before_it_choose():
     # The first of the new block is one against three.
     assert planted.recall.chosen.tolist() == [[[0]] * G]
     assert planted.ask(333, queries=BLOCK).tolist() == [[333 // 16]] * G
+
+
+def test_a_question_chooses_with_every_query_and_a_reading_with_some():
+    planted = Planted(1000, 256, wanted=16)
+    planted.ask_each([5 if at % 4 == 0 else 333 for at in range(BLOCK)])
+    reading, planted.recall = planted.recall, copy.deepcopy(planted.recall)
+    assert planted.ask(5, queries=1).tolist() == [[333 // 16]] * G
+    planted.recall = reading
+    assert planted.ask(5, queries=1).tolist() == [[0]] * G
 
 
 def test_no_more_pages_come_back_than_are_wanted_and_in_the_order_of_the_text():

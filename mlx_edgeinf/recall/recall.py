@@ -33,13 +33,11 @@ from .index import FINEST, Index, estimated_shares
 # Means in the summary of a page of 16 tokens.
 SUMMARY_ROWS = 16 // FINEST
 # Queries that recall the same: neighbours want the same, and choosing for each would read too much.
-# For a block choose its first query, and of those before it each APART-th, ASKING in all. Share of the
-# gap that 512 tokens without memory close over tokens 1,024 to 4,095 of Emma: 0.94; with all of the 16
-# latest queries 0.95, which takes four times as long to choose; with the first alone 0.75; with blocks
-# of 32, 0.91.
-BLOCK = 16
-ASKING, APART = 4, 4
-SPAN = (ASKING - 1) * APART
+# As many queries up to its first choose for a block; while a document is read each APART-th of them,
+# which takes a quarter of the time. Share of the gap that 512 tokens without memory close over tokens
+# 1,024 to 4,095 of Emma: 0.94; with all 16 queries 0.95; with the first alone 0.75; with blocks of 32,
+# 0.91. A question is short, and asks with every word.
+BLOCK, APART = 16, 4
 # Pages whose summaries are read from disk, where the index is too coarse to choose among them.
 CANDIDATES = 1024
 
@@ -85,7 +83,7 @@ class Recall:
         self._rotation, self._scale, self._place, self._tokens = rotation, scale, place, tokens
         self._held: Brought | None = None
         self._uses = 0
-        # The latest queries and their log masses, side by side: (H, SPAN, d + 1).
+        # The latest queries and their log masses, side by side: (H, BLOCK - 1, d + 1).
         self._asked: mx.array | None = None
         self.index = Index(vectors)
         self.chosen: np.ndarray | None = None
@@ -144,13 +142,14 @@ class Recall:
         n, _, length, _ = queries.shape
         packed = mx.concatenate([queries.astype(mx.float32), log_mass[..., None]], axis=-1)
         row = in_a_row(packed)[0]
-        before = mx.repeat(row[:, :1], SPAN, axis=1) if self._asked is None else self._asked
+        before = mx.repeat(row[:, :1], BLOCK - 1, axis=1) if self._asked is None else self._asked
         row = mx.concatenate([before, row], axis=1)
-        self._asked = mx.contiguous(row[:, -SPAN:])
+        self._asked = mx.contiguous(row[:, 1 - BLOCK :])
         if length > 1:
             # Now, or it would keep all queries of the segment.
             mx.eval(self._asked)
-        latest = row[:, length * mx.arange(n)[:, None] + APART * mx.arange(ASKING)].swapaxes(0, 1)
+        apart = APART if self.consulted is None else 1
+        latest = row[:, length * mx.arange(n)[:, None] + mx.arange(apart - 1, BLOCK, apart)].swapaxes(0, 1)
         return latest[..., :-1], latest[..., -1]
 
     def _brought_back(
