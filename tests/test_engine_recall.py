@@ -13,6 +13,7 @@ from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.library import Library, Reader
 from mlx_edgeinf.pagestore import PageStore
 from mlx_edgeinf.pagestore.errors import DiskFull
+from mlx_edgeinf.pagestore.pages import SPARE_BYTES
 from mlx_edgeinf.pagestore.records import RecordFile
 
 BOOK, QUESTION = book(8), ["Who is it about?"]
@@ -156,6 +157,16 @@ def test_a_document_that_would_take_too_much_is_read_without(recalling, library,
     reader = Reader(library, recalling, id_of(library))
     memory = reader.open(reader.document)
     assert "would take" in reader.problem and "1 kB are allowed" in reader.problem
+    list(reader.ingest(memory))
+    assert memory.complete and answered(recalling, memory) and not stores(library)
+
+
+def test_a_disk_without_room_for_all_of_it_is_told_before_reading(recalling, library, monkeypatch):
+    usage = shutil.disk_usage(library.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=SPARE_BYTES + 1000))
+    reader = Reader(library, recalling, id_of(library))
+    memory = reader.open(reader.document)
+    assert "left for other programs, so it is read without" in reader.problem
     list(reader.ingest(memory))
     assert memory.complete and answered(recalling, memory) and not stores(library)
 

@@ -6,12 +6,14 @@ whose sentence says what the reader goes without, and why.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..pagestore.errors import QuotaExceeded, StoreDamaged, StoreError
+from ..pagestore.errors import DiskFull, QuotaExceeded, StoreDamaged, StoreError
 from ..pagestore.folder import HEADER, remove_store
+from ..pagestore.pages import SPARE_BYTES
 from ..pagestore.shape import StoreShape
 from ..pagestore.store import PageStore
 from ..wording import size
@@ -26,21 +28,33 @@ def begin(folder: Path, shape: StoreShape, document: str, tokens: int, quota_byt
         quota_bytes: that it may take on disk.
 
     Raises:
-        QuotaExceeded: it would take more in the end: told now, not after an hour of reading.
+        QuotaExceeded, DiskFull: it would take more in the end: told now, not after an hour of reading.
         StoreError: the folder cannot be written to, or another window writes there.
     """
     if (folder / HEADER).exists():
         remove_store(folder)
     store = PageStore.create(folder, shape, document, quota_bytes, summarize)
-    needed = store.forecast(tokens)
-    if needed > quota_bytes:
+    try:
+        _check_room(folder, store.forecast(tokens), quota_bytes)
+    except StoreError:
         store.remove()
-        raise QuotaExceeded(
-            f"Exact recall of this document would take {size(needed)} on disk and {size(quota_bytes)} are "
-            "allowed, so it is read without: allow more to have it."
-        )
+        raise
     store.settle()
     return store
+
+
+def _check_room(folder: Path, needed: int, quota_bytes: int) -> None:
+    """Raise unless the quota and the disk have room for all of a document's pages."""
+    taken = f"Exact recall of this document would take {size(needed)} on disk"
+    if needed > quota_bytes:
+        raise QuotaExceeded(
+            f"{taken} and {size(quota_bytes)} are allowed, so it is read without: allow more to have it."
+        )
+    if needed + SPARE_BYTES > (free := shutil.disk_usage(folder).free):
+        raise DiskFull(
+            f"{taken}, {size(free)} are free and {size(SPARE_BYTES)} are left for other programs, so it is "
+            "read without: free space, and read it again to have it."
+        )
 
 
 def reopen(folder: Path, document: str, tokens: int, quota_bytes: int) -> PageStore:
