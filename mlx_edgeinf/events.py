@@ -62,7 +62,8 @@ class Receipt:
         pages = counted(self.pages, "page")
         tokens = f"{count(self.tokens_read)} of {count(self.tokens)} tokens"
         if self.stopped:
-            covered = f"Stopped at page {self.pages_read} of {self.pages} ({tokens})"
+            place = f"at page {self.pages_read}" if self.pages_read else "within page 1"
+            covered = f"Stopped {place} of {self.pages} ({tokens})"
         elif self.pages_read < self.pages:
             covered = f"Read only pages 1 to {self.pages_read} of {self.pages} ({tokens})"
         else:

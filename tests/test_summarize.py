@@ -157,7 +157,7 @@ def test_stopped_before_the_start(engine, strategy):
     cancel.set()
     [finished] = run(engine, strategy, cancel=cancel)
     assert (finished.summary, finished.memory, finished.receipt.stopped) == ("", None, True)
-    assert finished.receipt.sentence().startswith("Stopped at page 0 of 6 (0 of 372 tokens)")
+    assert finished.receipt.sentence().startswith("Stopped within page 1 of 6 (0 of 372 tokens)")
 
 
 @pytest.mark.parametrize("strategy", ALL)
