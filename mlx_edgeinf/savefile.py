@@ -27,7 +27,7 @@ from .memory import State
 from .pagestore import PageStore, StoreError
 from .recall import begin, reopen
 
-FORMAT = "3"
+FORMAT = "4"
 TOKENS, PAGE_ENDS = "tokens", "page_ends"
 RECALLED = ("index", "asked")
 

@@ -15,7 +15,7 @@ class RamPages:
     failure = None
 
     def __init__(self, model, page: int = 16):
-        self.shape = replace(store_shape(model), page_tokens=page, summary_rows=page // 4)
+        self.shape = replace(store_shape(model), page_tokens=page, summary_rows=2)
         empty = np.zeros((2, self.shape.kv_heads, 0, self.shape.head_dim), np.float32)
         self.tokens = [empty for _ in model.layers]
         self.asked: list[np.ndarray] = []

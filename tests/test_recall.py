@@ -76,12 +76,12 @@ ROTATION = Rotation(0.5 ** mx.arange(1, D // 2 + 1), False)
 class Planted:
     """One layer of random tokens, those of a page alike, and queries that ask for some of the pages."""
 
-    def __init__(self, tokens: int, vectors: int, wanted: int):
+    def __init__(self, tokens: int, runs: int, wanted: int):
         topics = mx.random.normal((1, G, -(-tokens // 16), D), key=mx.random.key(0))
         self.topics = mx.repeat(topics, 16, axis=2)[:, :, :tokens]
         self.keys = self.topics + 0.3 * mx.random.normal(self.topics.shape, key=mx.random.key(1))
         self.pages = RamPages(llama_model(num_hidden_layers=1, hidden_size=H * D))
-        self.recall = Recall(self.pages, 0, ROTATION, D**-0.5, PLACE, wanted, vectors)
+        self.recall = Recall(self.pages, 0, ROTATION, D**-0.5, PLACE, wanted, runs)
         # Keys, values and which of them each block took, as the memory is told.
         self.tokens: list[tuple[mx.array, ...]] = []
         for start in range(0, tokens, 40):
@@ -102,14 +102,14 @@ class Planted:
         return self.recall.chosen[-1]
 
 
-@pytest.mark.parametrize("vectors", [256, 64, 16, 8], ids="grain {}".format)
+@pytest.mark.parametrize("runs", [64, 32, 16, 8])
 @pytest.mark.parametrize("place", [5, 333, 990])
-def test_each_head_gets_the_page_it_asks_for(vectors, place):
-    assert Planted(1000, vectors, wanted=16).ask(place).tolist() == [[place // 16]] * G
+def test_each_head_gets_the_page_it_asks_for(runs, place):
+    assert Planted(1000, runs, wanted=16).ask(place).tolist() == [[place // 16]] * G
 
 
 def test_the_first_query_of_a_block_and_those_before_it_choose():
-    planted = Planted(1000, 256, wanted=16)
+    planted = Planted(1000, 64, wanted=16)
     planted.ask(5)
     planted.ask(333, queries=BLOCK)
     # The first of the new block is one against three.
@@ -118,7 +118,7 @@ def test_the_first_query_of_a_block_and_those_before_it_choose():
 
 
 def test_a_question_chooses_with_every_query_and_a_reading_with_some():
-    planted = Planted(1000, 256, wanted=16)
+    planted = Planted(1000, 64, wanted=16)
     planted.ask_each([5 if at % 4 == 0 else 333 for at in range(BLOCK)])
     reading, planted.recall = planted.recall, copy.deepcopy(planted.recall)
     assert planted.ask(5, queries=1).tolist() == [[333 // 16]] * G
@@ -127,21 +127,21 @@ def test_a_question_chooses_with_every_query_and_a_reading_with_some():
 
 
 def test_no_more_pages_come_back_than_are_wanted_and_in_the_order_of_the_text():
-    planted = Planted(1000, 256, wanted=64)
+    planted = Planted(1000, 64, wanted=64)
     chosen = planted.ask(888)
     assert chosen.shape == (G, 4) and (np.diff(chosen, axis=-1) > 0).all()
     assert np.all(np.any(chosen == 888 // 16, axis=-1))
 
 
 def test_a_page_that_several_blocks_want_is_read_once():
-    planted = Planted(1000, 256, wanted=64)
+    planted = Planted(1000, 64, wanted=64)
     planted.ask(888, queries=5 * BLOCK)
     assert planted.recall.chosen.shape == (5, G, 4) and planted.pages.asked[-1].shape == (G, 4)
 
 
 def test_the_memory_is_told_which_tokens_each_block_took():
     """The pages that it chose, and those that fill no page; whatever other blocks and heads have chosen."""
-    planted = Planted(1000, 256, wanted=64)
+    planted = Planted(1000, 64, wanted=64)
     planted.ask(333, queries=BLOCK)
     planted.ask(888, queries=4 * BLOCK)
     keys, values, taken = map(np.array, planted.tokens[-1])
@@ -154,7 +154,7 @@ def test_the_memory_is_told_which_tokens_each_block_took():
 
 
 def test_summaries_are_read_only_where_the_index_is_too_coarse(monkeypatch):
-    fine, coarse = Planted(1000, 256, 16), Planted(1000, 64, 16)
+    fine, coarse = Planted(1000, 64, 16), Planted(1000, 32, 16)
     monkeypatch.setattr(RamPages, "summaries", lambda *_: 1 / 0)
     fine.ask(5)
     with pytest.raises(ZeroDivisionError):
@@ -172,7 +172,7 @@ def test_few_candidates_are_looked_at_however_long_the_text(monkeypatch):
 
 
 def test_while_tokens_are_written_one_by_one_pages_are_chosen_for_several():
-    planted = Planted(1000, 256, wanted=16)
+    planted = Planted(1000, 64, wanted=16)
     for at in range(0, 2 * BLOCK):
         planted.ask(0 if at < BLOCK else 333, queries=1)
     assert len(planted.pages.asked) == 2

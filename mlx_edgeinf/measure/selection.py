@@ -4,9 +4,10 @@ All recall the same number of tokens with the memory off, so what they close of 
 theirs alone. A page is estimated from something smaller than itself:
 
     mean key          one mean of its keys
-    means of 4        a mean of each 4 keys (what `recall.Index` holds)
+    means of 4        a mean of each 4 keys
     Quest             bounds of each component (arXiv 2406.10774): the most that any of its keys could score
     Gaussian          mean and variance of each component: log E exp(q . k) = q . mean + q^2 . var / 2
+                      (what `recall.Index` holds)
     oracle            nothing smaller: its true mass
 
 And two more that choose by means of 4: from pages whose keys and values are in 8 bits; and with recalled

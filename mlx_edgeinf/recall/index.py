@@ -1,10 +1,12 @@
-"""Where in the past to look: means of runs of keys, never more than so many.
+"""Where in the past to look: runs of keys as if drawn from normal distributions, never more than so many.
 
-A run is `grain` consecutive tokens. Once all vectors are taken, neighbours are merged and the
-grain doubles: the index of any length takes the same memory and the same time to scan, and what
-it cannot tell apart any more is told apart by the summaries of the pages, on disk.
+A run is `grain` consecutive tokens, at first those of a page. Of each component of their keys the mean
+and the deviation are kept, which say how much attention the run would get: for keys from a normal
+distribution, log E exp(q . k) = q . mean + q^2 . deviation^2 / 2. Once all places are taken, neighbours
+are merged and the grain doubles: the index of any length takes the same memory and the same time to
+scan, and what it cannot tell apart any more is told apart by the summaries of the pages, on disk.
 
-n blocks of queries, G kv heads, H query heads, L queries of a block, d head size.
+n blocks of queries, G kv heads, H query heads, L queries of a block, N runs, d head size.
 """
 
 from __future__ import annotations
@@ -14,105 +16,127 @@ import mlx.core as mx
 from ..fastmath import exp
 from ..sources import grouped
 
-# Tokens of a run at first: four runs a page of 16 estimate its attention far better than one.
-FINEST = 4
-
 
 class Index:
     """Of one layer's evicted keys, without position.
 
-    capacity: most vectors per kv head; even.
+    Args:
+        capacity: most runs per kv head; even. finest: tokens of a run at first.
+
+    Attributes:
+        moments: (G, capacity, 2 d) in half precision, of each run the mean and the deviation.
     """
 
-    def __init__(self, capacity: int):
-        self.capacity, self.grain, self.tokens = capacity, FINEST, 0
-        self.means: mx.array | None = None
+    def __init__(self, capacity: int, finest: int):
+        self.capacity, self.finest = capacity, finest
+        self.grain, self.tokens = finest, 0
+        self.moments: mx.array | None = None
 
     @property
-    def vectors(self) -> int:
+    def runs(self) -> int:
         """Runs that there are, the last one perhaps not full."""
         return -(-self.tokens // self.grain)
 
     def add(self, keys: mx.array) -> None:
         """Take in the keys (G, T, d) of the next T tokens."""
         heads, added, size = keys.shape
-        if self.means is None:
-            self.means = mx.zeros((heads, self.capacity, size), mx.float16)
+        if self.moments is None:
+            self.moments = mx.zeros((heads, self.capacity, 2 * size), mx.float16)
         while -(-(self.tokens + added) // self.grain) > self.capacity:
             self._double()
         first, begun = divmod(self.tokens, self.grain)
-        runs = mx.arange(begun, begun + added) // self.grain
         number = -(-(begun + added) // self.grain)
-        member = (runs == mx.arange(number)[:, None]).astype(mx.float32)
-        # The run that was begun before goes on.
-        before = self.means[:, first : first + 1].astype(mx.float32) * begun
-        sums = member @ keys.astype(mx.float32)
-        sums = mx.concatenate([sums[:, :1] + before, sums[:, 1:]], axis=1)
+        around = (begun, number * self.grain - begun - added)
+        keys = mx.pad(keys.astype(mx.float32), [(0, 0), around, (0, 0)])
+        keys = keys.reshape(heads, number, self.grain, size)
+        there = mx.pad(mx.ones(added), around).reshape(number, self.grain)
+        # Beside the new tokens of each run, as one more part, what there was of it: of the first one.
+        before = mx.where(mx.arange(number)[:, None] == 0, begun, 0)
+        means, deviations = mx.split(self._float(slice(first, first + number))[:, :, None], 2, axis=-1)
+        counts = mx.concatenate([before, there], axis=1)[..., None]
+        means = mx.concatenate([means, keys], axis=2)
+        deviations = mx.concatenate([deviations, mx.zeros(keys.shape)], axis=2)
+        self.moments[:, first : first + number] = pooled(counts, means, deviations).astype(mx.float16)
         self.tokens += added
-        counts = self._counts()[first : first + number, None]
-        self.means[:, first : first + number] = (sums / counts).astype(mx.float16)
 
     def shares(self, queries: mx.array, log_mass: mx.array, scale: float) -> mx.array:
-        """(n, G, vectors): attention that each run would get from the queries of each block.
+        """(n, G, runs): attention that each run would get from the queries of each block.
 
         queries (n, H, L, d), log_mass (n, H, L): see `estimated_shares`.
         """
-        return estimated_shares(queries, self.means[:, : self.vectors], self._counts(), log_mass, scale)
+        return estimated_shares(queries, self.moments[:, : self.runs], self._counts(), log_mass, scale)
 
-    def restore(self, tokens: int, means: mx.array) -> None:
-        """Be the index (G, vectors, d) of so many tokens.
+    def restore(self, tokens: int, moments: mx.array) -> None:
+        """Be the index (G, runs, 2 d) of so many tokens.
 
         Raises:
             ValueError: it is not one of so many tokens.
         """
-        self.tokens, self.grain = tokens, FINEST
-        while self.vectors > self.capacity:
+        self.tokens, self.grain = tokens, self.finest
+        while self.runs > self.capacity:
             self.grain *= 2
-        if means.shape[1] != self.vectors:
-            raise ValueError(f"{means.shape[1]} vectors are not an index of {tokens} tokens.")
-        self.means = mx.pad(means, [(0, 0), (0, self.capacity - self.vectors), (0, 0)])
+        if moments.shape[1] != self.runs:
+            raise ValueError(f"{moments.shape[1]} runs are not an index of {tokens} tokens.")
+        self.moments = mx.pad(moments, [(0, 0), (0, self.capacity - self.runs), (0, 0)])
 
     def fork(self) -> Index:
         """An independent continuation from here."""
-        twin = Index(self.capacity)
+        twin = Index(self.capacity, self.finest)
         twin.grain, twin.tokens = self.grain, self.tokens
         # An assignment to a slice changes the array object itself, so each side needs its own.
-        twin.means = None if self.means is None else mx.array(self.means)
+        twin.moments = None if self.moments is None else mx.array(self.moments)
         return twin
 
     @property
     def nbytes(self) -> int:
-        return 0 if self.means is None else self.means.nbytes
+        return 0 if self.moments is None else self.moments.nbytes
 
     def _counts(self) -> mx.array:
         """Tokens of each run that there is."""
-        starts = self.grain * mx.arange(self.vectors)
+        starts = self.grain * mx.arange(self.runs)
         return mx.minimum(self.tokens - starts, self.grain).astype(mx.float32)
 
     def _double(self) -> None:
         """Merge neighbours: half as many runs, twice as long."""
-        counts = mx.pad(self._counts(), (0, self.capacity - self.vectors)).reshape(-1, 2, 1)
-        heads, _, size = self.means.shape
-        pairs = self.means.astype(mx.float32).reshape(heads, -1, 2, size)
-        merged = (pairs * counts).sum(axis=2) / mx.maximum(counts.sum(axis=1), 1)
-        self.means = mx.pad(merged.astype(mx.float16), [(0, 0), (0, self.capacity // 2), (0, 0)])
+        counts = mx.pad(self._counts(), (0, self.capacity - self.runs)).reshape(-1, 2, 1)
+        heads = self.moments.shape[0]
+        pairs = self._float(slice(None)).reshape(heads, -1, 2, self.moments.shape[-1])
+        merged = pooled(counts, *mx.split(pairs, 2, axis=-1)).astype(mx.float16)
+        self.moments = mx.pad(merged, [(0, 0), (0, self.capacity // 2), (0, 0)])
         self.grain *= 2
+
+    def _float(self, runs: slice) -> mx.array:
+        return self.moments[:, runs].astype(mx.float32)
+
+
+def pooled(counts: mx.array, means: mx.array, deviations: mx.array) -> mx.array:
+    """(..., N, 2 d): mean and deviation of all keys of N runs, from those of the parts of each.
+
+    counts (N, parts, 1); means, deviations (..., N, parts, d). From differences of means, not of
+    squares: keys have components far from 0 that hardly vary.
+    """
+    total = mx.maximum(counts.sum(axis=-2), 1)
+    mean = (counts * means).sum(axis=-2) / total
+    squares = mx.square(deviations) + mx.square(means - mean[..., None, :])
+    return mx.concatenate([mean, mx.sqrt((counts * squares).sum(axis=-2) / total)], axis=-1)
 
 
 def estimated_shares(
-    queries: mx.array, means: mx.array, counts: mx.array | int, log_mass: mx.array, scale: float
+    queries: mx.array, moments: mx.array, counts: mx.array | int, log_mass: mx.array, scale: float
 ) -> mx.array:
-    """(n, G, N): attention that runs of keys would get, if all keys of a run were their mean.
+    """(n, G, N): attention that runs of keys would get, if their keys were drawn from normal distributions.
 
     Args:
         queries: (n, H, L, d), turned to where the keys would be placed.
-        means: (G, N, d), without position. counts: tokens of each run.
+        moments: (G, N, 2 d), mean and deviation of each run, without position. counts: its tokens.
         log_mass: (n, H, L) of what the queries attend to besides.
     """
+    queries = queries.astype(mx.float32) * scale
+    means, deviations = mx.split(moments.astype(mx.float32), 2, axis=-1)
     counts = mx.broadcast_to(mx.array(counts, mx.float32), means.shape[:2])[..., None]
     # Two more components, so that the product is the log of each run's mass over the mass of all besides.
-    asking = [queries.astype(mx.float32) * scale, mx.ones((*log_mass.shape, 1)), -log_mass[..., None]]
-    asked = [means.astype(mx.float32), mx.log(counts), mx.ones(counts.shape)]
+    asking = [queries, mx.square(queries) / 2, mx.ones((*log_mass.shape, 1)), -log_mass[..., None]]
+    asked = [means, mx.square(deviations), mx.log(counts), mx.ones(counts.shape)]
     asking, asked = (mx.concatenate(each, axis=-1) for each in (asking, asked))
     return shares_of(grouped(asking, asked.shape[0]) @ asked.swapaxes(-1, -2))
 
@@ -122,7 +146,7 @@ def shares_of(log_ratios: mx.array) -> mx.array:
 
     log_ratios (n, G, q, N): of the mass of each part, for each query, to that of what is attended to besides.
     """
-    # e**80 times all vectors of an index is just less than float32 holds.
+    # e**80 times all runs of an index is just less than float32 holds.
     ratios = exp(mx.minimum(log_ratios, 80))
     total = 1 + ratios.sum(axis=-1, keepdims=True)
     return ((1 / total).swapaxes(-1, -2) @ ratios)[:, :, 0]

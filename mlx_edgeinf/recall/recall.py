@@ -28,10 +28,10 @@ from ..pagestore.errors import StoreError
 from ..pagestore.pages import Pages
 from ..rotation import Rotation
 from ..sources import Source, attend_to_all, in_a_row, in_batch
-from .index import FINEST, Index, estimated_shares
+from .index import Index, estimated_shares
 
-# Means in the summary of a page of 16 tokens.
-SUMMARY_ROWS = 16 // FINEST
+# Of a page: the mean and the deviation of its keys.
+SUMMARY_ROWS = 2
 # Queries that recall the same: neighbours want the same, and choosing for each would read too much.
 # As many queries up to its first choose for a block; while a document is read each APART-th of them,
 # which takes a quarter of the time. Share of the gap that 512 tokens without memory close over tokens
@@ -68,7 +68,7 @@ class Recall:
         pages: of all layers. layer: which one this is.
         tokens: most that come back for a block of queries; a multiple of the page's.
         place: position behind the last recalled token, where the window begins.
-        vectors: of the index, for each kv head.
+        runs: of the index, for each kv head.
 
     Attributes:
         pages: of all layers. index: of the evicted tokens. chosen: pages (n, G, k) that came back last.
@@ -77,7 +77,7 @@ class Recall:
 
     def __init__(
         self, pages: Pages, layer: int, rotation: Rotation, scale: float, place: int,
-        tokens: int = 512, vectors: int = 4096,
+        tokens: int = 512, runs: int = 2048,
     ):  # fmt: skip
         self.pages, self._layer = pages, layer
         self._rotation, self._scale, self._place, self._tokens = rotation, scale, place, tokens
@@ -85,7 +85,7 @@ class Recall:
         self._uses = 0
         # The latest queries and their log masses, side by side: (H, BLOCK - 1, d + 1).
         self._asked: mx.array | None = None
-        self.index = Index(vectors)
+        self.index = Index(runs, self._page)
         self.chosen: np.ndarray | None = None
         self.consulted: Counter[int] | None = None
 
@@ -96,7 +96,7 @@ class Recall:
     @property
     def state(self) -> dict[str, mx.array]:
         """What changes while reading and is not on the pages."""
-        return {"index": self.index.means[:, : self.index.vectors], "asked": self._asked}
+        return {"index": self.index.moments[:, : self.index.runs], "asked": self._asked}
 
     def restore(self, tokens: int, state: dict[str, mx.array]) -> None:
         """Go on from a state in which so many tokens had left the window.
@@ -178,17 +178,13 @@ class Recall:
         if there <= wanted:
             return np.broadcast_to(np.arange(there), (blocks, heads, there))
         queries = self._placed(queries)
-        if self.index.grain == FINEST:
-            shares = self.index.shares(queries, log_mass, self._scale)
-            return best(_by_group(shares, self._page // FINEST)[..., :there], wanted)
+        if self.index.grain == self._page:
+            return best(self.index.shares(queries, log_mass, self._scale)[..., :there], wanted)
         # Of the first block, for all: summaries are many, and later ones must not speak for it.
         shares = self.index.shares(queries[:1], log_mass[:1], self._scale)
         candidates = self._candidates(shares[0], there)
-        means = mx.array(self.pages.summaries(self._layer, candidates))
-        rows = means.shape[2]
-        means = means.reshape(heads, -1, means.shape[-1])
-        shares = estimated_shares(queries, means, self._page // rows, log_mass, self._scale)
-        chosen = best(_by_group(shares, rows), wanted)
+        moments = mx.array(self.pages.summaries(self._layer, candidates)).reshape(*candidates.shape, -1)
+        chosen = best(estimated_shares(queries, moments, self._page, log_mass, self._scale), wanted)
         return np.take_along_axis(np.broadcast_to(candidates, (blocks, *candidates.shape)), chosen, axis=2)
 
     def _placed(self, queries: mx.array) -> mx.array:
@@ -199,12 +195,9 @@ class Recall:
     def _candidates(self, shares: mx.array, there: int) -> np.ndarray:
         """Pages (G, c), in order, whose runs get most attention; the latest, of no whole run, among them.
 
-        shares: (G, vectors).
+        shares: (G, runs).
         """
-        grain, page = self.index.grain, self._page
-        if grain < page:
-            return best(_by_group(shares, page // grain)[..., :there], min(CANDIDATES, there))
-        each = grain // page
+        each = self.index.grain // self._page
         whole = there // each
         runs = best(shares[..., :whole], min(CANDIDATES // each, whole))
         pages = (runs[..., None] * each + np.arange(each)).reshape(runs.shape[0], -1)
@@ -271,16 +264,8 @@ def in_blocks(*parts: mx.array) -> Iterator[tuple[mx.array, ...]]:
 
 
 def summarize(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Of pages (G, n, P, d): the means (G, n, P / 4, d) of their runs of keys, for the page store."""
-    heads, pages, tokens, size = keys.shape
-    return keys.reshape(heads, pages, tokens // FINEST, FINEST, size).mean(axis=3)
-
-
-def _by_group(shares: mx.array, size: int) -> mx.array:
-    """(..., N) -> (..., N / size): sums of neighbours; the last group may be incomplete."""
-    missing = -shares.shape[-1] % size
-    padded = mx.pad(shares, [(0, 0)] * (shares.ndim - 1) + [(0, missing)])
-    return padded.reshape(*shares.shape[:-1], -1, size).sum(axis=-1)
+    """Of pages (G, n, P, d): mean and deviation (G, n, 2, d) of their keys, for the page store."""
+    return np.stack([keys.mean(axis=2), keys.std(axis=2)], axis=2)
 
 
 def best(shares: mx.array, number: int) -> np.ndarray:
