@@ -90,7 +90,9 @@ def _eyebrow(session: Session) -> str:
         return _unsummarised(session)
     if session.draft.final:
         return "Summary, being written"
-    return f"Draft after page {count(session.draft.page)}, revised as the reading goes on"
+    page = session.draft.page
+    place = f"after page {count(page)}" if page else "within page 1"
+    return f"Draft {place}, revised as the reading goes on"
 
 
 def _unsummarised(session: Session) -> str:
