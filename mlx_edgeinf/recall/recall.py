@@ -42,7 +42,6 @@ BLOCK, APART = 16, 4
 # Pages whose summaries are read from disk, where the index is too coarse to choose among them.
 CANDIDATES = 1024
 
-
 # The memory less keys and values (1, G, T, d), for each block those where taken (n, G, T) is 1.
 Without = Callable[[mx.array, mx.array, mx.array], State]
 
