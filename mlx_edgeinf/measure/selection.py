@@ -31,6 +31,7 @@ from ..recall import Recall
 from ..recall.index import shares_of
 from ..recall.recall import best
 from ..sources import grouped
+from ..wording import counted
 from .gap import FULL, WINDOW, check_finished, share_lines
 from .perplexity import measure_rows
 from .readings import Reader, temporary_pages
@@ -164,4 +165,5 @@ def summary(results: Results) -> str:
     """
     check_finished(results, product(results.setup["documents"], results.setup["rows"]))
     lines = [line[:-1] for line in share_lines(results, FULL)]
-    return f"{markdown(lines)}\n\n{described(results.setup)}"
+    documents = counted(len(results.setup["documents"]), "document")
+    return f"{documents}:\n\n{markdown(lines)}\n\n{described(results.setup)}"
