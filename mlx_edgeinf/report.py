@@ -20,6 +20,15 @@ from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError
 from .terminal import run
 
+# What is made of one results file each, by the comments that it stands between.
+TABLES = {
+    "evaluate": gap.summary,
+    "lengths": lengths.summary,
+    "support": evidence.summary,
+    "selection": selection.summary,
+    "kills": kills.summary,
+}
+
 
 class MarkersMissing(ValueError):
     """A page without the comments between which a table belongs."""
@@ -42,21 +51,14 @@ def insert(page: str, name: str, text: str) -> str:
 def report(args: argparse.Namespace) -> None:
     """Write what is measured into the page, and the picture beside it."""
     page = args.page.read_text(encoding="utf-8")
-    if args.evaluation.exists():
-        page = insert(page, "evaluate", gap.summary(Results.read(args.evaluation)))
+    for name, summary in TABLES.items():
+        if (path := getattr(args, name)).exists():
+            page = insert(page, name, summary(Results.read(path)))
     if variant_files := sorted(args.gates.glob("*.json"), key=lambda path: path.stem):
         tables = [variants.summary(Results.read(path)) for path in variant_files]
         page = insert(page, "gates", "\n\n".join(tables))
-    if args.lengths.exists():
-        page = insert(page, "lengths", lengths.summary(Results.read(args.lengths)))
     if tasks := _tasks(args.answers):
         page = insert(page, "answers", scores.summary(args.answers, tasks))
-    if args.support.exists():
-        page = insert(page, "support", evidence.summary(Results.read(args.support)))
-    if args.selection.exists():
-        page = insert(page, "selection", selection.summary(Results.read(args.selection)))
-    if args.kills.exists():
-        page = insert(page, "kills", kills.summary(Results.read(args.kills)))
     if args.benchmark.exists():
         results = Results.read(args.benchmark)
         page = insert(page, "benchmark", benchmark.summary(results))
@@ -86,7 +88,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Command-line options."""
     parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.report", description=__doc__.split("\n")[0])
     parser.add_argument("page", type=Path, help="The page to write into, usually README.md.")
-    parser.add_argument("--evaluation", type=Path, default=FOLDER / "evaluate.json", help="Perplexity.")
+    parser.add_argument(
+        "--evaluation", dest="evaluate", type=Path, default=FOLDER / "evaluate.json", help="Perplexity."
+    )
     parser.add_argument("--gates", type=Path, default=FOLDER / "gates", help="A file for each base model.")
     parser.add_argument("--lengths", type=Path, default=FOLDER / "lengths.json", help="Long texts.")
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")

@@ -271,10 +271,10 @@ def listing(run, book, tmp_path) -> list[str]:
 
 
 def test_a_terminal_of_few_characters_is_no_failure(listing):
-    ascii = os.environ | {"PYTHONIOENCODING": "ascii"}
-    told = subprocess.run(listing, env=ascii, capture_output=True)
+    few = os.environ | {"PYTHONIOENCODING": "ascii"}
+    told = subprocess.run(listing, env=few, capture_output=True)
     assert told.returncode == 0 and b"Gr??e: 1 page" in told.stdout and not told.stderr
-    told = subprocess.run([*listing, "--json"], env=ascii, capture_output=True)
+    told = subprocess.run([*listing, "--json"], env=few, capture_output=True)
     assert json.loads(told.stdout)[0]["name"] == "Größe"
 
 
