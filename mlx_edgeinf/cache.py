@@ -92,8 +92,8 @@ class EdgeCache:
 
     @property
     def recalls(self) -> bool:
-        """Whether there is anything on disk to bring back, and the disk has not failed."""
-        return self.recall is not None and self.folded > 0 and not self.recall.failed
+        """Whether the next tokens get something back from disk."""
+        return self.recall is not None and self.recall.answers
 
     def on_base_path(self, length: int) -> bool:
         """True while `length` more tokens leave the base model's own attention untouched."""

@@ -15,12 +15,15 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
 
 `answers`: documents are read by every row, and then questions about them are asked (see `measure.tasks`).
 
+`facts`: invented facts in one long reading, asked for at several lengths (see `measure.facts`).
+
 `support`: how often the pages linked to a sentence are its evidence (see `measure.claims`). Needs no model.
 
     python -m mlx_edgeinf.evaluate perplexity --data FOLDER
     python -m mlx_edgeinf.evaluate lengths --data FOLDER --documents 2
     python -m mlx_edgeinf.evaluate gates --data FOLDER --adapters GATES OTHER_GATES
     python -m mlx_edgeinf.evaluate answers --data FOLDER --tasks needles-4096 lines-200 squality qmsum
+    python -m mlx_edgeinf.evaluate facts --data FOLDER --lengths 8192 32768
     python -m mlx_edgeinf.evaluate support --data FOLDER
     mlx.launch -n 2 -- python -m mlx_edgeinf.evaluate perplexity --data FOLDER
 """
@@ -37,8 +40,10 @@ from typing import Any
 import mlx.core as mx
 
 from .adapter import AdapterError
-from .attention import UnsupportedModel
+from .attention import UnsupportedModel, trained_context
+from .document_memory import SaveFileError
 from .measure import evidence, gap, scores, variants
+from .measure import facts as invented
 from .measure import lengths as far
 from .measure import selection as selecting
 from .measure.answers import Examiner, measure_answers
@@ -51,6 +56,7 @@ from .measure.results import FOLDER, Results, ResultsError, command, surrounding
 from .measure.subject import Subject
 from .measure.tasks import Exam, is_retrieval, load_task
 from .models import base_name
+from .pagestore.errors import StoreError
 from .starter import StarterModelError
 from .terminal import run
 from .training.corpus import CorpusError
@@ -136,6 +142,18 @@ def answers(args: argparse.Namespace) -> str:
     return scores.summary(args.output, tasks)
 
 
+def facts(args: argparse.Namespace) -> str:
+    """Measure what the results file does not hold yet, one length and row at a time; the tables."""
+    subject = Subject.load(args.model, args.adapter_path)
+    lengths = sorted(args.lengths)
+    books = invented.books(args.data, subject.tokenizer)
+    text = invented.hide(books, subject.tokenizer, lengths[-1], invented.LADDER)
+    told = {"lengths": lengths, "context": trained_context(subject.model)}
+    results = Results.resume(args.output, _setup(args, {"text": text.tokens}, subject) | told)
+    invented.measure_facts(subject, text, results, args.keep)
+    return invented.summary(results)
+
+
 def support(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet, one document at a time; the table."""
     setup = {"command": command("evaluate", args), **surroundings()}
@@ -176,10 +194,11 @@ def _digest(document: list[int] | Exam) -> str:
 
 MEASUREMENTS = {
     "perplexity": perplexity, "gates": gates, "selection": selection, "lengths": lengths, "answers": answers,
-    "support": support,
+    "facts": facts, "support": support,
 }  # fmt: skip
 FAILURES = (
-    AdapterError, CorpusError, ResultsError, RougeMissing, StarterModelError, UnsupportedModel, OSError,
+    AdapterError, CorpusError, ResultsError, RougeMissing, SaveFileError, StarterModelError, StoreError,
+    UnsupportedModel, OSError,
 )  # fmt: skip
 
 
@@ -231,6 +250,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     asking.add_argument("--rouge", action="store_true", help="Have summaries written and count ROUGE; slow.")
     asking.add_argument("--tasks", nargs="+", required=True, help="needles-4096, lines-200, squality, ...")
     asking.add_argument("--output", type=Path, default=FOLDER / "answers", help="Folder of results files.")
+    hidden = measurements.add_parser("facts", help="Invented facts in one long reading.")
+    hidden.add_argument("--data", type=Path, required=True, help="Folder of books to hide them in.")
+    hidden.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
+    _one(hidden)
+    hidden.add_argument("--lengths", nargs="+", type=int, choices=invented.LADDER, required=True)
+    hidden.add_argument("--keep", type=Path, help="Folder for the reading, to go on with it after a stop.")
+    hidden.add_argument("--output", type=Path, default=FOLDER / "facts.json", help="Results file.")
     linking = measurements.add_parser("support", help="How often the pages linked to a sentence are right.")
     linking.add_argument("--data", type=Path, required=True, help="Folder of train and dev.")
     linking.add_argument("--documents", type=int, default=40, help="Of each kind at most.")

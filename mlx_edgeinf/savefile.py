@@ -27,9 +27,8 @@ from .memory import State
 from .pagestore import PageStore, StoreError
 from .recall import begin, reopen
 
-FORMAT = "4"
-TOKENS, PAGE_ENDS = "tokens", "page_ends"
-RECALLED = ("index", "asked")
+FORMAT = "5"
+TOKENS, PAGE_ENDS, INDEX = "tokens", "page_ends", "index"
 
 Arrays = dict[str, mx.array]
 
@@ -103,7 +102,7 @@ def _parts(layer: EdgeCache) -> Arrays:
         return {}
     keys, values = layer.local.keys_and_values()
     received = {} if layer.received is None else {"received": layer.received}
-    recalled = layer.recall.state if layer.recalls else {}
+    recalled = {INDEX: layer.recall.index.filled} if layer.recall and layer.recall.holds else {}
     return {"keys": keys, "values": values, **received, **recalled, **layer.memory}
 
 
@@ -177,13 +176,14 @@ def _memory(
         layer.exact_limit = int(exact_limit)
         if parts:
             empty = model.layers[number].self_attn.memory_gate.memory.empty(1)
-            recalled = {name: parts.pop(name) for name in RECALLED if name in parts}
+            index = parts.pop(INDEX, None)
             _require(_fits(parts, empty))
             written = {name: parts[name] for name in empty if name in parts}
             keys, values, received = parts["keys"], parts["values"], parts.get("received")
             layer.state = [keys, values, keys.shape[2], received, int(folded), int(exact_limit), written]
             if pages and folded:
-                layer.recall.restore(folded, recalled)
+                _require(index is not None)
+                layer.recall.index.restore(folded, index)
     read, seconds = replace(document, pages=document.pages[: len(page_ends)]), float(metadata["seconds"])
     memory = DocumentMemory(read, tokens, page_ends, cache, cache[0].tokens, seconds, pages)
     memory.insight = Insight.from_arrays(seen, len(page_ends))

@@ -13,6 +13,7 @@ from itertools import chain, pairwise
 from statistics import mean
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from ..attention import trained_context
 from ..cache import EdgeCache, forked, state_bytes
@@ -43,7 +44,7 @@ class Examiner:
         self._model, self._tokenizer = subject.model, subject.tokenizer
         self._prompter = Prompter(self._tokenizer)
         self.documents = {name: self._document(exam) for name, exam in exams.items()}
-        self._reader = Reader(self._model, subject.untrained, self.documents, first=0)
+        self._reader = Reader(self._model, subject.untrained, self.documents, first=0, throughout=False)
 
     def fits(self, name: str) -> bool:
         """Whether document, question and answer together fit the base model's trained context."""
@@ -86,18 +87,13 @@ class Examiner:
         *prompt, last = self._prompt(question)
         asked = forked(cache)
         read_on(self._model, mx.array(prompt), asked)
-        scores = [self._log_probability(last, answer, asked) for answer in question.answers]
+        answers = map(self._prompter.text, question.answers)
+        scores = [log_probability(self._model, last, answer, asked) for answer in answers]
         entry = {"depth": question.depth, "log_probability": mean(scores)}
         if self.metric:
             written = self._write(last, asked)
             entry |= self.metric.score(written, question.answers) | {"written": written}
         return entry
-
-    def _log_probability(self, last: int, answer: str, asked: list[EdgeCache]) -> float:
-        """Of an answer behind the last token of the prompt: nats per token, on average."""
-        tokens = self._prompter.text(answer)
-        inputs = mx.array([last, *tokens[:-1]])
-        return -token_losses(self._model, inputs, mx.array(tokens), forked(asked)).mean().item()
 
     def _write(self, last: int, asked: list[EdgeCache]) -> str:
         """The model's own answer, always the likeliest token."""
@@ -123,6 +119,12 @@ class Examiner:
             for question in self.exams[name].questions
         )
         return len(self.documents[name]) + max(asked)
+
+
+def log_probability(model: nn.Module, last: int, answer: list[int], asked: list[EdgeCache]) -> float:
+    """Of an answer's tokens behind the last token of the prompt: nats per token, on average."""
+    inputs = mx.array([last, *answer[:-1]])
+    return -token_losses(model, inputs, mx.array(answer), forked(asked)).mean().item()
 
 
 def measure_answers(examiner: Examiner, results: Results, trained: str) -> None:

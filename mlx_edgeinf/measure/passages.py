@@ -31,10 +31,11 @@ def passages(folder: Path, tokenizer, documents: int, length: int) -> dict[str, 
     """
     corpus = read_corpus([folder])
     names = chosen(corpus, documents, folder)
-    return {name: _passage(name, _text(corpus[name]), tokenizer, length) for name in names}
+    return {name: _passage(name, text_of(corpus[name]), tokenizer, length) for name in names}
 
 
-def _text(document: str | Exercise) -> str:
+def text_of(document: str | Exercise) -> str:
+    """All of a document that was read, whatever is asked about it."""
     return document if isinstance(document, str) else "\n".join(document.pages)
 
 

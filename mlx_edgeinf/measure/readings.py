@@ -68,12 +68,14 @@ class Reader:
 
     untrained: parameters of the gates before any training.
     first: position of the first token whose loss counts.
+    throughout: whether rows with recall look up while they read, or only what their forks are asked.
     """
 
     model: nn.Module
     untrained: dict[str, mx.array]
     documents: dict[str, list[int]]
     first: int
+    throughout: bool = True
 
     def measure(self, name: str, row: str) -> dict[tuple[str, str], list[Piece]]:
         """Read a document; the pieces by (document, row).
@@ -120,7 +122,7 @@ class Reader:
     def _caches(self, row: str, length: int, pages: PageStore | None) -> list[EdgeCache]:
         layout, memories = self.layout, memory_gates(self.model)
         if row in (OURS, HALF, UNTRAINED, RECALL):
-            return self.model.make_cache(pages=pages)
+            return self.model.make_cache(pages=pages, throughout=self.throughout)
         if row == FULL:
             return [ExactCache.like(cache, length) for cache in self.model.make_cache()]
         if row == ALIKE:
@@ -136,7 +138,7 @@ class Reader:
             layout = replace(layout, window=layout.window + worth)
         caches = [EdgeCache(layout, None, gate.rotation) for gate in memories]
         if row == RECALL_ALONE:
-            for cache, other in zip(caches, self.model.make_cache(pages=pages)):
+            for cache, other in zip(caches, self.model.make_cache(pages=pages, throughout=self.throughout)):
                 cache.recall = other.recall
         if row == ZEROED:
             for cache, gate in zip(caches, memories):
@@ -159,7 +161,7 @@ class Reader:
 
 
 @contextmanager
-def temporary_pages(model: nn.Module, precision: str = "float16") -> Iterator[PageStore]:
+def temporary_pages(model: nn.Module, precision: str = "int8") -> Iterator[PageStore]:
     """An empty page store for a model, removed after use."""
     with TemporaryDirectory() as folder:
         shape = store_shape(model, precision)

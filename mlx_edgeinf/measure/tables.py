@@ -26,6 +26,6 @@ def ratio(gains: np.ndarray, gaps: np.ndarray, digits: int = 2) -> str:
     return f"{gains.sum() / gaps.sum():.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def with_interval(values: np.ndarray) -> str:
-    """The mean of one value for each document, with its 95 % bootstrap interval."""
-    return ratio(values, np.ones_like(values), digits=3)
+def with_interval(values: np.ndarray, digits: int = 3) -> str:
+    """The mean of one value for each document, or question, with its 95 % bootstrap interval."""
+    return ratio(values, np.ones_like(values), digits)

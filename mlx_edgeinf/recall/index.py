@@ -64,10 +64,15 @@ class Index:
 
         queries (n, H, L, d), log_mass (n, H, L): see `estimated_shares`.
         """
-        return estimated_shares(queries, self.moments[:, : self.runs], self._counts(), log_mass, scale)
+        return estimated_shares(queries, self.filled, self._counts(), log_mass, scale)
+
+    @property
+    def filled(self) -> mx.array:
+        """(G, runs, 2 d): the moments of the runs that there are."""
+        return self.moments[:, : self.runs]
 
     def restore(self, tokens: int, moments: mx.array) -> None:
-        """Be the index (G, runs, 2 d) of so many tokens.
+        """Be the index of so many tokens whose runs are filled with these moments (G, runs, 2 d).
 
         Raises:
             ValueError: it is not one of so many tokens.

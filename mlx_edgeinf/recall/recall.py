@@ -6,6 +6,10 @@ must not know what comes after it. Recalled tokens are placed right before the w
 (the sinks stay where they are, among them): at their true distances a long past would run out of
 positions that the model knows.
 
+While a document is read its tokens go to disk and nothing comes back: it is read as fast as without,
+and what comes back is for the text that follows, a question and its answer, read into a fork. With
+memory off, or to measure what recall adds to running text, it can come back throughout.
+
 It is one more exact source, so it joins the local one by its mass; what is recalled is taken
 out of the memory, so that nothing counts twice.
 
@@ -33,12 +37,11 @@ from .index import Index, estimated_shares
 # Of a page: the mean and the deviation of its keys.
 SUMMARY_ROWS = 2
 # Queries that recall the same: neighbours want the same, and choosing for each would read too much.
-# As many queries up to its first choose for a block; while a document is read each APART-th of them,
-# which takes a quarter of the time. Share of the gap that 512 tokens without memory close over tokens
-# 1,024 to 4,095 of Emma (chosen by four means of each page): 0.94; with all 16 queries 0.95; with the
-# first alone 0.75; with blocks of 32, 0.91. A question is short, and asks with every word: with each
-# fourth, invented facts lost 0.3 nats.
-BLOCK, APART = 16, 4
+# As many queries up to its first choose for a block. Share of the gap that 512 tokens without memory
+# close over tokens 1,024 to 4,095 of Emma (chosen by four means of each page): 0.95; chosen by each
+# fourth of them 0.94, but then invented facts lost 0.3 nats; by the first alone 0.75; with blocks of
+# 32, 0.91.
+BLOCK = 16
 # Pages whose summaries are read from disk, where the index is too coarse to choose among them.
 CANDIDATES = 1024
 
@@ -69,43 +72,41 @@ class Recall:
         tokens: most that come back for a block of queries; a multiple of the page's.
         place: position behind the last recalled token, where the window begins.
         runs: of the index, for each kv head.
+        throughout: whether anything comes back before there is a fork.
 
     Attributes:
         pages: of all layers. index: of the evicted tokens. chosen: pages (n, G, k) that came back last.
-        consulted: how often each page came back to this fork; None for what is no fork.
+        consulted: how often each page came back, since the fork.
     """
 
     def __init__(
         self, pages: Pages, layer: int, rotation: Rotation, scale: float, place: int,
-        tokens: int = 512, runs: int = 2048,
+        tokens: int = 512, runs: int = 2048, throughout: bool = False,
     ):  # fmt: skip
         self.pages, self._layer = pages, layer
         self._rotation, self._scale, self._place, self._tokens = rotation, scale, place, tokens
         self._held: Brought | None = None
         self._uses = 0
+        self._asking = throughout
         # The latest queries and their log masses, side by side: (H, BLOCK - 1, d + 1).
         self._asked: mx.array | None = None
         self.index = Index(runs, self._page)
         self.chosen: np.ndarray | None = None
-        self.consulted: Counter[int] | None = None
+        self.consulted: Counter[int] = Counter()
 
     @property
     def _page(self) -> int:
         return self.pages.shape.page_tokens
 
     @property
-    def state(self) -> dict[str, mx.array]:
-        """What changes while reading and is not on the pages."""
-        return {"index": self.index.moments[:, : self.index.runs], "asked": self._asked}
+    def answers(self) -> bool:
+        """Whether the next tokens get anything back."""
+        return self._asking and self.holds
 
-    def restore(self, tokens: int, state: dict[str, mx.array]) -> None:
-        """Go on from a state in which so many tokens had left the window.
-
-        Raises:
-            ValueError: it is not the state of so many tokens.
-        """
-        self.index.restore(tokens, state["index"])
-        self._asked = state["asked"]
+    @property
+    def holds(self) -> bool:
+        """Whether anything is on disk, or waiting for it, and the disk has not failed."""
+        return self.index.tokens > 0 and not self.failed
 
     @property
     def failed(self) -> bool:
@@ -122,6 +123,8 @@ class Recall:
             self.pages.failure = error
             return
         self.index.add(keys[0])
+        # Now, or it would keep the keys of every segment until something is asked.
+        mx.eval(self.index.moments)
         self._uses = 0
 
     def read(self, queries: mx.array, log_mass: mx.array, without: Without) -> Recalled | None:
@@ -148,8 +151,7 @@ class Recall:
         if length > 1:
             # Now, or it would keep all queries of the segment.
             mx.eval(self._asked)
-        apart = APART if self.consulted is None else 1
-        latest = row[:, length * mx.arange(n)[:, None] + mx.arange(apart - 1, BLOCK, apart)].swapaxes(0, 1)
+        latest = row[:, length * mx.arange(n)[:, None] + mx.arange(BLOCK)].swapaxes(0, 1)
         return latest[..., :-1], latest[..., -1]
 
     def _brought_back(
@@ -167,8 +169,7 @@ class Recall:
     def _chosen(self, queries: mx.array, log_mass: mx.array, without: Without) -> Brought:
         """Choose pages, note them, and fetch what is on them."""
         self.chosen = self._choose(queries, log_mass)
-        if self.consulted is not None:
-            self.consulted.update(self.chosen.ravel().tolist())
+        self.consulted.update(self.chosen.ravel().tolist())
         return self._fetch(self.chosen, without)
 
     def _choose(self, queries: mx.array, log_mass: mx.array) -> np.ndarray:
@@ -249,7 +250,7 @@ class Recall:
         """An independent continuation from here, on a fork of the pages."""
         twin = copy.copy(self)
         twin.pages, twin.index = copy.deepcopy(self.pages, memo), self.index.fork()
-        twin.consulted = Counter()
+        twin.consulted, twin._asking = Counter(), True
         return twin
 
 
