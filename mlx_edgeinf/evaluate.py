@@ -48,6 +48,7 @@ from .measure import lengths as far
 from .measure import selection as selecting
 from .measure.answers import Examiner, measure_answers
 from .measure.gap import FULL, OF_CENTROIDS, ROWS, SHUFFLED, WINDOW, ZEROED
+from .measure.hiding import LADDER, books, hide
 from .measure.metrics import EXACT_MATCH, RougeMissing, rouge
 from .measure.passages import passages
 from .measure.perplexity import measure_losses
@@ -146,8 +147,7 @@ def facts(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet, one length and row at a time; the tables."""
     subject = Subject.load(args.model, args.adapter_path)
     lengths = sorted(args.lengths)
-    books = invented.books(args.data, subject.tokenizer)
-    text = invented.hide(books, subject.tokenizer, lengths[-1], invented.LADDER)
+    text = hide(books(args.data, subject.tokenizer), subject.tokenizer, lengths[-1], LADDER)
     told = {"lengths": lengths, "context": trained_context(subject.model)}
     results = Results.resume(args.output, _setup(args, {"text": text.tokens}, subject) | told)
     invented.measure_facts(subject, text, results, args.keep)
@@ -254,7 +254,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     hidden.add_argument("--data", type=Path, required=True, help="Folder of books to hide them in.")
     hidden.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
     _one(hidden)
-    hidden.add_argument("--lengths", nargs="+", type=int, choices=invented.LADDER, required=True)
+    hidden.add_argument("--lengths", nargs="+", type=int, choices=LADDER, required=True)
     hidden.add_argument("--keep", type=Path, help="Folder for the reading, to go on with it after a stop.")
     hidden.add_argument("--output", type=Path, default=FOLDER / "facts.json", help="Results file.")
     linking = measurements.add_parser("support", help="How often the pages linked to a sentence are right.")

@@ -11,7 +11,7 @@ from tiny import byte_tokenizer, llama_model, with_memory
 from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import AdapterConfig, gate_parameters
 from mlx_edgeinf.document_memory import SaveFileError
-from mlx_edgeinf.measure import facts, sides
+from mlx_edgeinf.measure import facts, hiding, sides
 from mlx_edgeinf.measure.gap import FULL, OURS, RECALL, RECALL_ALONE, WINDOW
 from mlx_edgeinf.measure.results import Results, ResultsError
 from mlx_edgeinf.measure.subject import Subject
@@ -27,8 +27,8 @@ SETUP = {
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    monkeypatch.setattr(facts, "FACTS", FACTS)
-    monkeypatch.setattr(facts, "LADDER", LADDER)
+    monkeypatch.setattr(hiding, "FACTS", FACTS)
+    monkeypatch.setattr(evaluate, "LADDER", LADDER)
     monkeypatch.setattr(facts, "KEPT", 300)
     monkeypatch.setattr(sides, "DECODED", sides.UNTIMED + 1)
 
@@ -39,9 +39,9 @@ def subject() -> Subject:
     return Subject(model, byte_tokenizer(), AdapterConfig("tiny", ""), gate_parameters(model), "trained")
 
 
-def text(length: int = LADDER[-1]) -> facts.Text:
+def text(length: int = LADDER[-1]) -> hiding.Text:
     sentence = byte_tokenizer().encode("It rained. ")
-    return facts.hide(chain.from_iterable(repeat(sentence)), byte_tokenizer(), length, LADDER)
+    return hiding.hide(chain.from_iterable(repeat(sentence)), byte_tokenizer(), length, LADDER)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_facts_stand_behind_a_sentence_where_they_belong():
     for length, some in hidden.facts.items():
         for fact in some:
             before, found, _ = read(hidden.tokens).partition(fact.sentence)
-            assert found and before.endswith("."), fact
+            assert found and before.endswith(". "), fact
             assert fact.depth * length <= len(before) < fact.depth * length + 100
 
 
@@ -69,13 +69,13 @@ def test_the_text_of_a_shorter_length_is_the_beginning_of_that_of_a_longer_one()
 
 def test_no_two_facts_are_about_the_same_and_no_two_numbers_alike():
     every = list(chain.from_iterable(text().facts.values()))
-    assert len({fact.question for fact in every}) == len({fact.number for fact in every}) == len(every)
-    assert all(fact.number in fact.sentence and fact.number not in fact.question for fact in every)
+    assert len({fact.beginning for fact in every}) == len({fact.number for fact in every}) == len(every)
+    assert all(fact.number in fact.sentence and fact.number not in fact.beginning for fact in every)
 
 
 def test_a_text_that_is_too_short_is_refused():
     with pytest.raises(CorpusError, match="800 are to be read"):
-        facts.hide(byte_tokenizer().encode("Short. " * 20), byte_tokenizer(), 800, LADDER)
+        hiding.hide(byte_tokenizer().encode("Short. " * 20), byte_tokenizer(), 800, LADDER)
 
 
 def test_every_row_is_asked_at_every_length_that_it_can_read(subject, results):
@@ -101,7 +101,7 @@ def test_the_likelier_numbers_are_those_of_other_facts_at_the_same_length(subjec
     def told(model, last, answer, asked):
         return float(read(answer) == right)
 
-    right = text().facts[400][0].number
+    right = f" {text().facts[400][0].number}"
     monkeypatch.setattr(facts, "log_probability", told)
     facts.measure_facts(subject, text(), results)
     assert results.entries["400"][OURS]["likelier"] == [0, 1]
@@ -142,7 +142,7 @@ def test_a_kept_reading_whose_pages_are_gone_is_not_measured_without_them(subjec
 def test_the_tables_say_what_was_picked_and_what_it_took(subject, results):
     facts.measure_facts(subject, text(), results)
     summary = facts.summary(results)
-    assert "| picked among 2; log-probability | 400 tokens | 800 tokens |" in summary
+    assert "| picked among 10; log-probability | 400 tokens | 800 tokens |" in summary
     lines = {cells[1].strip(): cells for line in summary.splitlines() if len(cells := line.split("|")) > 3}
     assert lines[FULL][3].strip() == "-" and lines["800 tokens"][4].strip().endswith("kB")
     assert summary.endswith("`python -m it` on a machine; mlx 0.")

@@ -1,29 +1,25 @@
 """Invented facts in one long reading, asked for at several lengths from forks of it.
 
-Books are read one behind the other. For each length of LADDER, FACTS facts were hidden in the text up to
-there, evenly; when the reading gets there each of them is asked for. What can answer from the same
-reading is asked of the same forks: with exact recall and without.
+For each length facts were hidden in the text up to there (see `hiding`). When the reading gets there each
+of them is asked for by beginning its sentence again: asked a question, the starter model picks the number
+no better than by chance, with full attention and at 4,096 tokens already. What can answer from one reading
+is asked of it: with exact recall and without.
 
-    picked    whether the right number is the likeliest one of the numbers of all facts asked with it
-
-The facts of other lengths, and the same building or place in other facts, are there to distract.
+    picked    whether the right number is likelier than those of the facts that were hidden next
 """
 
 from __future__ import annotations
 
 import hashlib
-import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
 from statistics import mean
 
 import mlx.core as mx
 import numpy as np
-from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from ..cache import EdgeCache, forked, state_bytes
 from ..document_memory import DocumentMemory, SaveFileError
@@ -31,24 +27,20 @@ from ..documents import Document, Page
 from ..generation import read_on
 from ..recall import keep, writing
 from ..savefile import begin_pages, load_memory, save_memory
-from ..training.corpus import CorpusError, read_corpus
 from ..turns import Prompter
 from ..wording import count, size
 from .answers import log_probability
 from .gap import FULL, GATED, OURS, RECALL, RECALL_ALONE, ROWS, WINDOW, check_finished
-from .passages import text_of
+from .hiding import Fact, Text
 from .readings import QUOTA, Reader
 from .results import Results, described
 from .sides import UNTIMED, decode
 from .subject import Subject
 from .tables import markdown, with_interval
-from .tasks import PLACES
+from .work import together
 
-LADDER = (8192, 32768, 131072, 1048576)
-FACTS = 20
-BUILDINGS = ("archive", "harbour", "museum", "station")
-FACT = " The access code of the {building} in {place} is {number}."
-QUESTION = "What is the access code of the {building} in {place}? Answer with the number alone."
+# Numbers among which the right one is to be the likeliest.
+CHOICE = 10
 
 # Ways of reading, and the rows that are asked from its forks.
 READINGS = {FULL: (FULL,), RECALL: (RECALL, OURS), RECALL_ALONE: (RECALL_ALONE, WINDOW)}
@@ -56,72 +48,6 @@ READINGS = {FULL: (FULL,), RECALL: (RECALL, OURS), RECALL_ALONE: (RECALL_ALONE, 
 ASKING = 256
 # Tokens between two times that a reading is kept on disk.
 KEPT = 1 << 15
-
-
-@dataclass(frozen=True)
-class Fact:
-    """What was hidden, and what is asked. depth: share of the text before it."""
-
-    sentence: str
-    question: str
-    number: str
-    depth: float
-
-
-@dataclass(frozen=True)
-class Text:
-    """Tokens of books with facts in them, and the facts by the length at which they are asked for."""
-
-    tokens: list[int]
-    facts: dict[int, list[Fact]]
-
-
-def hide(
-    book: Iterable[int], tokenizer: TokenizerWrapper, length: int, ladder: Sequence[int]
-) -> Text:
-    """The first tokens of a book with facts in them, `length` together.
-
-    The text is the same for all lengths, as far as it goes.
-
-    Raises:
-        CorpusError: the book is too short.
-    """
-    facts, prompter = dict(_facts(ladder)), Prompter(tokenizer)
-    places = [(int(fact.depth * at), fact) for at, some in facts.items() for fact in some]
-    ends = {tokenizer.encode(mark, add_special_tokens=False)[-1] for mark in ".!?;"}
-    tokens, source = list(prompter.opening), iter(book)
-    for place, fact in sorted(places, key=lambda each: each[0]):
-        for token in source:
-            tokens.append(token)
-            if len(tokens) >= min(place, length) and token in ends:
-                break
-        tokens += prompter.text(fact.sentence)
-        if len(tokens) >= length:
-            break
-    tokens += islice(source, max(length - len(tokens), 0))
-    if len(tokens) < length:
-        raise CorpusError(f"The texts have {len(tokens)} tokens together and {length} are to be read.")
-    return Text(tokens[:length], facts)
-
-
-def _facts(ladder: Sequence[int]) -> Iterator[tuple[int, list[Fact]]]:
-    """Facts by length, evenly deep; no two alike in place and building, and none in number."""
-    rng = random.Random(0)
-    about = iter(rng.sample(list(product(BUILDINGS, PLACES)), FACTS * len(ladder)))
-    numbers = iter(rng.sample(range(10_000, 100_000), FACTS * len(ladder)))
-    for length in ladder:
-        facts = []
-        for at, (building, place), number in zip(range(FACTS), about, numbers):
-            words = {"building": building, "place": place, "number": number}
-            depth = (at + 0.5) / FACTS
-            facts.append(Fact(FACT.format(**words), QUESTION.format(**words), str(number), depth))
-        yield length, facts
-
-
-def books(folder: Path, tokenizer: TokenizerWrapper) -> Iterator[int]:
-    """Tokens of all texts of a folder, one behind the other in the order of their names."""
-    for _, document in sorted(read_corpus([folder]).items()):
-        yield from tokenizer.encode(text_of(document) + "\n\n", add_special_tokens=False)
 
 
 class Asker:
@@ -197,27 +123,26 @@ class Asker:
         if row in (OURS, WINDOW):
             for layer in fork:
                 layer.recall = None
-        numbers = [fact.number for fact in facts]
-        scores = np.array([self._scores(fact, numbers, fork) for fact in facts])
-        right = scores.diagonal()
+        scores = np.array([self._scores(facts[at:] + facts[:at], fork) for at in range(len(facts))])
         _, *steps = decode(self._model, self._text.tokens[length - 1], fork)
         for layer in (cache[0], fork[0]):
             if layer.recall and layer.recall.failed:
                 raise layer.recall.pages.failure
         return {
-            "log_probabilities": right.round(4).tolist(),
-            "likelier": (scores > right[:, None]).sum(axis=1).tolist(),
+            "log_probabilities": scores[:, 0].round(4).tolist(),
+            "likelier": (scores > scores[:, :1]).sum(axis=1).tolist(),
             "decode": 1 / mean(steps[UNTIMED:]),
             "state_bytes": state_bytes(fork),
             "disk_bytes": cache[0].recall.pages.bytes_used if fork[0].recall else 0,
         }
 
-    def _scores(self, fact: Fact, numbers: list[str], cache: list[EdgeCache]) -> list[float]:
-        """Log-probability of each number as the answer, nats per token."""
-        *prompt, last = self._prompter.conversation([fact.question])
+    def _scores(self, facts: list[Fact], cache: list[EdgeCache]) -> list[float]:
+        """Log-probability, nats per token, of some facts' numbers behind the beginning of the first."""
+        *prompt, last = self._prompter.text(f"\n\n{facts[0].beginning}")
         asked = forked(cache)
         read_on(self._model, mx.array(prompt), asked)
-        return [log_probability(self._model, last, self._prompter.text(each), asked) for each in numbers]
+        numbers = (self._prompter.text(f" {fact.number}") for fact in facts[:CHOICE])
+        return [log_probability(self._model, last, number, asked) for number in numbers]
 
 
 def _with_pages(memory: DocumentMemory) -> DocumentMemory:
@@ -239,12 +164,14 @@ def measure_facts(subject: Subject, text: Text, results: Results, kept: Path | N
         entry = results.group(str(length)).get(row)
         return entry is None or entry.get("gates", subject.gates) != subject.gates
 
-    for way, rows in READINGS.items():
+    world = mx.distributed.init()
+    for way, rows in islice(READINGS.items(), world.rank(), None, world.size()):
         wanted = [length for length, row in pairs(results.setup) if row == rows[0]]
         lacking = [length for length in wanted if any(missing(length, row) for row in rows)]
         for length, row, entry in asker.measure(way, lacking) if lacking else ():
             results.add({(str(length), row): entry | ({"gates": subject.gates} if row in GATED else {})})
             print(f"{row}, {count(length)} tokens: {_told(entry)}", flush=True)
+    together(results)
 
 
 def pairs(setup: dict) -> list[tuple[int, str]]:
@@ -266,7 +193,7 @@ def summary(results: Results) -> str:
 def _scores(results: Results) -> str:
     """How often the right number is picked, and its log-probability, by row and length."""
     lengths = results.setup["lengths"]
-    lines = [[f"picked among {FACTS}; log-probability", *(f"{count(n)} tokens" for n in lengths)]]
+    lines = [[f"picked among {CHOICE}; log-probability", *(f"{count(n)} tokens" for n in lengths)]]
     for row in dict.fromkeys(row for _, row in pairs(results.setup)):
         entries = (results.group(str(length)).get(row) for length in lengths)
         lines.append([row, *(_score(entry) if entry else "-" for entry in entries)])

@@ -34,6 +34,11 @@ def measure_missing(
                 entry.update({"gates": gates[read]} if read in gates else {})
             results.add(entries)
             print(told(name, row), flush=True)
+    together(results)
+
+
+def together(results: Results) -> None:
+    """Wait for all processes, and take over what they have measured."""
     # Everyone is heard here, so the last one has added what it measured.
     mx.eval(mx.distributed.all_sum(mx.array(1)))
     results.refresh()
