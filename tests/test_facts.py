@@ -18,7 +18,7 @@ from mlx_edgeinf.measure.subject import Subject
 from mlx_edgeinf.training.corpus import CorpusError
 
 # A fact takes some 60 tokens of a byte tokenizer.
-LADDER, FACTS, CONTEXT = (400, 800), 2, 512
+LADDER, FACTS, ASKING, CONTEXT = (400, 800), 2, 70, 512
 SETUP = {
     "command": "python -m it", "machine": "a machine", "packages": {"mlx": "0"}, "lengths": list(LADDER),
     "context": CONTEXT,
@@ -28,6 +28,8 @@ SETUP = {
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     monkeypatch.setattr(hiding, "FACTS", FACTS)
+    for module in (hiding, facts):
+        monkeypatch.setattr(module, "ASKING", ASKING)
     monkeypatch.setattr(evaluate, "LADDER", LADDER)
     monkeypatch.setattr(facts, "KEPT", 300)
     monkeypatch.setattr(sides, "DECODED", sides.UNTIMED + 1)
@@ -60,7 +62,8 @@ def test_facts_stand_behind_a_sentence_where_they_belong():
         for fact in some:
             before, found, _ = read(hidden.tokens).partition(fact.sentence)
             assert found and before.endswith(". "), fact
-            assert fact.depth * length <= len(before) < fact.depth * length + 100
+            place = fact.depth * (length - ASKING)
+            assert place <= len(before) < place + 100
 
 
 def test_the_text_of_a_shorter_length_is_the_beginning_of_that_of_a_longer_one():

@@ -31,7 +31,7 @@ from ..turns import Prompter
 from ..wording import count, size
 from .answers import log_probability
 from .gap import FULL, GATED, OURS, RECALL, RECALL_ALONE, ROWS, WINDOW, check_finished
-from .hiding import Fact, Text
+from .hiding import ASKING, Fact, Text
 from .readings import QUOTA, Reader
 from .results import Results, described
 from .sides import UNTIMED, decode
@@ -44,8 +44,6 @@ CHOICE = 10
 
 # Ways of reading, and the rows that are asked from its forks.
 READINGS = {FULL: (FULL,), RECALL: (RECALL, OURS), RECALL_ALONE: (RECALL_ALONE, WINDOW)}
-# Kept free of each length, for a question and its answer.
-ASKING = 256
 # Tokens between two times that a reading is kept on disk.
 KEPT = 1 << 15
 
@@ -74,10 +72,10 @@ class Asker:
             for length in lengths:
                 began = time.perf_counter()
                 mx.reset_peak_memory()
-                self._read(memory, length)
+                self._read(memory, length - ASKING)
                 read = {"seconds": time.perf_counter() - began, "peak_bytes": mx.get_peak_memory()}
                 for row in READINGS[way]:
-                    yield length, row, read | self._asked(memory.cache, row, length)
+                    yield length, row, read | self._asked(memory, row, length)
 
     @contextmanager
     def _reading(self, way: str, lengths: list[int]) -> Iterator[DocumentMemory]:
@@ -87,7 +85,7 @@ class Asker:
             with closing(memory.pages), writing(memory.pages):
                 yield memory
         else:
-            with self._reader.caches(way, lengths[-1] + ASKING) as cache:
+            with self._reader.caches(way, lengths[-1]) as cache:
                 yield self._memory(cache)
 
     def _memory(self, cache: list[EdgeCache]) -> DocumentMemory:
@@ -117,14 +115,15 @@ class Asker:
                 keep(memory.pages)
                 save_memory(self._kept / "memory", self._model, memory)
 
-    def _asked(self, cache: list[EdgeCache], row: str, length: int) -> dict:
+    def _asked(self, memory: DocumentMemory, row: str, length: int) -> dict:
         """What the facts of a length are answered with, and how fast tokens are written there."""
-        facts, fork = self._text.facts[length], forked(cache)
+        facts, cache = self._text.facts[length], memory.cache
+        fork = forked(cache)
         if row in (OURS, WINDOW):
             for layer in fork:
                 layer.recall = None
         scores = np.array([self._scores(facts[at:] + facts[:at], fork) for at in range(len(facts))])
-        _, *steps = decode(self._model, self._text.tokens[length - 1], fork)
+        _, *steps = decode(self._model, memory.tokens[memory.position - 1], fork)
         for layer in (cache[0], fork[0]):
             if layer.recall and layer.recall.failed:
                 raise layer.recall.pages.failure

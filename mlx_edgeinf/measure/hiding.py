@@ -22,6 +22,8 @@ from .tasks import PLACES
 LADDER = (8192, 32768, 131072, 1048576)
 # Hidden for each length.
 FACTS = 20
+# Tokens of each length that are kept free, for what is asked and answered.
+ASKING = 256
 FACT = "The access code of the {building} in {place} is"
 BUILDINGS = ("archive", "harbour", "museum", "station")
 
@@ -61,7 +63,7 @@ def hide(
         CorpusError: the book is too short.
     """
     facts, prompter = dict(_facts(ladder)), Prompter(tokenizer)
-    places = [(int(fact.depth * at), fact) for at, some in facts.items() for fact in some]
+    places = [(int(fact.depth * (at - ASKING)), fact) for at, some in facts.items() for fact in some]
     ends = {tokenizer.encode(mark, add_special_tokens=False)[-1] for mark in ".!?;"}
     tokens, source = list(prompter.opening), iter(book)
     for place, fact in sorted(places, key=lambda each: each[0]):
