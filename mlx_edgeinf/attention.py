@@ -17,7 +17,7 @@ from .cache import EdgeCache, Layout
 from .gate import MemoryGate
 from .memory import Heads, State
 from .pagestore import Pages, StoreShape
-from .recall import SUMMARY_ROWS, Recall, in_blocks
+from .recall import ASKED, SUMMARY_ROWS, THROUGHOUT, Recall
 from .rotation import Rotation
 from .sources import Source, attend, in_a_row, joined
 from .watch import Watch
@@ -93,7 +93,7 @@ class MemoryAttention(nn.Module):
         def without(*tokens: mx.array) -> State:
             return self.memory_gate.memory.without(cache.memory, *tokens) if cache.memory else {}
 
-        for asked, placed, output, log_mass in in_blocks(
+        for asked, placed, output, log_mass in cache.recall.in_blocks(
             queries, turned, local.output, local.log_mass[..., None]
         ):
             exact, left = local._replace(output=output, log_mass=log_mass[..., 0]), cache.memory
@@ -135,14 +135,17 @@ def retrofit(
         attention.__class__ = _with_memory(type(attention))
         attention.memory_gate = memory_gate
 
+    # Recalled tokens stand before the window, so both must fit the positions that the model knows.
+    asked = min(ASKED, max(trained_context(model) - layout.capacity, THROUGHOUT))
+
     def make_cache(
         exact_limit: int = exact_limit, pages: Pages | None = None, throughout: bool = False
     ) -> list[EdgeCache]:
         def cache(number: int, attention: nn.Module) -> EdgeCache:
             gate, scale, place = attention.memory_gate, attention.scale, layout.sinks
-            recall = None
+            tokens, recall = THROUGHOUT if throughout else asked, None
             if pages:
-                recall = Recall(pages, number, gate.rotation, scale, place, throughout=throughout)
+                recall = Recall(pages, number, gate.rotation, scale, place, tokens, throughout=throughout)
             return EdgeCache(layout, gate.memory, gate.rotation, exact_limit, recall)
 
         return [cache(number, layer.self_attn) for number, layer in enumerate(model.layers)]

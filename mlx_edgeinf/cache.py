@@ -228,8 +228,15 @@ class ExactCache(EdgeCache):
 
 
 def forked(cache: list[EdgeCache]) -> list[EdgeCache]:
-    """An independent continuation of all layers, which share one fork of the pages on disk."""
-    return copy.deepcopy(cache)
+    """An independent continuation of all layers, to be asked: what it reads is looked up on disk.
+
+    The layers share one fork of the pages there.
+    """
+    twins = copy.deepcopy(cache)
+    for twin in twins:
+        if twin.recall:
+            twin.recall.asking = True
+    return twins
 
 
 def state_bytes(cache: list[EdgeCache]) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .pagestore import PageStore
 
 
-# Pages of one document on disk: of the starter model for 570,000 tokens, some two thousand pages of a book.
+# Pages of one document on disk: of the starter model for 570,000 tokens, 1,300 pages of a book.
 RECALL_GB = 8.0
 
 

@@ -57,7 +57,6 @@ from .measure.results import FOLDER, Results, ResultsError, command, surrounding
 from .measure.subject import Subject
 from .measure.tasks import Exam, is_retrieval, load_task
 from .models import base_name
-from .pagestore.errors import StoreError
 from .starter import StarterModelError
 from .terminal import run
 from .training.corpus import CorpusError
@@ -197,8 +196,8 @@ MEASUREMENTS = {
     "facts": facts, "support": support,
 }  # fmt: skip
 FAILURES = (
-    AdapterError, CorpusError, ResultsError, RougeMissing, SaveFileError, StarterModelError, StoreError,
-    UnsupportedModel, OSError,
+    AdapterError, CorpusError, ResultsError, RougeMissing, SaveFileError, StarterModelError, UnsupportedModel,
+    OSError,
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import benchmark
 from .atomic import replace_text
-from .measure import evidence, gap, kills, lengths, scores, selection, variants
+from .measure import evidence, facts, gap, kills, lengths, scores, selection, variants
 from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError
 from .terminal import run
@@ -26,6 +26,7 @@ TABLES = {
     "lengths": lengths.summary,
     "support": evidence.summary,
     "selection": selection.summary,
+    "facts": facts.summary,
     "kills": kills.summary,
 }
 
@@ -96,6 +97,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
     parser.add_argument("--support", type=Path, default=FOLDER / "support.json", help="Page links.")
     parser.add_argument("--selection", type=Path, default=FOLDER / "selection.json", help="Recalled pages.")
+    parser.add_argument("--facts", type=Path, default=FOLDER / "facts.json", help="In one long reading.")
     parser.add_argument("--kills", type=Path, default=FOLDER / "kills.json", help="Of the library's process.")
     parser.add_argument("--benchmark", type=Path, default=FOLDER / "benchmark.json", help="Its results.")
     parser.add_argument("--picture", type=Path, default=Path("assets/benchmark.svg"), help="Where to draw.")

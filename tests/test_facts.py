@@ -5,7 +5,7 @@ from itertools import chain, repeat
 
 import numpy as np
 import pytest
-from held_out import save_trained, write_books
+from held_out import save_trained
 from tiny import byte_tokenizer, llama_model, with_memory
 
 from mlx_edgeinf import evaluate
@@ -15,6 +15,8 @@ from mlx_edgeinf.measure import facts, hiding, sides
 from mlx_edgeinf.measure.gap import FULL, OURS, RECALL, RECALL_ALONE, WINDOW
 from mlx_edgeinf.measure.results import Results, ResultsError
 from mlx_edgeinf.measure.subject import Subject
+from mlx_edgeinf.pagestore import Pages, PageStore
+from mlx_edgeinf.pagestore.errors import DiskFull, StoreDamaged
 from mlx_edgeinf.training.corpus import CorpusError
 
 # A fact takes some 60 tokens of a byte tokenizer.
@@ -77,8 +79,11 @@ def test_no_two_facts_are_about_the_same_and_no_two_numbers_alike():
 
 
 def test_a_text_that_is_too_short_is_refused():
-    with pytest.raises(CorpusError, match="800 are to be read"):
-        hiding.hide(byte_tokenizer().encode("Short. " * 20), byte_tokenizer(), 800, LADDER)
+    facts_alone = sum(len(fact.sentence) + 1 for some in text().facts.values() for fact in some)
+    for missing in (600, 100):
+        book = byte_tokenizer().encode("Short. " * 200)[: LADDER[1] - facts_alone - missing]
+        with pytest.raises(CorpusError, match="800 are to be read"):
+            hiding.hide(book, byte_tokenizer(), LADDER[1], LADDER)
 
 
 def test_every_row_is_asked_at_every_length_that_it_can_read(subject, results):
@@ -92,12 +97,15 @@ def test_every_row_is_asked_at_every_length_that_it_can_read(subject, results):
     assert disk == {RECALL: True, OURS: False, RECALL_ALONE: True, WINDOW: False}
 
 
-def test_recall_changes_the_answers_and_not_the_reading(subject, results):
+def test_recall_changes_the_answers_of_one_reading(subject, results, monkeypatch):
+    read_on, lengths = facts.read_on, []
+    monkeypatch.setattr(facts, "read_on", lambda *a: read_on(*a) or lengths.append(a[2][0].tokens))
     facts.measure_facts(subject, text(), results)
+    # With memory, and without; before each last question.
+    assert lengths.count(LADDER[1] - ASKING) == 2
     at = results.entries["800"]
     assert at[RECALL]["log_probabilities"] != at[OURS]["log_probabilities"]
     assert at[RECALL_ALONE]["log_probabilities"] != at[WINDOW]["log_probabilities"]
-    assert at[RECALL]["seconds"] == at[OURS]["seconds"]
 
 
 def test_the_likelier_numbers_are_those_of_other_facts_at_the_same_length(subject, monkeypatch, results):
@@ -112,25 +120,48 @@ def test_the_likelier_numbers_are_those_of_other_facts_at_the_same_length(subjec
 
 
 def test_a_reading_that_was_stopped_goes_on_where_it_was_kept(subject, results, tmp_path, monkeypatch):
-    plain, read_on, pieces = Results(tmp_path / "plain.json", dict(SETUP)), facts.read_on, []
+    plain, read_on = Results(tmp_path / "plain.json", dict(SETUP)), facts.read_on
     facts.measure_facts(subject, text(), plain)
 
     def stopping(model, tokens, cache) -> None:
         read_on(model, tokens, cache)
-        pieces.append(tokens.size)
-        if cache[0].tokens > 600:
+        if cache[0].tokens > 660:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(facts, "read_on", stopping)
     with pytest.raises(KeyboardInterrupt):
         facts.measure_facts(subject, text(), results, tmp_path / "kept")
     assert set(results.entries) == {"400"}
-    pieces.clear()
-    monkeypatch.setattr(facts, "read_on", lambda *a: pieces.append(a[1].size) or read_on(*a))
+    before = []
+    monkeypatch.setattr(facts, "read_on", lambda *a: before.append(a[2][0].tokens) or read_on(*a))
     facts.measure_facts(subject, text(), results, tmp_path / "kept")
-    assert sum(pieces[:5]) < 300
+    assert 600 <= before[0] < 660
     again, once = (each.entries["800"][RECALL]["log_probabilities"] for each in (results, plain))
     assert np.allclose(again, once, atol=1e-3)
+
+
+def test_a_disk_that_fails_ends_the_measurement(subject, results, tmp_path, monkeypatch):
+    append, full = PageStore.append, DiskFull("The disk is full.")
+
+    def failing(self, *args) -> None:
+        if self.pages(0) > 10:
+            raise full
+        append(self, *args)
+
+    monkeypatch.setattr(PageStore, "append", failing)
+    for kept in (None, tmp_path / "kept"):
+        with pytest.raises(DiskFull):
+            facts.measure_facts(subject, text(), results, kept)
+    assert not any(RECALL in rows for rows in results.entries.values())
+
+
+def test_a_damaged_page_ends_the_measurement(subject, results, monkeypatch):
+    def damaged(self, *args) -> None:
+        raise StoreDamaged("A page is damaged.")
+
+    monkeypatch.setattr(Pages, "gather", damaged)
+    with pytest.raises(StoreDamaged):
+        facts.measure_facts(subject, text(), results)
 
 
 def test_a_kept_reading_whose_pages_are_gone_is_not_measured_without_them(subject, results, tmp_path):
@@ -155,7 +186,9 @@ def test_the_tables_say_what_was_picked_and_what_it_took(subject, results):
 
 
 def test_the_command_goes_on_where_it_was(tmp_path, tiny_subject, capsys):
-    books, gates = write_books(tmp_path / "books", length=200), save_trained(tmp_path / "gates")
+    books, gates = tmp_path / "books", save_trained(tmp_path / "gates")
+    books.mkdir()
+    (books / "rain.txt").write_text("It rained. " * 200)
     command = [
         "facts", "--data", str(books), "--adapter-path", str(gates), "--lengths", "400",
         "--output", str(tmp_path / "f.json"),

@@ -58,6 +58,25 @@ def test_each_head_gets_its_own_pages_in_the_order_asked_for(tmp_path):
     assert_same((keys, values), tuple(expected))
 
 
+def test_the_disk_knows_all_pages_that_are_wanted_before_the_first_is_waited_for(tmp_path, monkeypatch):
+    store, steps = new_store(tmp_path), []
+    extend(store, 300)
+    pread = os.pread
+    monkeypatch.setattr(os, "POSIX_FADV_WILLNEED", 3, raising=False)
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, at, size, _: steps.append((at, size)), raising=False)
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: steps.append((at, size)) or pread(fd, size, at))
+    store.gather(0, np.array([[2, 3, 9], [0, 5, 7]]))
+    # 2 and 3 stand side by side.
+    assert steps[:5] == steps[5:] and len(set(steps)) == 5
+
+
+def test_where_the_disk_cannot_be_told_pages_are_read_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    store = new_store(tmp_path)
+    extend(store, 300)
+    assert_holds(store, 300)
+
+
 def test_reading_gives_float32_of_the_same_value(tmp_path):
     store = stored(tmp_path, 320)
     keys, values = store.read(0, 1, np.array([7]))

@@ -83,7 +83,7 @@ class Planted:
         self.topics = mx.repeat(topics, 16, axis=2)[:, :, :tokens]
         self.keys = self.topics + 0.3 * mx.random.normal(self.topics.shape, key=mx.random.key(1))
         self.pages = RamPages(llama_model(num_hidden_layers=1, hidden_size=H * D))
-        self.recall = Recall(self.pages, 0, ROTATION, D**-0.5, PLACE, runs, tokens=wanted)
+        self.recall = Recall(self.pages, 0, ROTATION, D**-0.5, PLACE, wanted, runs)
         # Keys, values and which of them each block took, as the memory is told.
         self.tokens: list[tuple[mx.array, ...]] = []
         for start in range(0, tokens, 40):
@@ -221,8 +221,6 @@ def test_a_fork_recalls_as_if_everything_before_had_been_read_with_every_page():
     expected = llama_model(num_hidden_layers=1)(mx.concatenate([sequence(0), sequence(1, 40)])[None])
     answered = model(sequence(1, 40)[None], cache=forked(cache))
     assert mx.allclose(answered, expected[:, -40:], rtol=1e-3, atol=1e-3)
-
-
 
 
 def test_what_a_fork_reads_on_its_origin_does_not_see():

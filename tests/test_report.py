@@ -63,6 +63,7 @@ def run(folder: Path) -> int:
         "--gates", str(folder / "gates"), "--lengths", str(folder / "l.json"),
         "--answers", str(folder / "answers"), "--support", str(folder / "s.json"),
         "--kills", str(folder / "kills.json"), "--selection", str(folder / "c.json"),
+        "--facts", str(folder / "f.json"),
         "--benchmark", str(folder / "b.json"),
         "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip

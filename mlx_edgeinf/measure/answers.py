@@ -22,7 +22,7 @@ from ..training.loss import token_losses
 from ..turns import Prompter
 from .gap import GATED, SHUFFLED
 from .metrics import Metric
-from .readings import Reader
+from .readings import Reader, check_recall
 from .results import Results
 from .scores import means, pairs
 from .subject import Subject
@@ -122,9 +122,16 @@ class Examiner:
 
 
 def log_probability(model: nn.Module, last: int, answer: list[int], asked: list[EdgeCache]) -> float:
-    """Of an answer's tokens behind the last token of the prompt: nats per token, on average."""
-    inputs = mx.array([last, *answer[:-1]])
-    return -token_losses(model, inputs, mx.array(answer), forked(asked)).mean().item()
+    """Of an answer's tokens behind the last token of the prompt: nats per token, on average.
+
+    Raises:
+        StoreError: recall failed.
+    """
+    inputs, fork = mx.array([last, *answer[:-1]]), forked(asked)
+    mean_loss = token_losses(model, inputs, mx.array(answer), fork).mean().item()
+    for cache in (asked, fork):
+        check_recall(cache)
+    return -mean_loss
 
 
 def measure_answers(examiner: Examiner, results: Results, trained: str) -> None:

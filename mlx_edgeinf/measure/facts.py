@@ -11,7 +11,6 @@ is asked of it: with exact recall and without.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
@@ -32,12 +31,12 @@ from ..wording import count, size
 from .answers import log_probability
 from .gap import FULL, GATED, OURS, RECALL, RECALL_ALONE, ROWS, WINDOW, check_finished
 from .hiding import ASKING, Fact, Text
-from .readings import QUOTA, Reader
+from .readings import QUOTA, Reader, check_recall
 from .results import Results, described
 from .sides import UNTIMED, decode
 from .subject import Subject
 from .tables import markdown, with_interval
-from .work import together
+from .work import measured, together
 
 # Numbers among which the right one is to be the likeliest.
 CHOICE = 10
@@ -70,18 +69,17 @@ class Asker:
         """
         with self._reading(way, lengths) as memory:
             for length in lengths:
-                began = time.perf_counter()
                 mx.reset_peak_memory()
                 self._read(memory, length - ASKING)
-                read = {"seconds": time.perf_counter() - began, "peak_bytes": mx.get_peak_memory()}
+                peak = {"peak_bytes": mx.get_peak_memory()}
                 for row in READINGS[way]:
-                    yield length, row, read | self._asked(memory, row, length)
+                    yield length, row, peak | self._asked(memory, row, length)
 
     @contextmanager
     def _reading(self, way: str, lengths: list[int]) -> Iterator[DocumentMemory]:
         """A reading that has not come beyond the first of the lengths."""
         if way == RECALL and self._kept:
-            memory = self._resumed(before=lengths[0])
+            memory = self._resumed(lengths[0] - ASKING)
             with closing(memory.pages), writing(memory.pages):
                 yield memory
         else:
@@ -99,9 +97,11 @@ class Asker:
         file, pages = self._kept / "memory", self._kept / "pages"
         if file.exists():
             found = load_memory(file, self._model, memory.document, pages, QUOTA)
-            if found.refused or found.position <= before:
+            if found.position <= before:
                 return _with_pages(found)
-            found.pages.close()
+            if found.pages:
+                found.pages.close()
+            file.unlink()
         begin_pages(self._model, memory, pages, QUOTA)
         return _with_pages(memory)
 
@@ -111,6 +111,7 @@ class Asker:
             tokens = memory.tokens[memory.position : min(memory.position + memory.next_segment, length)]
             read_on(self._model, mx.array(tokens), memory.cache)
             memory.position += len(tokens)
+            check_recall(memory.cache)
             if memory.pages and memory.position % KEPT < len(tokens):
                 keep(memory.pages)
                 save_memory(self._kept / "memory", self._model, memory)
@@ -124,9 +125,7 @@ class Asker:
                 layer.recall = None
         scores = np.array([self._scores(facts[at:] + facts[:at], fork) for at in range(len(facts))])
         _, *steps = decode(self._model, memory.tokens[memory.position - 1], fork)
-        for layer in (cache[0], fork[0]):
-            if layer.recall and layer.recall.failed:
-                raise layer.recall.pages.failure
+        check_recall(fork)
         return {
             "log_probabilities": scores[:, 0].round(4).tolist(),
             "likelier": (scores > scores[:, :1]).sum(axis=1).tolist(),
@@ -146,8 +145,8 @@ class Asker:
 
 def _with_pages(memory: DocumentMemory) -> DocumentMemory:
     """A memory whose pages are there. SaveFileError: they are not, which would be another measurement."""
-    if memory.refused:
-        raise SaveFileError(memory.refused)
+    if not memory.recalls:
+        raise SaveFileError(memory.refused or "The reading was kept without pages: choose another --keep.")
     return memory
 
 
@@ -160,8 +159,7 @@ def measure_facts(subject: Subject, text: Text, results: Results, kept: Path | N
     asker = Asker(subject, text, kept)
 
     def missing(length: int, row: str) -> bool:
-        entry = results.group(str(length)).get(row)
-        return entry is None or entry.get("gates", subject.gates) != subject.gates
+        return not measured(results.group(str(length)).get(row), subject.gates if row in GATED else None)
 
     world = mx.distributed.init()
     for way, rows in islice(READINGS.items(), world.rank(), None, world.size()):
@@ -205,7 +203,7 @@ def _score(entry: dict) -> str:
 
 def _costs(results: Results) -> str:
     """What `ours with recall` takes at each length."""
-    lines = [[RECALL, "peak memory", "state", "pages on disk", "written, tokens/s", "with recall off"]]
+    lines = [[RECALL, "peak memory, reading", "state", "on disk", "written, tokens/s", "with recall off"]]
     for length in results.setup["lengths"]:
         entries = results.group(str(length))
         entry, speeds = entries[RECALL], (f"{entries[row]['decode']:.1f}" for row in (RECALL, OURS))

@@ -63,20 +63,21 @@ def hide(
         CorpusError: the book is too short.
     """
     facts, prompter = dict(_facts(ladder)), Prompter(tokenizer)
-    places = [(int(fact.depth * (at - ASKING)), fact) for at, some in facts.items() for fact in some]
+    every = ((int(fact.depth * (at - ASKING)), fact) for at, some in facts.items() for fact in some)
+    places = sorted(((place, fact) for place, fact in every if place < length), key=lambda each: each[0])
     ends = {tokenizer.encode(mark, add_special_tokens=False)[-1] for mark in ".!?;"}
     tokens, source = list(prompter.opening), iter(book)
-    for place, fact in sorted(places, key=lambda each: each[0]):
+    for place, fact in places:
         for token in source:
             tokens.append(token)
-            if len(tokens) >= min(place, length) and token in ends:
+            if len(tokens) >= place and token in ends:
                 break
+        else:
+            raise CorpusError(f"The texts end after {len(tokens)} tokens and {length} are to be read.")
         tokens += prompter.text(f" {fact.sentence}")
-        if len(tokens) >= length:
-            break
     tokens += islice(source, max(length - len(tokens), 0))
     if len(tokens) < length:
-        raise CorpusError(f"The texts have {len(tokens)} tokens together and {length} are to be read.")
+        raise CorpusError(f"The texts end after {len(tokens)} tokens and {length} are to be read.")
     return Text(tokens[:length], facts)
 
 

@@ -104,6 +104,7 @@ class Reader:
             hidden = self.model.model(inputs[None], cache=cache)[0, skipped:]
             losses = cross_entropy(head(self.model, hidden), targets[skipped:])
             mx.eval(losses, [layer.state for layer in cache])
+            check_recall(cache)
             yield Piece(np.array(losses, dtype=np.float64), time.perf_counter() - began)
             position += targets.size
 
@@ -158,6 +159,12 @@ class Reader:
             own.append(piece)
             lent.append(next(reading))
         return own, lent
+
+
+def check_recall(cache: list[EdgeCache]) -> None:
+    """Raise the StoreError that ended the recall of these caches: the rest would be another row."""
+    if (recall := cache[0].recall) and recall.failed:
+        raise recall.pages.failure
 
 
 @contextmanager

@@ -115,7 +115,8 @@ def command(module: str, args: argparse.Namespace) -> str:
 
     args: options as parsed; a sub-command, if there is one, under the name `measurement`.
     """
-    options = {key: value for key, value in vars(args).items() if key not in ("measurement", "output")}
+    elsewhere = ("measurement", "output", "keep")
+    options = {key: value for key, value in vars(args).items() if key not in elsewhere}
     words = [f"python -m mlx_edgeinf.{module}", getattr(args, "measurement", "")]
     return " ".join(filter(None, [*words, *(_option(key, value) for key, value in options.items())]))
 

@@ -146,7 +146,7 @@ def _estimating(reader: Reader, pages: PageStore, way: Way, tokens: int) -> list
     caches = []
     for number, layer in enumerate(reader.model.layers):
         rotation, scale = layer.self_attn.memory_gate.rotation, layer.self_attn.scale
-        recall = way.kind(pages, number, rotation, scale, reader.layout.sinks, throughout=True, tokens=tokens)
+        recall = way.kind(pages, number, rotation, scale, reader.layout.sinks, tokens, throughout=True)
         recall.estimate = way.estimate
         caches.append(EdgeCache(reader.layout, None, rotation, recall=recall))
     return caches

