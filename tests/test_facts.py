@@ -80,7 +80,7 @@ def test_no_two_facts_are_about_the_same_and_no_two_numbers_alike():
 
 def test_a_text_that_is_too_short_is_refused():
     facts_alone = sum(len(fact.sentence) + 1 for some in text().facts.values() for fact in some)
-    for missing in (600, 100):
+    for missing in (400, 100):
         book = byte_tokenizer().encode("Short. " * 200)[: LADDER[1] - facts_alone - missing]
         with pytest.raises(CorpusError, match="800 are to be read"):
             hiding.hide(book, byte_tokenizer(), LADDER[1], LADDER)
