@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 from test_engine import last, same, state
+from test_growing import begun
 from tiny import book
 
 from mlx_edgeinf.document_memory import DocumentMemory
-from mlx_edgeinf.documents import Document
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.library import Library, Reader
 from mlx_edgeinf.pagestore import PageStore
@@ -43,10 +42,6 @@ def memory(recalling, tmp_path) -> DocumentMemory:
     return memory
 
 
-def begun(pages: int) -> Document:
-    return replace(BOOK, pages=BOOK.pages[:pages])
-
-
 def id_of(library: Library) -> int:
     return library.entries()[0].id
 
@@ -65,9 +60,9 @@ def answered(engine: Engine, memory: DocumentMemory) -> str:
 
 def test_a_branch_reads_on_as_the_reading_would(recalling, tmp_path):
     """And looks nothing up before it is asked."""
-    memory = recalling.open(begun(3), tmp_path / "pages", growing=True)
+    memory = recalling.open(begun(BOOK, 3), tmp_path / "pages", growing=True)
     list(recalling.ingest(memory))
-    branch, whole = recalling.branch(memory, BOOK.pages[3:4]), recalling.open(begun(4))
+    branch, whole = recalling.branch(memory, BOOK.pages[3:4]), recalling.open(begun(BOOK, 4))
     for each in (branch, whole):
         list(recalling.ingest(each))
     assert same(state(branch), state(whole))
