@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import shutil
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,7 @@ from tiny import book
 from mlx_edgeinf.document_memory import DocumentMemory
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.library import Library, Reader
+from mlx_edgeinf.library import reader as reading
 from mlx_edgeinf.pagestore import PageStore
 from mlx_edgeinf.pagestore.errors import DiskFull
 from mlx_edgeinf.pagestore.pages import SPARE_BYTES
@@ -185,7 +187,10 @@ def test_a_disk_without_room_for_all_of_it_is_told_before_reading(recalling, lib
     assert memory.complete and answered(recalling, memory) and not stores(library)
 
 
-def test_a_disk_that_fills_up_ends_the_recall_and_not_the_reading(recalling, library, monkeypatch):
+@pytest.mark.parametrize("between", [reading.SECONDS_BETWEEN, 0.0], ids=["saved at the end", "saved all the time"])
+def test_a_disk_that_fills_up_ends_the_recall_and_not_the_reading(recalling, library, monkeypatch, between):
+    monkeypatch.setattr(reading, "SECONDS_BETWEEN", between)
+    monkeypatch.setattr(reading, "SHARE", math.inf)
     write = RecordFile.write
 
     def filling(self, layer, page, payloads):

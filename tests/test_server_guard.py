@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 from serving import WHALE, client_of, served
+from tiny import llama_model, save_model, without_end
 
 from mlx_edgeinf.cli import main
 from mlx_edgeinf.server import guard
@@ -224,11 +225,10 @@ def test_other_things_that_are_wrong_are_told(ask, address):
 # -- the command ---------------------------------------------------------------------
 
 
-def test_the_command_serves_and_ctrl_c_ends_it_in_the_middle_of_an_answer(
-    model_folder, gates_folder, tmp_path
-):
+def test_the_command_serves_and_ctrl_c_ends_it_in_the_middle_of_an_answer(gates_folder, tmp_path):
+    endless = save_model(without_end(llama_model()), tmp_path / "endless")
     program = "import sys; from mlx_edgeinf.cli import main; sys.exit(main())"
-    options = ["--model", model_folder, "--adapter", gates_folder, "--library", tmp_path / "library"]
+    options = ["--model", endless, "--adapter", gates_folder, "--library", tmp_path / "library"]
     command = [sys.executable, "-c", program, "serve", "--api", "--port", "0", *map(str, options)]
     server = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -237,9 +237,9 @@ def test_the_command_serves_and_ctrl_c_ends_it_in_the_middle_of_an_answer(
     address = server.stdout.readline().split(" at ")[1].split("/v1")[0]
     with client_of(address, KEY) as client:
         stream = client.chat.completions.create(
-            model="model", messages=[{"role": "user", "content": "Who?"}], max_tokens=60_000, stream=True
+            model="endless", messages=[{"role": "user", "content": "Who?"}], max_tokens=60_000, stream=True
         )
-        assert next(iter(stream)).model == "model"
+        assert next(iter(stream)).model == "endless"
         server.send_signal(signal.SIGINT)
         with pytest.raises(openai.APIError, match="The server is being closed"):
             list(stream)

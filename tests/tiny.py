@@ -65,6 +65,13 @@ def without_positions(model: nn.Module) -> nn.Module:
     return model
 
 
+def without_end(model: nn.Module) -> nn.Module:
+    """The same model, to whose answers only the limit of tokens puts an end."""
+    embedding = model.model.embed_tokens.weight
+    embedding[END] = 0.0
+    return model
+
+
 def with_memory(
     model: nn.Module,
     kind: str = "centroids",

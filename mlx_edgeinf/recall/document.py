@@ -94,10 +94,10 @@ def writing(pages: PageStore | None) -> Iterator[None]:
 
 
 def keep(pages: PageStore | None) -> None:
-    """See that a store holds on disk what was read so far, if there is one."""
-    if pages and not pages.settled and not pages.failure:
+    """See that a store holds on disk what was read so far, if there is one; one that failed is let go of."""
+    if pages and not pages.settled:
         with _ending_recall(pages):
-            pages.sync()
+            pages.settle() if pages.failure else pages.sync()
 
 
 @contextmanager
