@@ -147,9 +147,12 @@ def facts(args: argparse.Namespace) -> str:
     subject = Subject.load(args.model, args.adapter_path)
     lengths = sorted(args.lengths)
     text = hide(books(args.data, subject.tokenizer), subject.tokenizer, lengths[-1], LADDER)
-    told = {"lengths": lengths, "context": trained_context(subject.model)}
-    results = Results.resume(args.output, _setup(args, {"text": text.tokens}, subject) | told)
-    invented.measure_facts(subject, text, results, args.keep)
+    # Longer ones can be added later: all of them begin alike, with the same facts.
+    beginning = {"text": text.tokens[: LADDER[0]], "facts": text.facts}
+    alone = argparse.Namespace(**{key: value for key, value in vars(args).items() if key != "lengths"})
+    setup = _setup(alone, beginning, subject) | {"context": trained_context(subject.model)}
+    results = Results.resume(args.output, setup)
+    invented.measure_facts(subject, text, lengths, results, args.keep)
     return invented.summary(results)
 
 
@@ -187,7 +190,7 @@ def _setup(
     }
 
 
-def _digest(document: list[int] | Exam) -> str:
+def _digest(document: object) -> str:
     return hashlib.sha256(repr(document).encode()).hexdigest()[:16]
 
 

@@ -14,6 +14,7 @@ import pytest
 from browsing import MINUTE, served
 from pages import any_path_is_a_book  # noqa: F401
 from playwright.sync_api import Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from mlx_edgeinf.documents import Document
 from mlx_edgeinf.stats import Stats
@@ -77,8 +78,8 @@ def test_eight_tabs_read_at_once_and_each_keeps_to_its_own_document(chromium, ro
             tabs[name].wait_for_selector("#upload .filename")
             tabs[name].click("#read")
         # None of them waits for another one to be finished.
-        for tab in tabs.values():
-            tab.wait_for_selector(f".where strong:text-is('{HALF}')")
+        for name, tab in tabs.items():
+            reached_half(name, tab)
         assert engine.alive() == TABS
         engine.let.set()
         for name, tab in tabs.items():
@@ -95,6 +96,14 @@ def test_eight_tabs_read_at_once_and_each_keeps_to_its_own_document(chromium, ro
         assert until_alive(engine, TABS - 1) == TABS - 1
         context.close()
         assert until_alive(engine, 0) == 0
+
+
+def reached_half(name: str, tab: Page) -> None:
+    """Wait until a tab shows that half of its document is read; else say what it shows."""
+    try:
+        tab.wait_for_selector(f".where strong:text-is('{HALF}')")
+    except PlaywrightTimeout:
+        pytest.fail(f"{name} is not read to its half; the tab shows:\n{tab.inner_text('body')}")
 
 
 def until_alive(engine: NamingEngine, wanted: int) -> int:

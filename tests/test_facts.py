@@ -20,10 +20,9 @@ from mlx_edgeinf.pagestore.errors import DiskFull, StoreDamaged
 from mlx_edgeinf.training.corpus import CorpusError
 
 # A fact takes some 60 tokens of a byte tokenizer.
-LADDER, FACTS, ASKING, CONTEXT = (400, 800), 2, 70, 512
+LADDER, FACTS, ASKING, CONTEXT = (600, 1000), 2, 100, 800
 SETUP = {
-    "command": "python -m it", "machine": "a machine", "packages": {"mlx": "0"}, "lengths": list(LADDER),
-    "context": CONTEXT,
+    "command": "python -m it", "machine": "a machine", "packages": {"mlx": "0"}, "context": CONTEXT,
 }  # fmt: skip
 
 
@@ -59,7 +58,7 @@ def read(tokens: list[int]) -> str:
 
 def test_facts_stand_behind_a_sentence_where_they_belong():
     hidden = text()
-    assert len(hidden.tokens) == LADDER[-1] and {len(some) for some in hidden.facts.values()} == {FACTS}
+    assert len(hidden.tokens) == LADDER[-1] and {len(some) for some in hidden.facts.values()} == {2 * FACTS}
     for length, some in hidden.facts.items():
         for fact in some:
             before, found, _ = read(hidden.tokens).partition(fact.sentence)
@@ -74,69 +73,85 @@ def test_the_text_of_a_shorter_length_is_the_beginning_of_that_of_a_longer_one()
 
 def test_no_two_facts_are_about_the_same_and_no_two_numbers_alike():
     every = list(chain.from_iterable(text().facts.values()))
-    assert len({fact.beginning for fact in every}) == len({fact.number for fact in every}) == len(every)
-    assert all(fact.number in fact.sentence and fact.number not in fact.beginning for fact in every)
+    assert len({fact.about for fact in every}) == len({fact.number for fact in every}) == len(every)
+    single = [word for fact in every if fact.kind == hiding.SINGLE for word in fact.about.split()]
+    assert all(single.count(thing) <= 1 for thing in hiding.THINGS)
+
+
+def test_what_is_asked_goes_on_as_what_was_hidden():
+    hidden = text()
+    gaps, facts = hidden.gaps(600), {fact.about: fact.number for fact in hidden.facts[600]}
+    assert {kind: len(of) for kind, of in gaps.items()} == dict.fromkeys(hiding.KINDS, FACTS)
+    for kind in (hiding.SINGLE, hiding.ALIKE):
+        assert all(facts[gap.beginning[4:-3]] == gap.answer for gap in gaps[kind])
+    for gap in gaps[hiding.TOGETHER]:
+        *first, last = gap.beginning[4:-4].split(", the ")
+        abouts = [*first, *last.split(" and the ")]
+        assert gap.answer == "{}, {} and {}".format(*(facts[about] for about in abouts))
 
 
 def test_a_text_that_is_too_short_is_refused():
     facts_alone = sum(len(fact.sentence) + 1 for some in text().facts.values() for fact in some)
     for missing in (400, 100):
         book = byte_tokenizer().encode("Short. " * 200)[: LADDER[1] - facts_alone - missing]
-        with pytest.raises(CorpusError, match="800 are to be read"):
+        with pytest.raises(CorpusError, match="1000 are to be read"):
             hiding.hide(book, byte_tokenizer(), LADDER[1], LADDER)
 
 
 def test_every_row_is_asked_at_every_length_that_it_can_read(subject, results):
-    facts.measure_facts(subject, text(), results)
-    assert set(results.entries["400"]) == {FULL, RECALL, OURS, RECALL_ALONE, WINDOW}
-    assert set(results.entries["800"]) == {RECALL, OURS, RECALL_ALONE, WINDOW}
+    facts.measure_facts(subject, text(), LADDER, results)
+    assert set(results.entries["600"]) == {FULL, RECALL, OURS, RECALL_ALONE, WINDOW}
+    assert set(results.entries["1000"]) == {RECALL, OURS, RECALL_ALONE, WINDOW}
     for entry in chain.from_iterable(rows.values() for rows in results.entries.values()):
-        assert len(entry["likelier"]) == len(entry["log_probabilities"]) == FACTS
-        assert all(0 <= number < FACTS for number in entry["likelier"]) and entry["decode"] > 0
-    disk = {row: entry["disk_bytes"] > 0 for row, entry in results.entries["800"].items()}
+        for answers in (entry[kind] for kind in hiding.KINDS):
+            assert len(answers["likelier"]) == len(answers["log_probabilities"]) == FACTS
+            assert all(0 <= number < FACTS for number in answers["likelier"])
+        assert entry["decode"] > 0
+    disk = {row: entry["disk_bytes"] > 0 for row, entry in results.entries["1000"].items()}
     assert disk == {RECALL: True, OURS: False, RECALL_ALONE: True, WINDOW: False}
 
 
 def test_recall_changes_the_answers_of_one_reading(subject, results, monkeypatch):
     read_on, lengths = facts.read_on, []
     monkeypatch.setattr(facts, "read_on", lambda *a: read_on(*a) or lengths.append(a[2][0].tokens))
-    facts.measure_facts(subject, text(), results)
+    facts.measure_facts(subject, text(), LADDER, results)
     # With memory, and without; before each last question.
     assert lengths.count(LADDER[1] - ASKING) == 2
-    at = results.entries["800"]
-    assert at[RECALL]["log_probabilities"] != at[OURS]["log_probabilities"]
-    assert at[RECALL_ALONE]["log_probabilities"] != at[WINDOW]["log_probabilities"]
+    at = results.entries["1000"]
+    assert at[RECALL][hiding.SINGLE] != at[OURS][hiding.SINGLE]
+    assert at[RECALL_ALONE][hiding.SINGLE] != at[WINDOW][hiding.SINGLE]
 
 
 def test_the_likelier_numbers_are_those_of_other_facts_at_the_same_length(subject, monkeypatch, results):
     def told(model, last, answer, asked):
         return float(read(answer) == right)
 
-    right = f" {text().facts[400][0].number}"
+    right = f" {text().gaps(600)[hiding.ALIKE][0].answer}"
     monkeypatch.setattr(facts, "log_probability", told)
-    facts.measure_facts(subject, text(), results)
-    assert results.entries["400"][OURS]["likelier"] == [0, 1]
-    assert results.entries["800"][OURS]["likelier"] == [0, 0]
+    facts.measure_facts(subject, text(), LADDER, results)
+    for length, kind, likelier in [("600", hiding.ALIKE, [0, 1]), ("600", hiding.SINGLE, [0, 0]),
+                                   ("1000", hiding.ALIKE, [0, 0])]:  # fmt: skip
+        assert results.entries[length][OURS][kind]["likelier"] == likelier
 
 
 def test_a_reading_that_was_stopped_goes_on_where_it_was_kept(subject, results, tmp_path, monkeypatch):
     plain, read_on = Results(tmp_path / "plain.json", dict(SETUP)), facts.read_on
-    facts.measure_facts(subject, text(), plain)
+    facts.measure_facts(subject, text(), LADDER, plain)
 
     def stopping(model, tokens, cache) -> None:
         read_on(model, tokens, cache)
-        if cache[0].tokens > 660:
+        if cache[0].tokens > 800:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(facts, "read_on", stopping)
     with pytest.raises(KeyboardInterrupt):
-        facts.measure_facts(subject, text(), results, tmp_path / "kept")
-    assert set(results.entries) == {"400"}
+        facts.measure_facts(subject, text(), LADDER, results, tmp_path / "kept")
+    assert set(results.entries) == {"600"}
     before = []
     monkeypatch.setattr(facts, "read_on", lambda *a: before.append(a[2][0].tokens) or read_on(*a))
-    facts.measure_facts(subject, text(), results, tmp_path / "kept")
-    assert 600 <= before[0] < 660
-    again, once = (each.entries["800"][RECALL]["log_probabilities"] for each in (results, plain))
+    facts.measure_facts(subject, text(), LADDER, results, tmp_path / "kept")
+    assert 600 <= before[0] < 800
+    again, once = (each.entries["1000"][RECALL][hiding.SINGLE]["log_probabilities"] for each in (results, plain))
     assert np.allclose(again, once, atol=1e-3)
 
 
@@ -151,7 +166,7 @@ def test_a_disk_that_fails_ends_the_measurement(subject, results, tmp_path, monk
     monkeypatch.setattr(PageStore, "append", failing)
     for kept in (None, tmp_path / "kept"):
         with pytest.raises(DiskFull):
-            facts.measure_facts(subject, text(), results, kept)
+            facts.measure_facts(subject, text(), LADDER, results, kept)
     assert not any(RECALL in rows for rows in results.entries.values())
 
 
@@ -161,26 +176,27 @@ def test_a_damaged_page_ends_the_measurement(subject, results, monkeypatch):
 
     monkeypatch.setattr(Pages, "gather", damaged)
     with pytest.raises(StoreDamaged):
-        facts.measure_facts(subject, text(), results)
+        facts.measure_facts(subject, text(), LADDER, results)
 
 
 def test_a_kept_reading_whose_pages_are_gone_is_not_measured_without_them(subject, results, tmp_path):
     kept = tmp_path / "kept"
-    facts.measure_facts(subject, text(), results, kept)
+    facts.measure_facts(subject, text(), LADDER, results, kept)
     (kept / "pages" / "header").unlink()
-    results.entries["800"].pop(RECALL)
+    results.entries["1000"].pop(RECALL)
     with pytest.raises(SaveFileError, match="without exact recall"):
-        facts.measure_facts(subject, text(), results, kept)
+        facts.measure_facts(subject, text(), LADDER, results, kept)
 
 
 def test_the_tables_say_what_was_picked_and_what_it_took(subject, results):
-    facts.measure_facts(subject, text(), results)
+    facts.measure_facts(subject, text(), LADDER, results)
     summary = facts.summary(results)
-    assert "| picked among 10; log-probability | 400 tokens | 800 tokens |" in summary
+    for kind in hiding.KINDS:
+        assert f"| {kind}: picked among 10; log-probability | 600 tokens | 1,000 tokens |" in summary
     lines = {cells[1].strip(): cells for line in summary.splitlines() if len(cells := line.split("|")) > 3}
-    assert lines[FULL][3].strip() == "-" and lines["800 tokens"][4].strip().endswith("kB")
-    assert summary.endswith("`python -m it` on a machine; mlx 0.")
-    del results.entries["800"][WINDOW]
+    assert lines[FULL][3].strip() == "-" and lines["1,000 tokens"][4].strip().endswith("kB")
+    assert summary.endswith("`python -m it --lengths 600 1000` on a machine; mlx 0.")
+    del results.entries["1000"][WINDOW]
     with pytest.raises(ResultsError, match="not finished"):
         facts.summary(results)
 
@@ -190,11 +206,13 @@ def test_the_command_goes_on_where_it_was(tmp_path, tiny_subject, capsys):
     books.mkdir()
     (books / "rain.txt").write_text("It rained. " * 200)
     command = [
-        "facts", "--data", str(books), "--adapter-path", str(gates), "--lengths", "400",
+        "facts", "--data", str(books), "--adapter-path", str(gates), "--lengths", "600",
         "--output", str(tmp_path / "f.json"),
     ]  # fmt: skip
     assert evaluate.main(command) == 0
     entries = json.loads((tmp_path / "f.json").read_text())["entries"]
-    assert "ours with recall, 400 tokens: picked" in capsys.readouterr().out
+    assert "ours with recall, 600 tokens: single: picked" in capsys.readouterr().out
+    command[command.index("600")] = "1000"
     assert evaluate.main(command) == 0
-    assert json.loads((tmp_path / "f.json").read_text())["entries"] == entries
+    added = json.loads((tmp_path / "f.json").read_text())["entries"]
+    assert added["600"] == entries["600"] and "1000" in added

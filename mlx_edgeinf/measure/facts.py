@@ -1,17 +1,17 @@
 """Invented facts in one long reading, asked for at several lengths from forks of it.
 
-For each length facts were hidden in the text up to there (see `hiding`). When the reading gets there each
-of them is asked for by beginning its sentence again: asked a question, the starter model picks the number
-no better than by chance, with full attention and at 4,096 tokens already. What can answer from one reading
+For each length facts were hidden in the text up to there (see `hiding`). When the reading gets there they
+are asked for by beginning their sentences again: asked a question, the starter model picks the number no
+better than by chance, with full attention and at 4,096 tokens already. What can answer from one reading
 is asked of it: with exact recall and without.
 
-    picked    whether the right number is likelier than those of the facts that were hidden next
+    picked    whether the right answer is likelier than those of the nine facts of its kind hidden next
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -30,7 +30,7 @@ from ..turns import Prompter
 from ..wording import count, size
 from .answers import log_probability
 from .gap import FULL, GATED, OURS, RECALL, RECALL_ALONE, ROWS, WINDOW, check_finished
-from .hiding import ASKING, Fact, Text
+from .hiding import ASKING, KINDS, Gap, Text
 from .readings import QUOTA, Reader, check_recall
 from .results import Results, described
 from .sides import UNTIMED, decode
@@ -38,8 +38,10 @@ from .subject import Subject
 from .tables import markdown, with_interval
 from .work import measured, together
 
-# Numbers among which the right one is to be the likeliest.
+# Answers among which the right one is to be the likeliest.
 CHOICE = 10
+# Longer texts are read once, with memory and recall: a million tokens take hours.
+BOTH_WAYS = 1 << 17
 
 # Ways of reading, and the rows that are asked from its forks.
 READINGS = {FULL: (FULL,), RECALL: (RECALL, OURS), RECALL_ALONE: (RECALL_ALONE, WINDOW)}
@@ -118,29 +120,35 @@ class Asker:
 
     def _asked(self, memory: DocumentMemory, row: str, length: int) -> dict:
         """What the facts of a length are answered with, and how fast tokens are written there."""
-        facts, cache = self._text.facts[length], memory.cache
+        cache = memory.cache
         fork = forked(cache)
         if row in (OURS, WINDOW):
             for layer in fork:
                 layer.recall = None
-        scores = np.array([self._scores(facts[at:] + facts[:at], fork) for at in range(len(facts))])
+        answers = {kind: self._answers(gaps, fork) for kind, gaps in self._text.gaps(length).items()}
         _, *steps = decode(self._model, memory.tokens[memory.position - 1], fork)
         check_recall(fork)
-        return {
-            "log_probabilities": scores[:, 0].round(4).tolist(),
-            "likelier": (scores > scores[:, :1]).sum(axis=1).tolist(),
+        return answers | {
             "decode": 1 / mean(steps[UNTIMED:]),
             "state_bytes": state_bytes(fork),
             "disk_bytes": cache[0].recall.pages.bytes_used if fork[0].recall else 0,
         }
 
-    def _scores(self, facts: list[Fact], cache: list[EdgeCache]) -> list[float]:
-        """Log-probability, nats per token, of some facts' numbers behind the beginning of the first."""
-        *prompt, last = self._prompter.text(f"\n\n{facts[0].beginning}")
+    def _answers(self, gaps: list[Gap], cache: list[EdgeCache]) -> dict[str, list]:
+        """The log-probability of each answer, and how many of the others are likelier."""
+        scores = [self._scores([*gaps[at:], *gaps[:at]][:CHOICE], cache) for at in range(len(gaps))]
+        return {
+            "log_probabilities": [round(right, 4) for right, *_ in scores],
+            "likelier": [sum(other > right for other in others) for right, *others in scores],
+        }
+
+    def _scores(self, gaps: list[Gap], cache: list[EdgeCache]) -> list[float]:
+        """Log-probability, nats per token, of some gaps' answers behind the beginning of the first."""
+        *prompt, last = self._prompter.text(f"\n\n{gaps[0].beginning}")
         asked = forked(cache)
         read_on(self._model, mx.array(prompt), asked)
-        numbers = (self._prompter.text(f" {fact.number}") for fact in facts[:CHOICE])
-        return [log_probability(self._model, last, number, asked) for number in numbers]
+        answers = (self._prompter.text(f" {gap.answer}") for gap in gaps)
+        return [log_probability(self._model, last, answer, asked) for answer in answers]
 
 
 def _with_pages(memory: DocumentMemory) -> DocumentMemory:
@@ -150,7 +158,9 @@ def _with_pages(memory: DocumentMemory) -> DocumentMemory:
     return memory
 
 
-def measure_facts(subject: Subject, text: Text, results: Results, kept: Path | None = None) -> None:
+def measure_facts(
+    subject: Subject, text: Text, lengths: Sequence[int], results: Results, kept: Path | None = None
+) -> None:
     """Measure what the results lack, by length and row.
 
     Raises:
@@ -163,7 +173,7 @@ def measure_facts(subject: Subject, text: Text, results: Results, kept: Path | N
 
     world = mx.distributed.init()
     for way, rows in islice(READINGS.items(), world.rank(), None, world.size()):
-        wanted = [length for length, row in pairs(results.setup) if row == rows[0]]
+        wanted = [length for length, row in pairs(lengths, results.setup["context"]) if row == rows[0]]
         lacking = [length for length in wanted if any(missing(length, row) for row in rows)]
         for length, row, entry in asker.measure(way, lacking) if lacking else ():
             results.add({(str(length), row): entry | ({"gates": subject.gates} if row in GATED else {})})
@@ -171,10 +181,11 @@ def measure_facts(subject: Subject, text: Text, results: Results, kept: Path | N
     together(results)
 
 
-def pairs(setup: dict) -> list[tuple[int, str]]:
+def pairs(lengths: Sequence[int], context: int) -> list[tuple[int, str]]:
     """What there is to measure, by length and row: full attention only of what fits the base model."""
+    most = {FULL: context, **dict.fromkeys(READINGS[RECALL_ALONE], BOTH_WAYS)}
     rows = [row for row in ROWS if any(row in asked for asked in READINGS.values())]
-    return [(n, row) for row in rows for n in setup["lengths"] if row != FULL or n <= setup["context"]]
+    return [(length, row) for row in rows for length in lengths if length <= most.get(row, length)]
 
 
 def summary(results: Results) -> str:
@@ -183,28 +194,34 @@ def summary(results: Results) -> str:
     Raises:
         ResultsError: the evaluation was stopped before its end.
     """
-    check_finished(results, [(str(length), row) for length, row in pairs(results.setup)])
-    return "\n\n".join([_scores(results), _costs(results), described(results.setup)])
+    lengths = sorted(map(int, results.entries))
+    wanted = pairs(lengths, results.setup["context"])
+    check_finished(results, [(str(length), row) for length, row in wanted])
+    rows = list(dict.fromkeys(row for _, row in wanted))
+    command = f"{results.setup['command']} --lengths {' '.join(map(str, lengths))}"
+    return "\n\n".join([
+        *(_scores(results, lengths, rows, kind) for kind in KINDS), _costs(results, lengths),
+        described(results.setup | {"command": command}),
+    ])  # fmt: skip
 
 
-def _scores(results: Results) -> str:
-    """How often the right number is picked, and its log-probability, by row and length."""
-    lengths = results.setup["lengths"]
-    lines = [[f"picked among {CHOICE}; log-probability", *(f"{count(n)} tokens" for n in lengths)]]
-    for row in dict.fromkeys(row for _, row in pairs(results.setup)):
+def _scores(results: Results, lengths: list[int], rows: list[str], kind: str) -> str:
+    """How often the right answer is picked, and its log-probability, by row and length."""
+    lines = [[f"{kind}: picked among {CHOICE}; log-probability", *(f"{count(n)} tokens" for n in lengths)]]
+    for row in rows:
         entries = (results.group(str(length)).get(row) for length in lengths)
-        lines.append([row, *(_score(entry) if entry else "-" for entry in entries)])
+        lines.append([row, *(_score(entry[kind]) if entry else "-" for entry in entries)])
     return markdown(lines)
 
 
-def _score(entry: dict) -> str:
-    return f"{with_interval(_picked(entry), 2)}; {mean(entry['log_probabilities']):.2f}"
+def _score(answers: dict) -> str:
+    return f"{with_interval(_picked(answers), 2)}; {mean(answers['log_probabilities']):.2f}"
 
 
-def _costs(results: Results) -> str:
+def _costs(results: Results, lengths: list[int]) -> str:
     """What `ours with recall` takes at each length."""
     lines = [[RECALL, "peak memory, reading", "state", "on disk", "written, tokens/s", "with recall off"]]
-    for length in results.setup["lengths"]:
+    for length in lengths:
         entries = results.group(str(length))
         entry, speeds = entries[RECALL], (f"{entries[row]['decode']:.1f}" for row in (RECALL, OURS))
         sizes = (size(entry[key]) for key in ("peak_bytes", "state_bytes", "disk_bytes"))
@@ -212,11 +229,15 @@ def _costs(results: Results) -> str:
     return markdown(lines)
 
 
-def _picked(entry: dict) -> np.ndarray:
-    """1 for each fact whose number is likelier than all others, else 0."""
-    return (np.array(entry["likelier"]) == 0).astype(float)
+def _picked(answers: dict) -> np.ndarray:
+    """1 for each answer that is likelier than all others, else 0."""
+    return (np.array(answers["likelier"]) == 0).astype(float)
 
 
 def _told(entry: dict) -> str:
     """An entry in a line."""
-    return f"picked {_picked(entry).mean():.2f}, log-probability {mean(entry['log_probabilities']):.3f}"
+    return "; ".join(
+        f"{kind}: picked {_picked(entry[kind]).mean():.2f}, log-probability "
+        f"{mean(entry[kind]['log_probabilities']):.3f}"
+        for kind in KINDS
+    )

@@ -1,7 +1,12 @@
 """Invented facts, hidden in books that are read one behind the other.
 
-For each length of a ladder some facts stand in the text up to there, evenly; so a text holds those of all
-lengths, and the ones of other lengths, or of the same building or place, are there to distract.
+For each length of a ladder facts of two kinds stand in the text up to there, evenly: single ones, of
+which nothing else in the text is like them, and ones that differ from others by their place alone. So a
+text holds those of all lengths. What is asked about them:
+
+    single          the number of a single fact
+    alike           that of one among many alike
+    three together  those of three single facts, a third of the text apart
 """
 
 from __future__ import annotations
@@ -9,7 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import chain, islice, product
 from pathlib import Path
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
@@ -20,28 +25,51 @@ from .passages import text_of
 from .tasks import PLACES
 
 LADDER = (8192, 32768, 131072, 1048576)
-# Hidden for each length.
+# Hidden of each kind for each length.
 FACTS = 20
 # Tokens of each length that are kept free, for what is asked and answered.
 ASKING = 256
-FACT = "The access code of the {building} in {place} is"
+
+SINGLE, ALIKE, TOGETHER = KINDS = ("single", "alike", "three together")
+NUMBERS = (
+    "account number", "alarm code", "catalogue number", "customer number", "insurance number",
+    "licence number", "postal code", "serial number", "tax number", "telephone number",
+)  # fmt: skip
+THINGS = """
+    abbey airfield aquarium arena bakery ballroom barracks bathhouse boathouse bookshop brewery bridge
+    butchery cabin canal casino castle cathedral cemetery chapel cinema circus citadel clinic college
+    convent cottage courthouse creamery dairy distillery embassy factory farm ferry forge fortress foundry
+    gallery garage gatehouse greenhouse gymnasium hermitage hospital hostel inn kiln laboratory laundry
+    library lighthouse mansion market mill mine mint monastery observatory orchard palace parsonage
+    pharmacy playhouse prison quarry refinery sawmill school shipyard smithy stable tannery tavern temple
+    theatre vineyard warehouse windmill workshop
+""".split()
 BUILDINGS = ("archive", "harbour", "museum", "station")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """What was hidden: the beginning of its sentence, and the number that ends it.
+    """What was hidden: the number of something.
 
     depth: share of the text before it.
     """
 
-    beginning: str
+    kind: str
+    about: str
     number: str
     depth: float
 
     @property
     def sentence(self) -> str:
-        return f"{self.beginning} {self.number}."
+        return f"The {self.about} is {self.number}."
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The beginning of a sentence, and how it goes on according to what was hidden."""
+
+    beginning: str
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -50,6 +78,14 @@ class Text:
 
     tokens: list[int]
     facts: dict[int, list[Fact]]
+
+    def gaps(self, length: int) -> dict[str, list[Gap]]:
+        """What is asked at a length, by kind."""
+        of = {kind: [fact for fact in self.facts[length] if fact.kind == kind] for kind in (SINGLE, ALIKE)}
+        asked = {kind: [_gap(fact) for fact in facts] for kind, facts in of.items()}
+        single, third = of[SINGLE], len(of[SINGLE]) // 3
+        turned = (single[at:] + single[:at] for at in (0, third, 2 * third))
+        return asked | {TOGETHER: [_gap(*three) for three in zip(*turned)]}
 
 
 def hide(
@@ -81,16 +117,28 @@ def hide(
     return Text(tokens[:length], facts)
 
 
+def _gap(fact: Fact, *others: Fact) -> Gap:
+    if not others:
+        return Gap(f"The {fact.about} is", fact.number)
+    *before, last = (fact, *others)
+    names, numbers = ", the ".join(each.about for each in before), ", ".join(each.number for each in before)
+    return Gap(f"The {names} and the {last.about} are", f"{numbers} and {last.number}")
+
+
 def _facts(ladder: Sequence[int]) -> Iterator[tuple[int, list[Fact]]]:
-    """Facts by length, evenly deep; no two alike in place and building, and none in number."""
+    """Facts by length, evenly deep; no two alike in what they are about, and none in number."""
     rng = random.Random(0)
-    about = iter(rng.sample(list(product(BUILDINGS, PLACES)), FACTS * len(ladder)))
-    numbers = iter(rng.sample(range(10_000, 100_000), FACTS * len(ladder)))
+    things = rng.sample(THINGS, FACTS * len(ladder))
+    single = iter([f"{rng.choice(NUMBERS)} of the {thing} in {rng.choice(PLACES)}" for thing in things])
+    alike = iter(rng.sample([f"access code of the {b} in {p}" for b, p in product(BUILDINGS, PLACES)],
+                            FACTS * len(ladder)))  # fmt: skip
+    numbers = map(str, rng.sample(range(10_000, 100_000), 2 * FACTS * len(ladder)))
     for length in ladder:
-        facts = []
-        for at, (building, place), number in zip(range(FACTS), about, numbers):
-            facts.append(Fact(FACT.format(building=building, place=place), str(number), (at + 0.5) / FACTS))
-        yield length, facts
+        kinds = chain.from_iterable(zip([SINGLE] * FACTS, [ALIKE] * FACTS))
+        yield length, [
+            Fact(kind, next(single if kind == SINGLE else alike), next(numbers), (at + 0.5) / (2 * FACTS))
+            for at, kind in enumerate(kinds)
+        ]
 
 
 def books(folder: Path, tokenizer: TokenizerWrapper) -> Iterator[int]:
