@@ -227,15 +227,18 @@ class ExactCache(EdgeCache):
         """Nothing will be folded."""
 
 
-def forked(cache: list[EdgeCache]) -> list[EdgeCache]:
+def forked(cache: list[EdgeCache], causal: bool = False) -> list[EdgeCache]:
     """An independent continuation of all layers, to be asked: what it reads is looked up on disk.
 
     The layers share one fork of the pages there.
+
+    Args:
+        causal: what is read is to be predicted, so what comes back must not depend on what follows.
     """
     twins = copy.deepcopy(cache)
     for twin in twins:
         if twin.recall:
-            twin.recall.asking = True
+            twin.recall.asking, twin.recall.causal = True, causal
     return twins
 
 

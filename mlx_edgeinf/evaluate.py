@@ -55,7 +55,7 @@ from .measure.perplexity import measure_losses
 from .measure.readings import Reader
 from .measure.results import FOLDER, Results, ResultsError, command, surroundings
 from .measure.subject import Subject
-from .measure.tasks import Exam, is_retrieval, load_task
+from .measure.tasks import is_retrieval, load_task
 from .models import base_name
 from .starter import StarterModelError
 from .terminal import run

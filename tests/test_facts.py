@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import chain, repeat
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from held_out import save_trained
@@ -104,8 +106,7 @@ def test_every_row_is_asked_at_every_length_that_it_can_read(subject, results):
     assert set(results.entries["1000"]) == {RECALL, OURS, RECALL_ALONE, WINDOW}
     for entry in chain.from_iterable(rows.values() for rows in results.entries.values()):
         for answers in (entry[kind] for kind in hiding.KINDS):
-            assert len(answers["likelier"]) == len(answers["log_probabilities"]) == FACTS
-            assert all(0 <= number < FACTS for number in answers["likelier"])
+            assert len(answers) == FACTS and all(answer["log_probability"] < 0 for answer in answers)
         assert entry["decode"] > 0
     disk = {row: entry["disk_bytes"] > 0 for row, entry in results.entries["1000"].items()}
     assert disk == {RECALL: True, OURS: False, RECALL_ALONE: True, WINDOW: False}
@@ -122,16 +123,26 @@ def test_recall_changes_the_answers_of_one_reading(subject, results, monkeypatch
     assert at[RECALL_ALONE][hiding.SINGLE] != at[WINDOW][hiding.SINGLE]
 
 
-def test_the_likelier_numbers_are_those_of_other_facts_at_the_same_length(subject, monkeypatch, results):
-    def told(model, last, answer, asked):
-        return float(read(answer) == right)
+def test_an_answer_is_exact_if_every_token_of_it_is_the_likeliest(subject, results, monkeypatch):
+    """Told by a model that knows one answer, but for its first or its last token."""
+    right, model = text().gaps(600)[hiding.ALIKE][0].answer, subject.model
+    class Knowing:
+        def __getattr__(self, name):
+            return getattr(model, name)
 
-    right = f" {text().gaps(600)[hiding.ALIKE][0].answer}"
-    monkeypatch.setattr(facts, "log_probability", told)
-    facts.measure_facts(subject, text(), LADDER, results)
-    for length, kind, likelier in [("600", hiding.ALIKE, [0, 1]), ("600", hiding.SINGLE, [0, 0]),
-                                   ("1000", hiding.ALIKE, [0, 0])]:  # fmt: skip
-        assert results.entries[length][OURS][kind]["likelier"] == likelier
+        def __call__(self, tokens, cache):
+            known = mx.array(self.answer if tokens.size == len(self.answer) else tokens[0].tolist())
+            model(tokens, cache=cache)
+            return 50 * (known[:, None] == mx.arange(257))[None].astype(mx.float32)
+
+    knowing = Knowing()
+    for answer in (f" {right}", f" {right[:-1]}x", f"x{right}"):
+        knowing.answer = byte_tokenizer().encode(answer)
+        asker = facts.Asker(replace(subject, model=knowing), text())
+        cache = model.make_cache()
+        model(mx.array(text().tokens[:300])[None], cache=cache)
+        told = [asker._answer(gap, cache) for gap in text().gaps(600)[hiding.ALIKE]]
+        assert [each["exact"] for each in told] == [answer == f" {right}", False]
 
 
 def test_a_reading_that_was_stopped_goes_on_where_it_was_kept(subject, results, tmp_path, monkeypatch):
@@ -151,8 +162,8 @@ def test_a_reading_that_was_stopped_goes_on_where_it_was_kept(subject, results, 
     monkeypatch.setattr(facts, "read_on", lambda *a: before.append(a[2][0].tokens) or read_on(*a))
     facts.measure_facts(subject, text(), LADDER, results, tmp_path / "kept")
     assert 600 <= before[0] < 800
-    again, once = (each.entries["1000"][RECALL][hiding.SINGLE]["log_probabilities"] for each in (results, plain))
-    assert np.allclose(again, once, atol=1e-3)
+    again, once = (each.entries["1000"][RECALL][hiding.SINGLE] for each in (results, plain))
+    assert np.allclose(*([one["log_probability"] for one in each] for each in (again, once)), atol=1e-3)
 
 
 def test_a_disk_that_fails_ends_the_measurement(subject, results, tmp_path, monkeypatch):
@@ -192,7 +203,7 @@ def test_the_tables_say_what_was_picked_and_what_it_took(subject, results):
     facts.measure_facts(subject, text(), LADDER, results)
     summary = facts.summary(results)
     for kind in hiding.KINDS:
-        assert f"| {kind}: picked among 10; log-probability | 600 tokens | 1,000 tokens |" in summary
+        assert f"| {kind}: exact; log-probability | 600 tokens | 1,000 tokens |" in summary
     lines = {cells[1].strip(): cells for line in summary.splitlines() if len(cells := line.split("|")) > 3}
     assert lines[FULL][3].strip() == "-" and lines["1,000 tokens"][4].strip().endswith("kB")
     assert summary.endswith("`python -m it --lengths 600 1000` on a machine; mlx 0.")
@@ -211,7 +222,7 @@ def test_the_command_goes_on_where_it_was(tmp_path, tiny_subject, capsys):
     ]  # fmt: skip
     assert evaluate.main(command) == 0
     entries = json.loads((tmp_path / "f.json").read_text())["entries"]
-    assert "ours with recall, 600 tokens: single: picked" in capsys.readouterr().out
+    assert "ours with recall, 600 tokens: single: exact" in capsys.readouterr().out
     command[command.index("600")] = "1000"
     assert evaluate.main(command) == 0
     added = json.loads((tmp_path / "f.json").read_text())["entries"]

@@ -119,6 +119,15 @@ def test_the_first_query_of_a_block_and_those_before_it_choose():
     assert planted.ask(333, queries=BLOCK).tolist() == [[333 // 16]] * G
 
 
+@pytest.mark.parametrize("runs", [64, 8])
+def test_the_blocks_of_a_question_choose_for_themselves(runs):
+    """Where the index is coarse too: its runs are not chosen by the first block alone."""
+    planted = Planted(1000, runs, wanted=16)
+    planted.recall.causal = False
+    planted.ask_each(BLOCK * [5] + BLOCK * [333] + BLOCK * [990])
+    assert planted.recall.chosen.tolist() == [[[page]] * G for page in (0, 333 // 16, 990 // 16)]
+
+
 def test_no_more_pages_come_back_than_are_wanted_and_in_the_order_of_the_text():
     planted = Planted(1000, 64, wanted=64)
     chosen = planted.ask(888)
@@ -183,6 +192,23 @@ def test_no_token_knows_what_comes_after_it():
 
     changed = mx.concatenate([sequence(0)[:-20], sequence(3, 20)])
     assert mx.array_equal(logits(sequence(0))[:, :-20], logits(changed)[:, :-20])
+
+
+def test_an_answer_to_be_predicted_is_not_known_before_its_end():
+    """Read into a fork for it; into one for a question its end may choose what comes back for its beginning."""
+    model = with_memory(llama_model(), layout=SINKS)
+    read_before = model.make_cache(pages=RamPages(model))
+    model(sequence(0)[None], cache=read_before)
+
+    def first(tokens: mx.array, causal: bool) -> mx.array:
+        cache = forked(read_before, causal)
+        for layer in cache:
+            layer.recall._tokens = 16
+        return model(tokens[None], cache=cache)[:, 0]
+
+    answer, other = (mx.concatenate([sequence(3, 4), sequence(seed, 12)]) for seed in (4, 5))
+    assert mx.array_equal(first(answer, causal=True), first(other, causal=True))
+    assert not mx.array_equal(first(answer, causal=False), first(other, causal=False))
 
 
 @pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16])

@@ -1,11 +1,11 @@
 """Invented facts in one long reading, asked for at several lengths from forks of it.
 
 For each length facts were hidden in the text up to there (see `hiding`). When the reading gets there they
-are asked for by beginning their sentences again: asked a question, the starter model picks the number no
-better than by chance, with full attention and at 4,096 tokens already. What can answer from one reading
-is asked of it: with exact recall and without.
+are asked for by beginning their sentences again: asked a question, the starter model picks the right number
+out of ten no better than by chance, with full attention and at 4,096 tokens already. What can answer from
+one reading is asked of it: with exact recall and without.
 
-    picked    whether the right answer is likelier than those of the nine facts of its kind hidden next
+    exact    whether every token of the right answer is the likeliest, so that it would be written
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ..documents import Document, Page
 from ..generation import read_on
 from ..recall import keep, writing
 from ..savefile import begin_pages, load_memory, save_memory
+from ..training.loss import cross_entropy
 from ..turns import Prompter
 from ..wording import count, size
-from .answers import log_probability
 from .gap import FULL, GATED, OURS, RECALL, RECALL_ALONE, ROWS, WINDOW, check_finished
 from .hiding import ASKING, KINDS, Gap, Text
 from .readings import QUOTA, Reader, check_recall
@@ -38,8 +38,6 @@ from .subject import Subject
 from .tables import markdown, with_interval
 from .work import measured, together
 
-# Answers among which the right one is to be the likeliest.
-CHOICE = 10
 # Longer texts are read once, with memory and recall: a million tokens take hours.
 BOTH_WAYS = 1 << 17
 
@@ -125,7 +123,8 @@ class Asker:
         if row in (OURS, WINDOW):
             for layer in fork:
                 layer.recall = None
-        answers = {kind: self._answers(gaps, fork) for kind, gaps in self._text.gaps(length).items()}
+        gaps = self._text.gaps(length)
+        answers = {kind: [self._answer(gap, fork) for gap in gaps[kind]] for kind in gaps}
         _, *steps = decode(self._model, memory.tokens[memory.position - 1], fork)
         check_recall(fork)
         return answers | {
@@ -134,21 +133,18 @@ class Asker:
             "disk_bytes": cache[0].recall.pages.bytes_used if fork[0].recall else 0,
         }
 
-    def _answers(self, gaps: list[Gap], cache: list[EdgeCache]) -> dict[str, list]:
-        """The log-probability of each answer, and how many of the others are likelier."""
-        scores = [self._scores([*gaps[at:], *gaps[:at]][:CHOICE], cache) for at in range(len(gaps))]
-        return {
-            "log_probabilities": [round(right, 4) for right, *_ in scores],
-            "likelier": [sum(other > right for other in others) for right, *others in scores],
-        }
-
-    def _scores(self, gaps: list[Gap], cache: list[EdgeCache]) -> list[float]:
-        """Log-probability, nats per token, of some gaps' answers behind the beginning of the first."""
-        *prompt, last = self._prompter.text(f"\n\n{gaps[0].beginning}")
+    def _answer(self, gap: Gap, cache: list[EdgeCache]) -> dict:
+        """How likely the right answer is behind the beginning of its sentence."""
+        *prompt, last = self._prompter.text(f"\n\n{gap.beginning}")
         asked = forked(cache)
         read_on(self._model, mx.array(prompt), asked)
-        answers = (self._prompter.text(f" {gap.answer}") for gap in gaps)
-        return [log_probability(self._model, last, answer, asked) for answer in answers]
+        fork, answer = forked(asked, causal=True), mx.array(self._prompter.text(f" {gap.answer}"))
+        logits = self._model(mx.concatenate([mx.array([last]), answer[:-1]])[None], cache=fork)[0]
+        mean_loss, exact = cross_entropy(logits, answer).mean(), (logits.argmax(axis=-1) == answer).all()
+        mx.eval(mean_loss, exact)
+        for each in (asked, fork):
+            check_recall(each)
+        return {"log_probability": round(-mean_loss.item(), 4), "exact": exact.item()}
 
 
 def _with_pages(memory: DocumentMemory) -> DocumentMemory:
@@ -206,16 +202,16 @@ def summary(results: Results) -> str:
 
 
 def _scores(results: Results, lengths: list[int], rows: list[str], kind: str) -> str:
-    """How often the right answer is picked, and its log-probability, by row and length."""
-    lines = [[f"{kind}: picked among {CHOICE}; log-probability", *(f"{count(n)} tokens" for n in lengths)]]
+    """How often the answer is exact, and its log-probability, by row and length."""
+    lines = [[f"{kind}: exact; log-probability", *(f"{count(n)} tokens" for n in lengths)]]
     for row in rows:
         entries = (results.group(str(length)).get(row) for length in lengths)
         lines.append([row, *(_score(entry[kind]) if entry else "-" for entry in entries)])
     return markdown(lines)
 
 
-def _score(answers: dict) -> str:
-    return f"{with_interval(_picked(answers), 2)}; {mean(answers['log_probabilities']):.2f}"
+def _score(answers: list[dict]) -> str:
+    return f"{with_interval(_values(answers, 'exact'), 2)}; {_values(answers, 'log_probability').mean():.2f}"
 
 
 def _costs(results: Results, lengths: list[int]) -> str:
@@ -229,15 +225,10 @@ def _costs(results: Results, lengths: list[int]) -> str:
     return markdown(lines)
 
 
-def _picked(answers: dict) -> np.ndarray:
-    """1 for each answer that is likelier than all others, else 0."""
-    return (np.array(answers["likelier"]) == 0).astype(float)
+def _values(answers: list[dict], name: str) -> np.ndarray:
+    return np.array([answer[name] for answer in answers], float)
 
 
 def _told(entry: dict) -> str:
     """An entry in a line."""
-    return "; ".join(
-        f"{kind}: picked {_picked(entry[kind]).mean():.2f}, log-probability "
-        f"{mean(entry[kind]['log_probabilities']):.3f}"
-        for kind in KINDS
-    )
+    return "; ".join(f"{kind}: exact and log-probability {_score(entry[kind])}" for kind in KINDS)

@@ -1,9 +1,9 @@
 """Exact recall: evicted tokens that come back from disk for the queries that want them.
 
-For each block of queries and each kv head, the pages to which the latest queries would attend most
-are read back and attended exactly: the first of the block and some before it, because a block
-must not know what comes after it. Recalled tokens are placed right before the window, in their order
-(the sinks stay where they are, among them): at their true distances a long past would run out of
+For each block of queries and each kv head, the pages to which these would attend most are read back and
+attended exactly. Where a text is to be predicted, the first of the block and some before it speak for it,
+because it must not know what comes after it. Recalled tokens are placed right before the window, in their
+order (the sinks stay where they are, among them): at their true distances a long past would run out of
 positions that the model knows.
 
 While a document is read its tokens go to disk and nothing comes back: it is read as fast as without,
@@ -82,6 +82,7 @@ class Recall:
 
     Attributes:
         asking: whether anything comes back now.
+        causal: whether a block of several queries may not choose by all of them.
         pages: of all layers. index: of the evicted tokens. chosen: pages (n, G, k) that came back last.
         consulted: how often each page came back, since the fork.
     """
@@ -94,7 +95,7 @@ class Recall:
         self._rotation, self._scale, self._place, self._tokens = rotation, scale, place, tokens
         self._held: Brought | None = None
         self._uses = 0
-        self.asking = throughout
+        self.asking, self.causal = throughout, True
         # The latest queries and their log masses, side by side: (H, BLOCK - 1, d + 1).
         self._asked: mx.array | None = None
         self.index = Index(runs, self._page)
@@ -161,7 +162,7 @@ class Recall:
         return Recalled(source._replace(output=source.output.astype(queries.dtype)), brought.memory)
 
     def _latest(self, queries: mx.array, log_mass: mx.array) -> tuple[mx.array, mx.array]:
-        """Those that choose for each block of queries (n, H, L, d), its own first one the last of them."""
+        """Those that choose for each block of queries (n, H, L, d): these, or the latest up to its first."""
         n, _, length, _ = queries.shape
         packed = mx.concatenate([queries.astype(mx.float32), log_mass[..., None]], axis=-1)
         row = in_a_row(packed)[0]
@@ -171,6 +172,8 @@ class Recall:
         if length > 1 or self._uses % BLOCK == 0:
             # Now, or it would keep all queries of the segment, or of every token written.
             mx.eval(self._asked)
+        if length > 1 and not self.causal:
+            return queries.astype(mx.float32), log_mass
         latest = row[:, length * mx.arange(n)[:, None] + mx.arange(BLOCK)].swapaxes(0, 1)
         return latest[..., :-1], latest[..., -1]
 
@@ -201,9 +204,10 @@ class Recall:
         queries = self._placed(queries)
         if self.index.grain == self._page:
             return best(self.index.shares(queries, log_mass, self._scale)[..., :there], wanted)
-        # Of the first block, for all: summaries are many, and later ones must not speak for it.
-        shares = self.index.shares(queries[:1], log_mass[:1], self._scale)
-        candidates = self._candidates(shares[0], there)
+        # The same for all blocks: summaries are many. Later ones must not speak for the first.
+        speaking = slice(1 if self.causal else None)
+        shares = self.index.shares(queries[speaking], log_mass[speaking], self._scale)
+        candidates = self._candidates(shares.max(axis=0), there)
         moments = mx.array(self.pages.summaries(self._layer, candidates)).reshape(*candidates.shape, -1)
         chosen = best(estimated_shares(queries, moments, self._page, log_mass, self._scale), wanted)
         return np.take_along_axis(np.broadcast_to(candidates, (blocks, *candidates.shape)), chosen, axis=2)
