@@ -187,7 +187,7 @@ def test_a_disk_without_room_for_all_of_it_is_told_before_reading(recalling, lib
     assert memory.complete and answered(recalling, memory) and not stores(library)
 
 
-@pytest.mark.parametrize("between", [reading.SECONDS_BETWEEN, 0.0], ids=["saved at the end", "saved all the time"])
+@pytest.mark.parametrize("between", [30.0, 0.0], ids=["saved at the end", "saved all the time"])
 def test_a_disk_that_fills_up_ends_the_recall_and_not_the_reading(recalling, library, monkeypatch, between):
     monkeypatch.setattr(reading, "SECONDS_BETWEEN", between)
     monkeypatch.setattr(reading, "SHARE", math.inf)

@@ -195,7 +195,7 @@ def test_no_token_knows_what_comes_after_it():
 
 
 def test_an_answer_to_be_predicted_is_not_known_before_its_end():
-    """Read into a fork for it; into one for a question its end may choose what comes back for its beginning."""
+    """Where it is read into a fork for that; of a question the end may choose for the beginning."""
     model = with_memory(llama_model(), layout=SINKS)
     read_before = model.make_cache(pages=RamPages(model))
     model(sequence(0)[None], cache=read_before)
