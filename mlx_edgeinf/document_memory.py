@@ -14,7 +14,7 @@ from .insight import Insight
 
 if TYPE_CHECKING:
     from .cache import EdgeCache
-    from .pagestore import PageStore
+    from .pagestore import Pages
 
 
 # Pages of one document on disk: of the starter model for 570,000 tokens, 1,300 pages of a book.
@@ -31,7 +31,7 @@ class DocumentMemory:
 
     tokens: the opening of the prompt and the document. page_ends: how many of
     them lie before the end of each page. position: tokens read so far.
-    seconds: spent reading them. pages: on disk, for exact recall; None without.
+    seconds: spent reading them. pages: on disk, for exact recall; None without. Of a branch, a fork of them.
     refused: why there are none though they were wanted, for people. growing: more
     pages of text may come, so that only whole segments are read: in the end the same
     ones as of a document that was there at once. insight: what the memory was seen to do.
@@ -43,7 +43,7 @@ class DocumentMemory:
     cache: list[EdgeCache]
     position: int = 0
     seconds: float = 0.0
-    pages: PageStore | None = None
+    pages: Pages | None = None
     refused: str = ""
     growing: bool = False
     insight: Insight = field(default_factory=Insight)
@@ -58,7 +58,9 @@ class DocumentMemory:
 
     def branch(self) -> DocumentMemory:
         """What is read into it later leaves this one as it is. It is not growing."""
-        return replace(self, cache=deepcopy(self.cache), insight=deepcopy(self.insight), growing=False)
+        cache = deepcopy(self.cache)
+        pages = cache[0].recall.pages if self.pages else None
+        return replace(self, cache=cache, pages=pages, insight=deepcopy(self.insight), growing=False)
 
     @property
     def pages_read(self) -> int:

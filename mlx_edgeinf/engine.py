@@ -242,17 +242,13 @@ class Engine:
         prompt = opening + self._prompter.conversation(texts)
         total = len(memory.tokens if memory else []) + len(prompt)
         cache = self._cache_after(memory, len(prompt) + max_tokens)
-        try:
-            with watching(cache) as watched:
-                for piece in self._spoken(prompt, cache, total, max_tokens, cancel):
-                    watched.settle()
-                    last = bool(piece.finish_reason and memory and memory.recalls)
-                    yield replace(piece, consulted=consulted(memory, cache)) if last else piece
-            if memory:
-                memory.insight.opened(watched.openings(), answering=True)
-        finally:
-            if memory and memory.pages:
-                memory.pages.failure = cache[0].recall.pages.failure
+        with watching(cache) as watched:
+            for piece in self._spoken(prompt, cache, total, max_tokens, cancel):
+                watched.settle()
+                last = bool(piece.finish_reason and memory and memory.recalls)
+                yield replace(piece, consulted=consulted(memory, cache)) if last else piece
+        if memory:
+            memory.insight.opened(watched.openings(), answering=True)
 
     def _spoken(
         self, prompt: list[int], cache: list[EdgeCache], total: int, max_tokens: int, cancel: Event | None

@@ -70,7 +70,9 @@ def test_a_branch_reads_on_as_the_reading_would(recalling, tmp_path):
     assert same(state(branch), state(whole))
     assert not any(layer.recall.consulted for layer in branch.cache)
     *_, end = recalling.answer(QUESTION, branch, 24)
-    assert end.consulted
+    assert end.consulted and not branch.without_recall
+    list(recalling.ingest(memory))
+    assert answered(recalling, branch) and not branch.without_recall and not memory.without_recall
 
 
 def test_what_leaves_the_window_is_on_disk_and_is_asked(recalling, memory):

@@ -129,8 +129,7 @@ def log_probability(model: nn.Module, last: int, answer: list[int], asked: list[
     """
     inputs, fork = mx.array([last, *answer[:-1]]), forked(asked, causal=True)
     mean_loss = token_losses(model, inputs, mx.array(answer), fork).mean().item()
-    for cache in (asked, fork):
-        check_recall(cache)
+    check_recall(fork)
     return -mean_loss
 
 

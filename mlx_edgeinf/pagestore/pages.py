@@ -44,7 +44,6 @@ class Pages:
     Attributes:
         shape: what is held.
         quota_bytes: that the files of this object may take.
-        failure: why nothing is recalled from here any more, in any layer; see `Recall`.
     """
 
     def __init__(
@@ -54,8 +53,8 @@ class Pages:
         if bool(shape.summary_rows) != bool(summarize):
             raise ValueError("A store has summaries and a function that makes them, or neither.")
         self.shape, self.quota_bytes = shape, quota_bytes
-        self.failure: StoreError | None = base.failure if base else None
         self._folder, self._files, self._summarize, self._base = folder, files, summarize, base
+        self._failure: StoreError | None = None
         self._cuts = 0
         self._base_cuts = base._cuts if base else 0
         layers = range(shape.layers)
@@ -63,6 +62,18 @@ class Pages:
         self._pages = list(self._first)
         empty = np.zeros((2, shape.kv_heads, 0, shape.head_dim), np.float16)
         self._waiting = [base._waiting[layer] if base else empty for layer in layers]
+
+    @property
+    def failure(self) -> StoreError | None:
+        """Why nothing is recalled any more, in any layer: from here, its forks and what it is a fork of."""
+        return self._base.failure if self._base else self._failure
+
+    @failure.setter
+    def failure(self, error: StoreError) -> None:
+        if self._base:
+            self._base.failure = error
+        else:
+            self._failure = self._failure or error
 
     # -- how much there is ------------------------------------------------------
 

@@ -148,6 +148,7 @@ class PageStore(Pages):
         waiting = [self._beginning(layer, pages, rest) for layer in range(self.shape.layers)]
         # Before the cut: a crash in between leaves more tokens than this, all of them right.
         self._write_checkpoint(tokens, waiting)
+        self._cuts += tokens < self.tokens
         self._pages, self._waiting = [pages] * self.shape.layers, waiting
         self._cut(pages)
 
@@ -237,7 +238,6 @@ class PageStore(Pages):
         return record["tokens"], list(np.frombuffer(waiting, np.float16).reshape(sizes))
 
     def _cut(self, pages: int) -> None:
-        self._cuts += 1
         for file in self._files:
             file.cut(pages)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..pagestore.errors import DiskFull, QuotaExceeded, StoreDamaged, StoreError
 from ..pagestore.folder import HEADER, remove_store
-from ..pagestore.pages import SPARE_BYTES
+from ..pagestore.pages import SPARE_BYTES, Pages
 from ..pagestore.shape import StoreShape
 from ..pagestore.store import PageStore
 from ..wording import size
@@ -79,9 +79,9 @@ def reopen(folder: Path, document: str, tokens: int, quota_bytes: int) -> PageSt
 
 
 @contextmanager
-def writing(pages: PageStore | None) -> Iterator[None]:
-    """Inside, a settled store is written to, if there is one."""
-    if pages is None or pages.failure:
+def writing(pages: Pages | None) -> Iterator[None]:
+    """Inside, a settled store is written to, if there is one; a fork always is."""
+    if not isinstance(pages, PageStore) or pages.failure:
         yield
         return
     with _ending_recall(pages):
@@ -106,4 +106,4 @@ def _ending_recall(pages: PageStore) -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        pages.failure = pages.failure or error
+        pages.failure = error
