@@ -48,11 +48,11 @@ from .measure import lengths as far
 from .measure import selection as selecting
 from .measure.answers import Examiner, measure_answers
 from .measure.gap import FULL, OF_CENTROIDS, ROWS, SHUFFLED, WINDOW, ZEROED
-from .measure.hiding import LADDER, books, hide
+from .measure.hiding import LADDER, Text, books, hide
 from .measure.metrics import EXACT_MATCH, RougeMissing, rouge
 from .measure.passages import passages
 from .measure.perplexity import measure_losses
-from .measure.readings import Reader
+from .measure.readings import RECALLED, Reader
 from .measure.results import FOLDER, Results, ResultsError, command, surroundings
 from .measure.subject import Subject
 from .measure.tasks import is_retrieval, load_task
@@ -136,7 +136,8 @@ def answers(args: argparse.Namespace) -> str:
         examiner = Examiner(subject, exams, EXACT_MATCH if is_retrieval(task) else summaries)
         alone = argparse.Namespace(**vars(args) | {"tasks": [task]})
         exact = [name for name in exams if examiner.fits(name)]
-        setup = _setup(alone, exams, subject) | {"task": task, "rows": rows, "exact": exact}
+        told = {"task": task, "rows": rows, "exact": exact, "recall": RECALLED}
+        setup = _setup(alone, exams, subject) | told
         results = Results.resume(args.output / f"{task}.json", setup)
         measure_answers(examiner, results, subject.gates)
     return scores.summary(args.output, tasks)
@@ -145,14 +146,18 @@ def answers(args: argparse.Namespace) -> str:
 def facts(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet, one length and row at a time; the tables."""
     subject = Subject.load(args.model, args.adapter_path)
-    lengths = sorted(args.lengths)
-    text = hide(books(args.data, subject.tokenizer), subject.tokenizer, lengths[-1], LADDER)
-    # Longer ones can be added later: all of them begin alike, with the same facts.
-    beginning = {"text": text.tokens[: LADDER[0]], "facts": text.facts}
+
+    def text(length: int) -> Text:
+        return hide(books(args.data, subject.tokenizer), subject.tokenizer, length, LADDER)
+
+    # Lengths can be added later: all texts begin alike, with the same facts.
+    beginning = text(LADDER[0])
     alone = argparse.Namespace(**{key: value for key, value in vars(args).items() if key != "lengths"})
-    setup = _setup(alone, beginning, subject) | {"context": trained_context(subject.model)}
-    results = Results.resume(args.output, setup)
-    invented.measure_facts(subject, text, lengths, results, args.keep)
+    setup = _setup(alone, {"text": beginning.tokens, "facts": beginning.facts}, subject)
+    told = {"context": trained_context(subject.model), "recall": RECALLED}
+    results = Results.resume(args.output, setup | told)
+    lengths = sorted({*args.lengths, *map(int, results.entries)})
+    invented.measure_facts(subject, text(lengths[-1]), lengths, results, args.keep)
     return invented.summary(results)
 
 

@@ -63,7 +63,8 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
     metadata = identity(model) | {
         "counts": json.dumps([[layer.folded, layer.exact_limit] for layer in memory.cache]),
         "seconds": repr(memory.seconds),
-        "recall": "pages" if memory.recalls else "",
+        # Those of a branch end with it.
+        "recall": "pages" if memory.recalls and isinstance(memory.pages, PageStore) else "",
     }
     save_arrays(path, arrays, metadata | {"sha256": _checksum(arrays, metadata)})
 

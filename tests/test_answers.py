@@ -10,8 +10,20 @@ from tiny import LAYOUT, byte_tokenizer, cut, llama_model, with_memory
 
 from mlx_edgeinf.adapter import AdapterConfig, gate_parameters
 from mlx_edgeinf.cache import ExactCache, Layout, state_bytes
+from mlx_edgeinf.measure import answers
 from mlx_edgeinf.measure.answers import Examiner, measure_answers
-from mlx_edgeinf.measure.gap import FULL, HALF, OURS, RECALL_ALONE, ROWS, SHUFFLED, UNTRAINED, WINDOW, ZEROED
+from mlx_edgeinf.measure.gap import (
+    FULL,
+    HALF,
+    OURS,
+    RECALL,
+    RECALL_ALONE,
+    ROWS,
+    SHUFFLED,
+    UNTRAINED,
+    WINDOW,
+    ZEROED,
+)
 from mlx_edgeinf.measure.metrics import Metric
 from mlx_edgeinf.measure.results import Results
 from mlx_edgeinf.measure.subject import Subject
@@ -70,6 +82,18 @@ def test_questions_do_not_see_each_other(subject, examiner):
     alone = Examiner(subject, EXAMS | {"story": Exam(EXAMS["story"].pages, QUESTIONS[1:])}, None)
     for row in (OURS, WINDOW, FULL):
         assert scores(alone, "story", row) == pytest.approx(scores(examiner, "story", row)[1:], abs=1e-5)
+
+
+def test_no_token_of_an_answer_is_told_by_what_comes_back_for_a_later_one(examiner, monkeypatch):
+    losses, causal = answers.token_losses, []
+
+    def noting(model, tokens, targets, cache):
+        causal.append(cache[0].recall.causal)
+        return losses(model, tokens, targets, cache)
+
+    monkeypatch.setattr(answers, "token_losses", noting)
+    scores(examiner, "story", RECALL)
+    assert causal and all(causal)
 
 
 def test_every_row_answers_and_no_two_alike(examiner):

@@ -71,6 +71,7 @@ def test_a_branch_reads_on_as_the_reading_would(recalling, tmp_path):
     assert not any(layer.recall.consulted for layer in branch.cache)
     *_, end = recalling.answer(QUESTION, branch, 24)
     assert end.consulted and not branch.without_recall
+    assert branch.pages is branch.cache[0].recall.pages is not memory.pages
     list(recalling.ingest(memory))
     assert answered(recalling, branch) and not branch.without_recall and not memory.without_recall
 

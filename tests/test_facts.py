@@ -80,15 +80,17 @@ def test_no_two_facts_are_about_the_same_and_no_two_numbers_alike():
     assert all(single.count(thing) <= 1 for thing in hiding.THINGS)
 
 
-def test_what_is_asked_goes_on_as_what_was_hidden():
+def test_what_is_asked_goes_on_as_what_was_hidden(monkeypatch):
+    monkeypatch.setattr(hiding, "FACTS", 3)
     hidden = text()
     gaps, facts = hidden.gaps(600), {fact.about: fact.number for fact in hidden.facts[600]}
-    assert {kind: len(of) for kind, of in gaps.items()} == dict.fromkeys(hiding.KINDS, FACTS)
+    assert {kind: len(of) for kind, of in gaps.items()} == dict.fromkeys(hiding.KINDS, 3)
     for kind in (hiding.SINGLE, hiding.ALIKE):
         assert all(facts[gap.beginning[4:-3]] == gap.answer for gap in gaps[kind])
     for gap in gaps[hiding.TOGETHER]:
         *first, last = gap.beginning[4:-4].split(", the ")
         abouts = [*first, *last.split(" and the ")]
+        assert len(set(abouts)) == 3
         assert gap.answer == "{}, {} and {}".format(*(facts[about] for about in abouts))
 
 
@@ -143,6 +145,20 @@ def test_an_answer_is_exact_if_every_token_of_it_is_the_likeliest(subject, resul
         model(mx.array(text().tokens[:300])[None], cache=cache)
         told = [asker._answer(gap, cache) for gap in text().gaps(600)[hiding.ALIKE]]
         assert [each["exact"] for each in told] == [answer == f" {right}", False]
+
+
+def test_what_comes_back_for_a_question_may_depend_on_its_end_but_for_an_answer_not(subject, monkeypatch):
+    forked, causal = facts.forked, []
+
+    def noting(cache: list, **said: bool) -> list:
+        causal.append(said.get("causal", False))
+        return forked(cache, **said)
+
+    monkeypatch.setattr(facts, "forked", noting)
+    cache = subject.model.make_cache()
+    subject.model(mx.array(text().tokens[:300])[None], cache=cache)
+    facts.Asker(subject, text())._answer(text().gaps(600)[hiding.SINGLE][0], cache)
+    assert causal == [False, True]
 
 
 def test_a_reading_that_was_stopped_goes_on_where_it_was_kept(subject, results, tmp_path, monkeypatch):

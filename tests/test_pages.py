@@ -205,6 +205,9 @@ def test_a_fork_of_a_fork_goes_on_by_itself(tmp_path):
 def test_a_store_that_is_read_on_leaves_its_forks_as_they_were(tmp_path):
     store = stored(tmp_path, 100)
     fork = store.fork(QUOTA)
+    store.truncate(100)
+    store.settle()
+    store.go_on()
     extend(store, 100)
     assert_holds(fork, 100)
 

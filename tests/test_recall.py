@@ -13,7 +13,7 @@ from mlx_edgeinf.cache import Layout, forked
 from mlx_edgeinf.memory import KINDS
 from mlx_edgeinf.pagestore import PageStore
 from mlx_edgeinf.recall import Recall, recall, summarize
-from mlx_edgeinf.recall.recall import BLOCK
+from mlx_edgeinf.recall.recall import BLOCK, QUESTION_BLOCK
 from mlx_edgeinf.rotation import Rotation
 from mlx_edgeinf.sources import in_batch
 
@@ -120,12 +120,27 @@ def test_the_first_query_of_a_block_and_those_before_it_choose():
 
 
 @pytest.mark.parametrize("runs", [64, 8])
-def test_the_blocks_of_a_question_choose_for_themselves(runs):
+def test_the_blocks_of_a_question_choose_for_themselves(runs, monkeypatch):
     """Where the index is coarse too: its runs are not chosen by the first block alone."""
+    monkeypatch.setattr(recall, "CANDIDATES", 40)
     planted = Planted(1000, runs, wanted=16)
     planted.recall.causal = False
     planted.ask_each(BLOCK * [5] + BLOCK * [333] + BLOCK * [990])
     assert planted.recall.chosen.tolist() == [[[page]] * G for page in (0, 333 // 16, 990 // 16)]
+
+
+@pytest.mark.parametrize(
+    "causal, sizes", [(True, [(8, BLOCK), (1, BLOCK), (1, 6)]), (False, [(2, QUESTION_BLOCK), (1, 22)])]
+)
+def test_a_question_is_asked_in_larger_blocks_than_an_answer(causal, sizes, monkeypatch):
+    """So many of them at once that what comes back is bounded."""
+    monkeypatch.setattr(recall, "TOGETHER", 8 * 16)
+    planted = Planted(1000, 64, wanted=16)
+    planted.recall.causal = causal
+    queries = mx.arange(150.0).reshape(1, 1, 150, 1)
+    parts = [part for (part,) in planted.recall.in_blocks(queries)]
+    assert mx.array_equal(mx.concatenate([part.reshape(-1) for part in parts]), queries.reshape(-1))
+    assert [part.shape[::2] for part in parts] == sizes
 
 
 def test_no_more_pages_come_back_than_are_wanted_and_in_the_order_of_the_text():

@@ -88,7 +88,9 @@ class Asker:
 
     def _memory(self, cache: list[EdgeCache]) -> DocumentMemory:
         tokens = self._text.tokens
-        document = Document("the books", hashlib.sha256(repr(tokens).encode()).hexdigest(), (Page(1, ""),))
+        # A kept reading can go on to a longer text: all of them begin alike.
+        beginning = repr(tokens[: min(self._text.facts)]).encode()
+        document = Document("the books", hashlib.sha256(beginning).hexdigest(), (Page(1, ""),))
         return DocumentMemory(document, tokens, [len(tokens)], cache)
 
     def _resumed(self, before: int) -> DocumentMemory:
@@ -98,6 +100,7 @@ class Asker:
         if file.exists():
             found = load_memory(file, self._model, memory.document, pages, QUOTA)
             if found.position <= before:
+                found.tokens, found.page_ends = memory.tokens, memory.page_ends
                 return _with_pages(found)
             if found.pages:
                 found.pages.close()

@@ -1,8 +1,8 @@
 """Invented facts, hidden in books that are read one behind the other.
 
-For each length of a ladder facts of two kinds stand in the text up to there, evenly: single ones, of
-which nothing else in the text is like them, and ones that differ from others by their place alone. So a
-text holds those of all lengths. What is asked about them:
+For each length of a ladder facts of two kinds stand in the text up to there, evenly: single ones, each
+about a thing of its own, and ones that differ from others by building and place alone. So a text holds
+those of all lengths. What is asked about them:
 
     single          the number of a single fact
     alike           that of one among many alike

@@ -25,7 +25,7 @@ from ..attention import store_shape
 from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
 from ..pagestore import PageStore
-from ..recall import summarize
+from ..recall import ASKED, BLOCK, QUESTION_BLOCK, summarize
 from ..training.bptt import segments
 from ..training.loss import cross_entropy, head
 from .eviction import H2OCache, RetainedMemory, RetainingLayout, SnapKVCache
@@ -46,6 +46,8 @@ from .gap import (
 )  # fmt: skip
 
 QUOTA = 100 << 30  # bytes of pages on disk: more than any text here takes
+# What the numbers of questions that recall depend on, for `Results.setup`.
+RECALLED = {"tokens": ASKED, "queries of an answer": BLOCK, "of a question": QUESTION_BLOCK}
 
 
 class Piece(NamedTuple):

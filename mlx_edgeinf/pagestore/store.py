@@ -148,7 +148,7 @@ class PageStore(Pages):
         waiting = [self._beginning(layer, pages, rest) for layer in range(self.shape.layers)]
         # Before the cut: a crash in between leaves more tokens than this, all of them right.
         self._write_checkpoint(tokens, waiting)
-        self._cuts += tokens < self.tokens
+        self._cuts += tokens < max(map(self._tokens, range(self.shape.layers)))
         self._pages, self._waiting = [pages] * self.shape.layers, waiting
         self._cut(pages)
 

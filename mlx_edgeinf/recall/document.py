@@ -93,9 +93,9 @@ def writing(pages: Pages | None) -> Iterator[None]:
             pages.settle()
 
 
-def keep(pages: PageStore | None) -> None:
+def keep(pages: Pages | None) -> None:
     """See that a store holds on disk what was read so far, if there is one; one that failed is let go of."""
-    if pages and not pages.settled:
+    if isinstance(pages, PageStore) and not pages.settled:
         with _ending_recall(pages):
             pages.settle() if pages.failure else pages.sync()
 

@@ -208,7 +208,7 @@ class Recall:
         queries = self._placed(queries)
         if self.index.grain == self._page:
             return best(self.index.shares(queries, log_mass, self._scale)[..., :there], wanted)
-        # The same for all blocks: summaries are many. Later ones must not speak for the first.
+        # The same for all blocks: summaries are many. Where causal, later ones must not speak for the first.
         speaking = slice(1 if self.causal else None)
         shares = self.index.shares(queries[speaking], log_mass[speaking], self._scale)
         candidates = self._candidates(shares.max(axis=0), there)
