@@ -233,6 +233,9 @@ def test_a_model_keeps_its_precision(dtype):
     cache = model.make_cache(pages=RamPages(model), throughout=True)
     assert model(sequence(0)[None], cache=cache).dtype == dtype
     assert {layer.local.keys.dtype for layer in cache} == {dtype}
+    # What came back is held while tokens are written.
+    model(sequence(1)[None, :1], cache=cache)
+    assert {part.dtype for layer in cache for part in layer.recall._held[:2]} == {dtype}
 
 
 def test_several_texts_at_once_are_refused():

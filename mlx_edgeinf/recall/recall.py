@@ -53,8 +53,7 @@ ASKED, THROUGHOUT = 4096, 512
 TOGETHER = 1 << 14
 # At 32k tokens such facts got -1.65; -1.44 where pages were chosen by all their keys instead of mean and
 # deviation, -1.47 by the means of pairs of keys, -1.27 where those of the fact always came back. No better
-# than the Gaussian: Quest's bounds -1.64, four means a page -1.75, the squares of the shares -1.62, a page
-# with its neighbour -1.69, what the layers below had chosen counted in -1.59.
+# than the Gaussian: Quest's bounds -1.64, four means a page -1.75, a page with its neighbour -1.69.
 # Pages whose summaries are read from disk, where the index is too coarse to choose among them.
 CANDIDATES = 1024
 
@@ -162,7 +161,8 @@ class Recall:
         log_mass (n, H, L): of what they attend to besides. None where the pages fail.
         """
         try:
-            brought = self._brought_back(*self._latest(queries, log_mass), queries.shape[2] == 1, without)
+            written, dtype = queries.shape[2] == 1, queries.dtype
+            brought = self._brought_back(*self._latest(queries, log_mass), written, dtype, without)
         except StoreError as error:
             self.pages.failure = error
             return None
@@ -186,22 +186,22 @@ class Recall:
         return latest[..., :-1], latest[..., -1]
 
     def _brought_back(
-        self, queries: mx.array, log_mass: mx.array, written: bool, without: Without
+        self, queries: mx.array, log_mass: mx.array, written: bool, dtype: mx.Dtype, without: Without
     ) -> Brought:
         """What these queries choose; while tokens are written one by one, the same for a block of them."""
         if not written:
             self._held, self._uses = None, 0
-            return self._chosen(queries, log_mass, without)
+            return self._chosen(queries, log_mass, dtype, without)
         if self._uses % BLOCK == 0:
-            self._held = self._chosen(queries, log_mass, without)
+            self._held = self._chosen(queries, log_mass, dtype, without)
         self._uses += 1
         return self._held
 
-    def _chosen(self, queries: mx.array, log_mass: mx.array, without: Without) -> Brought:
+    def _chosen(self, queries: mx.array, log_mass: mx.array, dtype: mx.Dtype, without: Without) -> Brought:
         """Choose pages, note them, and fetch what is on them."""
         self.chosen = self._choose(queries, log_mass)
         self.consulted.update(self.chosen.ravel().tolist())
-        return self._fetch(self.chosen, without)
+        return self._fetch(self.chosen, dtype, without)
 
     def _choose(self, queries: mx.array, log_mass: mx.array) -> np.ndarray:
         """Pages (n, G, k), in the order of the text, to which queries (n, H, L, d) would attend most."""
@@ -237,7 +237,7 @@ class Recall:
         latest = np.arange(whole * each, there)
         return np.concatenate([pages, np.broadcast_to(latest, (len(pages), len(latest)))], axis=1)
 
-    def _fetch(self, chosen: np.ndarray, without: Without) -> Brought:
+    def _fetch(self, chosen: np.ndarray, dtype: mx.Dtype, without: Without) -> Brought:
         """What is on pages (n, G, k), and behind it the tokens that fill no page."""
         blocks, heads, _ = chosen.shape
         distinct = [np.unique(chosen[:, head]) for head in range(heads)]
@@ -252,7 +252,9 @@ class Recall:
                        constant_values=1)  # fmt: skip
         keys, values = (mx.array(np.concatenate(part, axis=1)) for part in zip(read, waiting))
         memory, places = without(keys[None], values[None], mx.array(taken)), mx.array(places)
-        return Brought(self._placed_keys(keys, places), self._spread(values, places), memory)
+        # In the model's precision: of a model of billions of parameters they take hundreds of megabytes.
+        placed, spread = self._placed_keys(keys, places), self._spread(values, places)
+        return Brought(placed.astype(dtype), spread.astype(dtype), memory)
 
     def _placed_keys(self, keys: mx.array, places: mx.array) -> mx.array:
         """Of keys (G, T, d) those of each block, (n, G, R, d), turned to stand right before the window."""
