@@ -145,7 +145,10 @@ def retrofit(
             gate, scale, place = attention.memory_gate, attention.scale, layout.sinks
             tokens, recall = THROUGHOUT if throughout else asked, None
             if pages:
-                recall = Recall(pages, number, gate.rotation, scale, place, tokens, throughout=throughout)
+                recall = Recall(
+                    pages, number, gate.rotation, scale, place, tokens,
+                    throughout=throughout, precision=model.model.norm.weight.dtype,
+                )  # fmt: skip
             return EdgeCache(layout, gate.memory, gate.rotation, exact_limit, recall)
 
         return [cache(number, layer.self_attn) for number, layer in enumerate(model.layers)]

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import mlx.core as mx
+import numpy as np
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import KVCache
 
@@ -227,18 +228,22 @@ class ExactCache(EdgeCache):
         """Nothing will be folded."""
 
 
-def forked(cache: list[EdgeCache], causal: bool = False) -> list[EdgeCache]:
+def forked(
+    cache: list[EdgeCache], causal: bool = False, named: np.ndarray | None = None
+) -> list[EdgeCache]:
     """An independent continuation of all layers, to be asked: what it reads is looked up on disk.
 
     The layers share one fork of the pages there.
 
     Args:
         causal: what is read is to be predicted, so what comes back must not depend on what follows.
+        named: pages on disk that come back whatever the queries want (see `naming`); None: as in `cache`.
     """
     twins = copy.deepcopy(cache)
-    for twin in twins:
-        if twin.recall:
-            twin.recall.asking, twin.recall.causal = True, causal
+    for recall in (twin.recall for twin in twins if twin.recall):
+        recall.asking, recall.causal = True, causal
+        if named is not None:
+            recall.named = named
     return twins
 
 

@@ -25,6 +25,7 @@ from .document_memory import RECALL_GB, DocumentMemory
 from .documents import Document, Page
 from .generation import REPETITION_TOKENS, Piece, against_repetition, choose_cache, read_on, stream_generate
 from .models import found_gates, load, settings_of
+from .naming import Namer
 from .recall import keep, writing
 from .savefile import begin_pages, damaged, identity, load_memory, save_memory
 from .starter import NAME, starter_model
@@ -73,6 +74,7 @@ class Engine:
         self.has_gates = gates is not None
         self.settings = self._run(lambda: settings_of(self._model, gates))
         self._prompter = Prompter(self._tokenizer)
+        self._namer = Namer(self._prompter)
         # Document tokens that the base path takes, beside questions and answers.
         self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS
         # What must be the same for a saved memory to be opened here, by its name for people.
@@ -241,7 +243,7 @@ class Engine:
         opening = [] if memory else self._prompter.opening
         prompt = opening + self._prompter.conversation(texts)
         total = len(memory.tokens if memory else []) + len(prompt)
-        cache = self._cache_after(memory, len(prompt) + max_tokens)
+        cache = self._cache_after(memory, texts, len(prompt) + max_tokens)
         with watching(cache) as watched:
             for piece in self._spoken(prompt, cache, total, max_tokens, cancel):
                 watched.settle()
@@ -270,9 +272,12 @@ class Engine:
                 return
             yield Piece(response.text, total, response.generation_tokens, response.finish_reason)
 
-    def _cache_after(self, memory: DocumentMemory | None, tokens: int) -> list[EdgeCache]:
+    def _cache_after(self, memory: DocumentMemory | None, texts: list[str], tokens: int) -> list[EdgeCache]:
         """What a prompt is read into: a fork of the memory, or an empty cache for so many tokens."""
-        return forked(memory.cache) if memory else choose_cache(self._model, tokens)
+        if not memory:
+            return choose_cache(self._model, tokens)
+        named = self._namer.named(memory.tokens, texts[::2], memory.cache)
+        return forked(memory.cache, named=named)
 
     def count(self, text: str) -> int:
         """Tokens of a text."""

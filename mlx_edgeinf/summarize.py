@@ -31,8 +31,9 @@ UNION = (
     "document in one or two paragraphs."
 )
 
-# There is a draft each time this share of the document has been read.
-MILESTONES = (0.05, 0.25, 0.5, 0.75)
+# There is a draft each time this share of the document has been read, if so many tokens were read since the
+# one before and are left to be read: writing one takes as long as reading some 5,000 tokens.
+MILESTONES, APART = (0.05, 0.25, 0.5, 0.75), 6144
 # A part for map-reduce: small models answer best well inside their context.
 PART_TOKENS, PART_ANSWER_TOKENS = 3000, 96
 
@@ -181,8 +182,7 @@ def _rolling(run: _Run) -> Iterator[RunEvent]:
 def _from_memory(run: _Run, question: Callable[[str], str]) -> Iterator[RunEvent]:
     """Read everything into memory, with a draft at each milestone."""
     memory = run.engine.open(run.document)
-    milestones = [share * len(memory.tokens) for share in MILESTONES] if memory.long else []
-    milestones = [milestone for milestone in milestones if milestone > memory.position]
+    milestones = _milestones(memory)
     for event in run.read(memory):
         yield event
         if milestones and memory.position >= milestones[0]:
@@ -191,6 +191,16 @@ def _from_memory(run: _Run, question: Callable[[str], str]) -> Iterator[RunEvent
     if not run.cancel.is_set():
         yield from run.write(question(run.draft), memory, final=True)
     yield run.finish(memory)
+
+
+def _milestones(memory: DocumentMemory) -> list[float]:
+    """Tokens after which there will be a draft."""
+    total, before, places = len(memory.tokens), memory.position, []
+    for place in (share * total for share in MILESTONES if memory.long):
+        if min(place - before, total - place) >= APART:
+            places.append(place)
+            before = place
+    return places
 
 
 def _map_reduce(run: _Run) -> Iterator[RunEvent]:

@@ -71,6 +71,11 @@ class Prompter:
         # What ends an answer: the template's own token, where it begins the next turn.
         self.end = ends[0] if set(ends) & set(tokenizer.eos_token_ids) else tokenizer.eos_token_id
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Tokens by how the tokenizer writes them."""
+        return self._plain.get_vocab()
+
     def text(self, text: str) -> list[int]:
         """Of a text of people or documents."""
         return self._plain.encode(text, add_special_tokens=False).ids

@@ -16,6 +16,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--record", type=Path, metavar="FOLDER", help="Where a test that measures keeps it.")
 
 
+@pytest.fixture(autouse=True)
+def _drafts_of_short_documents(monkeypatch) -> None:
+    """Tests read documents of some hundred tokens."""
+    monkeypatch.setattr("mlx_edgeinf.summarize.APART", 1)
+
+
 @pytest.fixture
 def recorded(request) -> Path | None:
     """Where to keep what is measured, if it is wanted."""

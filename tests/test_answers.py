@@ -85,15 +85,29 @@ def test_questions_do_not_see_each_other(subject, examiner):
 
 
 def test_no_token_of_an_answer_is_told_by_what_comes_back_for_a_later_one(examiner, monkeypatch):
-    losses, causal = answers.token_losses, []
+    forked, causal = answers.forked, []
 
-    def noting(model, tokens, targets, cache):
-        causal.append(cache[0].recall.causal)
-        return losses(model, tokens, targets, cache)
+    def noting(cache: list, **said) -> list:
+        causal.append(said.get("causal", False))
+        return forked(cache, **said)
 
-    monkeypatch.setattr(answers, "token_losses", noting)
+    monkeypatch.setattr(answers, "forked", noting)
     scores(examiner, "story", RECALL)
-    assert causal and all(causal)
+    # Each question, and then its answers.
+    assert causal == [each for question in QUESTIONS for each in (False, *(True for _ in question.answers))]
+
+
+def test_what_a_question_names_comes_back_for_its_answers(examiner, monkeypatch):
+    """But not for other questions."""
+    named, told = [], examiner._namer.named
+    monkeypatch.setattr(examiner._namer, "named", lambda *a: named.append(told(*a)) or named[-1])
+    asked, predicted = [], answers.predicted
+    monkeypatch.setattr(answers, "predicted", lambda *a: asked.append(a[-1]) or predicted(*a))
+    scores(examiner, "story", RECALL)
+    own = [pages for pages, question in zip(named, QUESTIONS) for _ in question.answers]
+    assert len(own) == len(asked) and all(map(len, own))
+    for pages, cache in zip(own, asked):
+        assert all(layer.recall.named is pages for layer in cache)
 
 
 def test_every_row_answers_and_no_two_alike(examiner):

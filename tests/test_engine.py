@@ -273,7 +273,7 @@ def test_a_long_prompt_is_read_in_turns_to_the_answer_it_has_in_one_go(engine):
     for known in (None, memory):
         opening = [] if known else engine._prompter.opening
         prompt = opening + engine._prompter.conversation([text])
-        cache = engine._run(lambda: engine._cache_after(known, len(prompt) + 8))
+        cache = engine._run(lambda: engine._cache_after(known, [text], len(prompt) + 8))
         steps = engine._stepwise(stream_generate(
             engine._model, engine._tokenizer, prompt, 8, prompt_cache=cache,
             logits_processors=against_repetition(),

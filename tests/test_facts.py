@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from held_out import save_trained
+from ram_pages import RamPages
 from tiny import byte_tokenizer, llama_model, with_memory
 
 from mlx_edgeinf import evaluate
@@ -147,18 +148,13 @@ def test_an_answer_is_exact_if_every_token_of_it_is_the_likeliest(subject, resul
         assert [each["exact"] for each in told] == [answer == f" {right}", False]
 
 
-def test_what_comes_back_for_a_question_may_depend_on_its_end_but_for_an_answer_not(subject, monkeypatch):
-    forked, causal = facts.forked, []
-
-    def noting(cache: list, **said: bool) -> list:
-        causal.append(said.get("causal", False))
-        return forked(cache, **said)
-
-    monkeypatch.setattr(facts, "forked", noting)
-    cache = subject.model.make_cache()
+def test_what_comes_back_for_a_question_may_depend_on_its_end_and_on_its_words(subject, monkeypatch):
+    forked, said = facts.forked, []
+    monkeypatch.setattr(facts, "forked", lambda *a, **told: said.append(told) or forked(*a, **told))
+    cache = subject.model.make_cache(pages=RamPages(subject.model))
     subject.model(mx.array(text().tokens[:300])[None], cache=cache)
     facts.Asker(subject, text())._answer(text().gaps(600)[hiding.SINGLE][0], cache)
-    assert causal == [False, True]
+    assert len(said) == 1 and not said[0].get("causal") and len(said[0]["named"])
 
 
 def test_a_reading_that_was_stopped_goes_on_where_it_was_kept(subject, results, tmp_path, monkeypatch):

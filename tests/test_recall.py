@@ -12,7 +12,7 @@ from mlx_edgeinf.attention import store_shape
 from mlx_edgeinf.cache import Layout, forked
 from mlx_edgeinf.memory import KINDS
 from mlx_edgeinf.pagestore import PageStore
-from mlx_edgeinf.recall import Recall, recall, summarize
+from mlx_edgeinf.recall import Recall, finding, recall, summarize
 from mlx_edgeinf.recall.recall import BLOCK, QUESTION_BLOCK
 from mlx_edgeinf.rotation import Rotation
 from mlx_edgeinf.sources import in_batch
@@ -122,7 +122,7 @@ def test_the_first_query_of_a_block_and_those_before_it_choose():
 @pytest.mark.parametrize("runs", [64, 8])
 def test_the_blocks_of_a_question_choose_for_themselves(runs, monkeypatch):
     """Where the index is coarse too: its runs are not chosen by the first block alone."""
-    monkeypatch.setattr(recall, "CANDIDATES", 40)
+    monkeypatch.setattr(finding, "CANDIDATES", 40)
     planted = Planted(1000, runs, wanted=16)
     planted.recall.causal = False
     planted.ask_each(BLOCK * [5] + BLOCK * [333] + BLOCK * [990])
@@ -179,13 +179,26 @@ def test_summaries_are_read_only_where_the_index_is_too_coarse(monkeypatch):
 
 
 def test_few_candidates_are_looked_at_however_long_the_text(monkeypatch):
-    monkeypatch.setattr(recall, "CANDIDATES", 32)
+    monkeypatch.setattr(finding, "CANDIDATES", 32)
     planted, looked = Planted(4000, 64, 16), []
     summaries = RamPages.summaries
     monkeypatch.setattr(RamPages, "summaries", lambda *a: looked.append(a[-1]) or summaries(*a))
     assert planted.ask(3333).tolist() == [[208]] * G
     # And the two latest pages, of no whole run.
     assert [each.shape for each in looked] == [(G, 34)]
+
+
+@pytest.mark.parametrize("runs", [64, 32])
+def test_pages_that_are_named_come_back_beside_those_that_are_wanted(runs):
+    """For each block and head, once, in the order of the text; those there are, half of all at most."""
+    planted = Planted(1000, runs, wanted=64)
+    planted.recall.named = np.array([62, 1000, 7, 50])
+    planted.ask_each(BLOCK * [990] + BLOCK * [333] + BLOCK * [0])
+    wanted = (61, 333 // 16, 0)
+    for block, head in np.ndindex(3, G):
+        chosen = planted.recall.chosen[block, head].tolist()
+        assert {7, 50, (61, 61, 20)[block]} <= set(chosen) and len(set(chosen)) == 4
+        assert chosen == sorted(chosen) and wanted
 
 
 def test_while_tokens_are_written_one_by_one_pages_are_chosen_for_several():

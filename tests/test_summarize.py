@@ -100,6 +100,18 @@ def test_a_long_document_has_a_draft_at_each_milestone(engine, strategy, questio
     assert len(questions) == len(MILESTONES) + 1
 
 
+@pytest.mark.parametrize(
+    "read, apart, pages",
+    [(0, 1, [0, 1, 3, 4]), (0, 64, [1, 3, 4]), (0, 128, [3]), (100, 64, [3, 4]), (0, 250, [])],
+)
+def test_drafts_are_so_far_apart_that_reading_takes_longer(engine, monkeypatch, read, apart, pages):
+    """And from where the reading was resumed, and from its end: of 6 pages of 64 tokens."""
+    monkeypatch.setattr(home, "APART", apart)
+    memory = engine.open(book(6))
+    memory.position = read
+    assert [int(place / 64) for place in home._milestones(memory)] == pages
+
+
 def test_milestones_passed_in_one_segment_make_one_draft(engine, questions, monkeypatch):
     monkeypatch.setattr(home, "MILESTONES", (0.01, 0.02, 0.03, 0.04))
     places = {draft.page for draft in of(Draft, run(engine, "one-shot")) if not draft.final}

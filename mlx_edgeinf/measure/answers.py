@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from statistics import mean
+from typing import NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -18,7 +19,8 @@ import mlx.nn as nn
 from ..attention import trained_context
 from ..cache import EdgeCache, forked, state_bytes
 from ..generation import generate, read_on
-from ..training.loss import token_losses
+from ..naming import Namer
+from ..training.loss import cross_entropy
 from ..turns import Prompter
 from .gap import GATED, SHUFFLED
 from .metrics import Metric
@@ -43,6 +45,7 @@ class Examiner:
         self.exams, self.metric = exams, metric
         self._model, self._tokenizer = subject.model, subject.tokenizer
         self._prompter = Prompter(self._tokenizer)
+        self._namer = Namer(self._prompter)
         self.documents = {name: self._document(exam) for name, exam in exams.items()}
         self._reader = Reader(self._model, subject.untrained, self.documents, first=0, throughout=False)
 
@@ -55,7 +58,7 @@ class Examiner:
         began = time.perf_counter()
         with self._reader.caches(row, self._length(name)) as cache:
             largest = max(self._read(name, row, cache))
-            questions = [self._ask(question, cache) for question in self.exams[name].questions]
+            questions = [self._ask(name, question, cache) for question in self.exams[name].questions]
         entry = {
             "tokens": len(self.documents[name]),
             "state_bytes": largest,
@@ -83,12 +86,12 @@ class Examiner:
         names = list(self.documents)
         return names[(names.index(name) + 1) % len(names)]
 
-    def _ask(self, question: Question, cache: list[EdgeCache]) -> dict:
+    def _ask(self, name: str, question: Question, cache: list[EdgeCache]) -> dict:
         *prompt, last = self._prompt(question)
-        asked = forked(cache)
+        asked = forked(cache, named=self._namer.named(self.documents[name], [question.text], cache))
         read_on(self._model, mx.array(prompt), asked)
         answers = map(self._prompter.text, question.answers)
-        scores = [log_probability(self._model, last, answer, asked) for answer in answers]
+        scores = [predicted(self._model, last, answer, asked).log_probability for answer in answers]
         entry = {"depth": question.depth, "log_probability": mean(scores)}
         if self.metric:
             written = self._write(last, asked)
@@ -121,16 +124,25 @@ class Examiner:
         return len(self.documents[name]) + max(asked)
 
 
-def log_probability(model: nn.Module, last: int, answer: list[int], asked: list[EdgeCache]) -> float:
-    """Of an answer's tokens behind the last token of the prompt: nats per token, on average.
+class Predicted(NamedTuple):
+    """Of an answer's tokens: nats per token, and whether each of them is the likeliest."""
+
+    log_probability: float
+    exact: bool
+
+
+def predicted(model: nn.Module, last: int, answer: list[int], asked: list[EdgeCache]) -> Predicted:
+    """How likely an answer is behind the last token of the prompt, which was read up to there.
 
     Raises:
         StoreError: recall failed.
     """
-    inputs, fork = mx.array([last, *answer[:-1]]), forked(asked, causal=True)
-    mean_loss = token_losses(model, inputs, mx.array(answer), fork).mean().item()
+    inputs, targets, fork = mx.array([last, *answer[:-1]]), mx.array(answer), forked(asked, causal=True)
+    logits = model(inputs[None], cache=fork)[0]
+    mean_loss, exact = cross_entropy(logits, targets).mean(), (logits.argmax(axis=-1) == targets).all()
+    mx.eval(mean_loss, exact)
     check_recall(fork)
-    return -mean_loss
+    return Predicted(-mean_loss.item(), exact.item())
 
 
 def measure_answers(examiner: Examiner, results: Results, trained: str) -> None:

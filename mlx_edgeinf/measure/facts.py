@@ -24,11 +24,12 @@ from ..cache import EdgeCache, forked, state_bytes
 from ..document_memory import DocumentMemory, SaveFileError
 from ..documents import Document, Page
 from ..generation import read_on
+from ..naming import Namer
 from ..recall import keep, writing
 from ..savefile import begin_pages, load_memory, save_memory
-from ..training.loss import cross_entropy
 from ..turns import Prompter
 from ..wording import count, size
+from .answers import predicted
 from .gap import FULL, GATED, OURS, RECALL, RECALL_ALONE, ROWS, WINDOW, check_finished
 from .hiding import ASKING, KINDS, Gap, Text
 from .readings import QUOTA, Reader, check_recall
@@ -57,7 +58,7 @@ class Asker:
 
     def __init__(self, subject: Subject, text: Text, kept: Path | None = None):
         self._model, self._prompter = subject.model, Prompter(subject.tokenizer)
-        self._text, self._kept = text, kept
+        self._text, self._kept, self._namer = text, kept, Namer(self._prompter)
         self._reader = Reader(subject.model, subject.untrained, {}, first=0, throughout=False)
 
     def measure(self, way: str, lengths: list[int]) -> Iterator[tuple[int, str, dict]]:
@@ -139,14 +140,10 @@ class Asker:
     def _answer(self, gap: Gap, cache: list[EdgeCache]) -> dict:
         """How likely the right answer is behind the beginning of its sentence."""
         *prompt, last = self._prompter.text(f"\n\n{gap.beginning}")
-        asked = forked(cache)
+        asked = forked(cache, named=self._namer.named(self._text.tokens, [gap.beginning], cache))
         read_on(self._model, mx.array(prompt), asked)
-        fork, answer = forked(asked, causal=True), mx.array(self._prompter.text(f" {gap.answer}"))
-        logits = self._model(mx.concatenate([mx.array([last]), answer[:-1]])[None], cache=fork)[0]
-        mean_loss, exact = cross_entropy(logits, answer).mean(), (logits.argmax(axis=-1) == answer).all()
-        mx.eval(mean_loss, exact)
-        check_recall(fork)
-        return {"log_probability": round(-mean_loss.item(), 4), "exact": exact.item()}
+        found = predicted(self._model, last, self._prompter.text(f" {gap.answer}"), asked)
+        return {"log_probability": round(found.log_probability, 4), "exact": found.exact}
 
 
 def _with_pages(memory: DocumentMemory) -> DocumentMemory:

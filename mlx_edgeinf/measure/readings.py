@@ -24,6 +24,7 @@ from ..adapter import gate_parameters
 from ..attention import store_shape
 from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
+from ..naming import MOST
 from ..pagestore import PageStore
 from ..recall import ASKED, BLOCK, QUESTION_BLOCK, summarize
 from ..training.bptt import segments
@@ -47,7 +48,9 @@ from .gap import (
 
 QUOTA = 100 << 30  # bytes of pages on disk: more than any text here takes
 # What the numbers of questions that recall depend on, for `Results.setup`.
-RECALLED = {"tokens": ASKED, "queries of an answer": BLOCK, "of a question": QUESTION_BLOCK}
+RECALLED = {
+    "tokens": ASKED, "named pages": MOST, "queries of an answer": BLOCK, "of a question": QUESTION_BLOCK,
+}  # fmt: skip
 
 
 class Piece(NamedTuple):

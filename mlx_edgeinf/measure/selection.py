@@ -28,8 +28,8 @@ import numpy as np
 from ..cache import EdgeCache
 from ..pagestore import PageStore
 from ..recall import Recall
+from ..recall.finding import best
 from ..recall.index import shares_of
-from ..recall.recall import best
 from ..sources import grouped
 from ..wording import counted
 from .gap import FULL, WINDOW, check_finished, share_lines

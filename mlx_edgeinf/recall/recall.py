@@ -32,7 +32,8 @@ from ..pagestore.errors import StoreError
 from ..pagestore.pages import Pages
 from ..rotation import Rotation
 from ..sources import Source, attend_to_all, in_a_row, in_batch
-from .index import Index, estimated_shares
+from .finding import Finder
+from .index import Index
 
 # Of a page: the mean and the deviation of its keys.
 SUMMARY_ROWS = 2
@@ -49,13 +50,8 @@ BLOCK, QUESTION_BLOCK = 16, 64
 # without recall -1.77. On two CPU cores a question of 31 tokens was read in 2.2 s, 3.4 s, and 0.4 s without;
 # then 3.5, 3.0 and 6.1 tokens a second were written. Throughout a text it is 512, what `evaluate` compares
 # with the memory. For all blocks that are worked on at once, TOGETHER.
-ASKED, THROUGHOUT = 4096, 512
+ASKED, THROUGHOUT = 1024, 512
 TOGETHER = 1 << 14
-# At 32k tokens such facts got -1.65; -1.44 where pages were chosen by all their keys instead of mean and
-# deviation, -1.47 by the means of pairs of keys, -1.27 where those of the fact always came back. No better
-# than the Gaussian: Quest's bounds -1.64, four means a page -1.75, a page with its neighbour -1.69.
-# Pages whose summaries are read from disk, where the index is too coarse to choose among them.
-CANDIDATES = 1024
 
 # The memory less keys and values (1, G, T, d), for each block those where taken (n, G, T) is 1.
 Without = Callable[[mx.array, mx.array, mx.array], State]
@@ -85,23 +81,25 @@ class Recall:
         place: position behind the last recalled token, where the window begins.
         runs: of the index, for each kv head.
         throughout: whether anything comes back while a document is read.
+        precision: in which what came back is held, the model's.
 
     Attributes:
         asking: whether anything comes back now.
         causal: whether a block of several queries may not choose by all of them.
+        named: pages (m,) that come back whatever the queries want, best first.
         pages: of all layers. index: of the evicted tokens. chosen: pages (n, G, k) that came back last.
         consulted: how often each page came back, since the fork.
     """
 
     def __init__(
         self, pages: Pages, layer: int, rotation: Rotation, scale: float, place: int,
-        tokens: int = ASKED, runs: int = 2048, throughout: bool = False,
+        tokens: int = ASKED, runs: int = 2048, throughout: bool = False, precision: mx.Dtype = mx.float32,
     ):  # fmt: skip
-        self.pages, self._layer = pages, layer
+        self.pages, self._layer, self._precision = pages, layer, precision
         self._rotation, self._scale, self._place, self._tokens = rotation, scale, place, tokens
         self._held: Brought | None = None
         self._uses = 0
-        self.asking, self.causal = throughout, True
+        self.asking, self.causal, self.named = throughout, True, np.zeros(0, int)
         # The latest queries and their log masses, side by side: (H, BLOCK - 1, d + 1).
         self._asked: mx.array | None = None
         self.index = Index(runs, self._page)
@@ -161,8 +159,8 @@ class Recall:
         log_mass (n, H, L): of what they attend to besides. None where the pages fail.
         """
         try:
-            written, dtype = queries.shape[2] == 1, queries.dtype
-            brought = self._brought_back(*self._latest(queries, log_mass), written, dtype, without)
+            written = queries.shape[2] == 1
+            brought = self._brought_back(*self._latest(queries, log_mass), written, without)
         except StoreError as error:
             self.pages.failure = error
             return None
@@ -186,58 +184,35 @@ class Recall:
         return latest[..., :-1], latest[..., -1]
 
     def _brought_back(
-        self, queries: mx.array, log_mass: mx.array, written: bool, dtype: mx.Dtype, without: Without
+        self, queries: mx.array, log_mass: mx.array, written: bool, without: Without
     ) -> Brought:
         """What these queries choose; while tokens are written one by one, the same for a block of them."""
         if not written:
             self._held, self._uses = None, 0
-            return self._chosen(queries, log_mass, dtype, without)
+            return self._chosen(queries, log_mass, without)
         if self._uses % BLOCK == 0:
-            self._held = self._chosen(queries, log_mass, dtype, without)
+            self._held = self._chosen(queries, log_mass, without)
         self._uses += 1
         return self._held
 
-    def _chosen(self, queries: mx.array, log_mass: mx.array, dtype: mx.Dtype, without: Without) -> Brought:
+    def _chosen(self, queries: mx.array, log_mass: mx.array, without: Without) -> Brought:
         """Choose pages, note them, and fetch what is on them."""
         self.chosen = self._choose(queries, log_mass)
         self.consulted.update(self.chosen.ravel().tolist())
-        return self._fetch(self.chosen, dtype, without)
+        return self._fetch(self.chosen, without)
 
     def _choose(self, queries: mx.array, log_mass: mx.array) -> np.ndarray:
-        """Pages (n, G, k), in the order of the text, to which queries (n, H, L, d) would attend most."""
-        blocks, heads = queries.shape[0], self.pages.shape.kv_heads
-        there, wanted = self.pages.pages(self._layer), self._tokens // self._page
-        if there <= wanted:
-            return np.broadcast_to(np.arange(there), (blocks, heads, there))
-        queries = self._placed(queries)
-        if self.index.grain == self._page:
-            return best(self.index.shares(queries, log_mass, self._scale)[..., :there], wanted)
-        # The same for all blocks: summaries are many. Where causal, later ones must not speak for the first.
-        speaking = slice(1 if self.causal else None)
-        shares = self.index.shares(queries[speaking], log_mass[speaking], self._scale)
-        candidates = self._candidates(shares.max(axis=0), there)
-        moments = mx.array(self.pages.summaries(self._layer, candidates)).reshape(*candidates.shape, -1)
-        chosen = best(estimated_shares(queries, moments, self._page, log_mass, self._scale), wanted)
-        return np.take_along_axis(np.broadcast_to(candidates, (blocks, *candidates.shape)), chosen, axis=2)
+        """Pages (n, G, k), in the order of the text, for blocks of queries (n, H, L, d)."""
+        finder = Finder(self.pages, self._layer, self.index, self._scale)
+        wanted = self._tokens // self._page
+        return finder.find(self._placed(queries), log_mass, wanted, self.named, self.causal)
 
     def _placed(self, queries: mx.array) -> mx.array:
         """Queries turned so that they meet bare keys as if these were where they would be placed."""
         middle = self._place - self._tokens / 2
         return self._rotation.turn(queries, -middle * self._rotation.omega)
 
-    def _candidates(self, shares: mx.array, there: int) -> np.ndarray:
-        """Pages (G, c), in order, whose runs get most attention; the latest, of no whole run, among them.
-
-        shares: (G, runs).
-        """
-        each = self.index.grain // self._page
-        whole = there // each
-        runs = best(shares[..., :whole], min(CANDIDATES // each, whole))
-        pages = (runs[..., None] * each + np.arange(each)).reshape(runs.shape[0], -1)
-        latest = np.arange(whole * each, there)
-        return np.concatenate([pages, np.broadcast_to(latest, (len(pages), len(latest)))], axis=1)
-
-    def _fetch(self, chosen: np.ndarray, dtype: mx.Dtype, without: Without) -> Brought:
+    def _fetch(self, chosen: np.ndarray, without: Without) -> Brought:
         """What is on pages (n, G, k), and behind it the tokens that fill no page."""
         blocks, heads, _ = chosen.shape
         distinct = [np.unique(chosen[:, head]) for head in range(heads)]
@@ -252,9 +227,8 @@ class Recall:
                        constant_values=1)  # fmt: skip
         keys, values = (mx.array(np.concatenate(part, axis=1)) for part in zip(read, waiting))
         memory, places = without(keys[None], values[None], mx.array(taken)), mx.array(places)
-        # In the model's precision: of a model of billions of parameters they take hundreds of megabytes.
         placed, spread = self._placed_keys(keys, places), self._spread(values, places)
-        return Brought(placed.astype(dtype), spread.astype(dtype), memory)
+        return Brought(placed.astype(self._precision), spread.astype(self._precision), memory)
 
     def _placed_keys(self, keys: mx.array, places: mx.array) -> mx.array:
         """Of keys (G, T, d) those of each block, (n, G, R, d), turned to stand right before the window."""
@@ -293,8 +267,3 @@ def summarize(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Of pages (G, n, P, d): mean and deviation (G, n, 2, d) of their keys, for the page store."""
     return np.stack([keys.mean(axis=2), keys.std(axis=2)], axis=2)
 
-
-def best(shares: mx.array, number: int) -> np.ndarray:
-    """Places (..., number), ascending, of the largest of the last axis."""
-    places = mx.argpartition(-shares, number - 1, axis=-1)[..., :number]
-    return np.array(mx.sort(places, axis=-1))

@@ -1,0 +1,121 @@
+"""Pages that questions name, in a text whose words are one token each."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import pytest
+from ram_pages import RamPages
+from tiny import llama_model, with_memory
+
+from mlx_edgeinf.cache import Layout
+from mlx_edgeinf.models import load_base
+from mlx_edgeinf.naming import FADING, MOST, Namer
+from mlx_edgeinf.starter import starter_model
+from mlx_edgeinf.turns import Prompter
+
+PAGE, LENGTH = 16, 2450
+COMMON = "the of and in is a to was it that".split()
+RARE = "Kaunas tavern kaunas Tavern harbour whale letters 31415".split()
+
+
+class Words:
+    """Prompts of words, a space before each; what is not known is the last of all."""
+
+    vocabulary = {f"Ġ{word}": number for number, word in enumerate([*COMMON, *RARE, "?"])}
+
+    def text(self, text: str) -> list[int]:
+        return [self.vocabulary.get(f"Ġ{word}", len(self.vocabulary) - 1) for word in text.split()]
+
+
+@pytest.fixture(scope="module")
+def cache():
+    """Read so far that 151 pages and a half have left the window; of how many tokens that is."""
+    model = with_memory(llama_model(), layout=Layout(sinks=2, window=8, segment=24))
+    cache = model.make_cache(pages=RamPages(model))
+    model(mx.zeros((1, LENGTH), mx.int32), cache=cache)
+    return cache
+
+
+def written(*placed: tuple[int, str]) -> list[int]:
+    """A text of common words, with others from some of its places on."""
+    words = [COMMON[at * at % 10] for at in range(LENGTH)]
+    for place, text in placed:
+        words[place : place + len(text.split())] = text.split()
+    return Words().text(" ".join(words))
+
+
+def named(cache: list, tokens: list[int], *questions: str) -> list[int]:
+    return Namer(Words()).named(tokens, questions, cache).tolist()
+
+
+def test_the_page_with_the_words_of_the_question_is_named_and_its_neighbour(cache):
+    tokens = written((2 + 90 * PAGE, "the tavern in Kaunas is 31415"), (2 + 40 * PAGE, "tavern of letters"))
+    assert 90 in named(cache, tokens, "the tavern in Kaunas is")[:2]
+
+
+def test_a_sentence_on_two_pages_is_found_as_one(cache):
+    """Though one word of it stands on each of others, before."""
+    apart = [(2 + page * PAGE, word) for page in (10, 20, 30) for word in ("tavern",)]
+    tokens = written(*apart, (2 + 50 * PAGE, "Kaunas"), (2 + 91 * PAGE - 2, "a tavern in Kaunas"))
+    assert named(cache, tokens, "tavern in Kaunas")[:2] == [90, 91]
+
+
+def test_rare_words_count_more_than_common_ones(cache):
+    tokens = written((2 + 70 * PAGE, "whale"))
+    assert 70 in named(cache, tokens, "is it that the whale was in the")[:3]
+
+
+@pytest.mark.parametrize("question", ["kaunas", "Kaunas", "KAUNAS", "tavern of kaunas"])
+def test_capitals_make_no_difference(cache, question):
+    assert 70 in named(cache, written((2 + 70 * PAGE, "Kaunas")), question)[:2]
+
+
+def test_earlier_questions_count_but_less_than_the_last(cache):
+    tokens = written((2 + 30 * PAGE, "whale"), (2 + 60 * PAGE, "harbour"), (2 + 100 * PAGE, "whale harbour"))
+    pages = named(cache, tokens, "the whale", "the harbour")
+    assert {99, 100} == set(pages[:2]) and pages.index(60) < pages.index(30)
+    assert named(cache, tokens, "the harbour", "the whale").index(30) < pages.index(30)
+    assert 0 < FADING < 1
+
+
+def test_the_last_question_decides_how_much_a_word_of_several_counts(cache):
+    tokens = written((2 + 30 * PAGE, "whale"), (2 + 60 * PAGE, "harbour"))
+    assert named(cache, tokens, "whale harbour", "whale")[:2] in ([29, 30], [30, 31])
+
+
+def test_only_so_many_are_named_and_none_twice(cache):
+    tokens = written(*((2 + page * PAGE, "whale whale") for page in range(0, 150, 2)))
+    pages = named(cache, tokens, "whale")
+    assert len(pages) == MOST == len(set(pages)) and max(pages) < 151
+
+
+def test_nothing_is_named_by_words_that_are_not_there(cache):
+    assert named(cache, written(), "harbour") == []
+
+
+def test_what_has_not_left_the_window_is_not_on_disk(cache):
+    evicted = cache[0].recall.index.tokens
+    assert evicted % PAGE
+    whole = evicted // PAGE * PAGE
+    assert named(cache, written((2 + whole - 1, "whale")), "whale") == [whole // PAGE - 2, whole // PAGE - 1]
+    assert named(cache, written((2 + whole, "whale")), "whale") == []
+    assert named(cache, written((0, "whale whale")), "whale") == []
+
+
+def test_without_recall_nothing_is_named():
+    model = with_memory(llama_model())
+    assert Namer(Words()).named(written(), ["the"], model.make_cache()).size == 0
+
+
+def test_the_starter_models_tokens_name_what_was_said():
+    """As people type it: without capitals, which makes other tokens of a name."""
+    _, tokenizer = load_base(str(starter_model()))
+    prompter = Prompter(tokenizer)
+    tokens = prompter.text("It rained, and the tea was cold. " * 300)[: LENGTH]
+    said = prompter.text(" The tavern in Kaunas was sold by Queequeg.")
+    tokens[2 + 70 * PAGE : 2 + 70 * PAGE + len(said)] = said
+    model = with_memory(llama_model(), layout=Layout(sinks=2, window=8, segment=24))
+    cache = model.make_cache(pages=RamPages(model))
+    model(mx.zeros((1, LENGTH), mx.int32), cache=cache)
+    for question in ("Who sold the tavern in Kaunas?", "the tavern in kaunas?", "what did queequeg do"):
+        assert 70 in Namer(prompter).named(tokens, [question], cache)[:2]
