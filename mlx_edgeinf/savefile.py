@@ -64,7 +64,7 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
         "counts": json.dumps([[layer.folded, layer.exact_limit] for layer in memory.cache]),
         "seconds": repr(memory.seconds),
         # Those of a branch end with it.
-        "recall": "pages" if memory.recalls and isinstance(memory.pages, PageStore) else "",
+        "recall": "pages" if memory.recalls and memory.pages.lasting else "",
     }
     save_arrays(path, arrays, metadata | {"sha256": _checksum(arrays, metadata)})
 

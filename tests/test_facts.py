@@ -15,7 +15,7 @@ from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import AdapterConfig, gate_parameters
 from mlx_edgeinf.document_memory import SaveFileError
 from mlx_edgeinf.measure import facts, hiding, sides
-from mlx_edgeinf.measure.gap import FULL, OURS, RECALL, RECALL_ALONE, WINDOW
+from mlx_edgeinf.measure.gap import FULL, OURS, RECALL, RECALL_ALONE, UNNAMED, WINDOW
 from mlx_edgeinf.measure.results import Results, ResultsError
 from mlx_edgeinf.measure.subject import Subject
 from mlx_edgeinf.pagestore import Pages, PageStore
@@ -105,14 +105,14 @@ def test_a_text_that_is_too_short_is_refused():
 
 def test_every_row_is_asked_at_every_length_that_it_can_read(subject, results):
     facts.measure_facts(subject, text(), LADDER, results)
-    assert set(results.entries["600"]) == {FULL, RECALL, OURS, RECALL_ALONE, WINDOW}
-    assert set(results.entries["1000"]) == {RECALL, OURS, RECALL_ALONE, WINDOW}
+    assert set(results.entries["600"]) == {FULL, RECALL, UNNAMED, OURS, RECALL_ALONE, WINDOW}
+    assert set(results.entries["1000"]) == {RECALL, UNNAMED, OURS, RECALL_ALONE, WINDOW}
     for entry in chain.from_iterable(rows.values() for rows in results.entries.values()):
         for answers in (entry[kind] for kind in hiding.KINDS):
             assert len(answers) == FACTS and all(answer["log_probability"] < 0 for answer in answers)
         assert entry["decode"] > 0
     disk = {row: entry["disk_bytes"] > 0 for row, entry in results.entries["1000"].items()}
-    assert disk == {RECALL: True, OURS: False, RECALL_ALONE: True, WINDOW: False}
+    assert disk == {RECALL: True, UNNAMED: True, OURS: False, RECALL_ALONE: True, WINDOW: False}
 
 
 def test_recall_changes_the_answers_of_one_reading(subject, results, monkeypatch):
@@ -122,6 +122,7 @@ def test_recall_changes_the_answers_of_one_reading(subject, results, monkeypatch
     # With memory, and without; before each last question.
     assert lengths.count(LADDER[1] - ASKING) == 2
     at = results.entries["1000"]
+    # Of so short a text everything comes back, named or not.
     assert at[RECALL][hiding.SINGLE] != at[OURS][hiding.SINGLE]
     assert at[RECALL_ALONE][hiding.SINGLE] != at[WINDOW][hiding.SINGLE]
 
@@ -144,7 +145,7 @@ def test_an_answer_is_exact_if_every_token_of_it_is_the_likeliest(subject, resul
         asker = facts.Asker(replace(subject, model=knowing), text())
         cache = model.make_cache()
         model(mx.array(text().tokens[:300])[None], cache=cache)
-        told = [asker._answer(gap, cache) for gap in text().gaps(600)[hiding.ALIKE]]
+        told = [asker._answer(gap, cache, naming=True) for gap in text().gaps(600)[hiding.ALIKE]]
         assert [each["exact"] for each in told] == [answer == f" {right}", False]
 
 
@@ -153,8 +154,22 @@ def test_what_comes_back_for_a_question_may_depend_on_its_end_and_on_its_words(s
     monkeypatch.setattr(facts, "forked", lambda *a, **told: said.append(told) or forked(*a, **told))
     cache = subject.model.make_cache(pages=RamPages(subject.model))
     subject.model(mx.array(text().tokens[:300])[None], cache=cache)
-    facts.Asker(subject, text())._answer(text().gaps(600)[hiding.SINGLE][0], cache)
-    assert len(said) == 1 and not said[0].get("causal") and len(said[0]["named"])
+    asker, gap = facts.Asker(subject, text()), text().gaps(600)[hiding.SINGLE][0]
+    for naming in (True, False):
+        asker._answer(gap, cache, naming)
+    assert len(said[0].pop("named")) and said == [{}, {"named": None}]
+
+
+def test_only_the_row_that_names_nothing_names_nothing(subject, results, monkeypatch):
+    asked = []
+    answer = facts.Asker._answer
+    monkeypatch.setattr(facts.Asker, "_answer", lambda *a: asked.append(a[-1]) or answer(*a))
+    facts.measure_facts(subject, text(), LADDER[:1], results)
+    rows = list(chain(*facts.READINGS.values()))
+    each = len(asked) // len(rows)
+    assert [asked[at * each : (at + 1) * each] for at in range(len(rows))] == [
+        each * [row != UNNAMED] for row in rows
+    ]
 
 
 def test_a_reading_that_was_stopped_goes_on_where_it_was_kept(subject, results, tmp_path, monkeypatch):

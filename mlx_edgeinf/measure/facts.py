@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from statistics import mean
 
@@ -30,7 +30,7 @@ from ..savefile import begin_pages, load_memory, save_memory
 from ..turns import Prompter
 from ..wording import count, size
 from .answers import predicted
-from .gap import FULL, GATED, OURS, RECALL, RECALL_ALONE, ROWS, WINDOW, check_finished
+from .gap import FULL, GATED, OURS, RECALL, RECALL_ALONE, UNNAMED, WINDOW, check_finished
 from .hiding import ASKING, KINDS, Gap, Text
 from .readings import QUOTA, Reader, check_recall
 from .results import Results, described
@@ -43,7 +43,7 @@ from .work import measured, together
 BOTH_WAYS = 1 << 15
 
 # Ways of reading, and the rows that are asked from its forks.
-READINGS = {FULL: (FULL,), RECALL: (RECALL, OURS), RECALL_ALONE: (RECALL_ALONE, WINDOW)}
+READINGS = {FULL: (FULL,), RECALL: (RECALL, UNNAMED, OURS), RECALL_ALONE: (RECALL_ALONE, WINDOW)}
 # Tokens between two times that a reading is kept on disk.
 KEPT = 1 << 15
 
@@ -128,7 +128,7 @@ class Asker:
             for layer in fork:
                 layer.recall = None
         gaps = self._text.gaps(length)
-        answers = {kind: [self._answer(gap, fork) for gap in gaps[kind]] for kind in gaps}
+        answers = {kind: [self._answer(gap, fork, row != UNNAMED) for gap in gaps[kind]] for kind in gaps}
         _, *steps = decode(self._model, memory.tokens[memory.position - 1], fork)
         check_recall(fork)
         return answers | {
@@ -137,10 +137,11 @@ class Asker:
             "disk_bytes": cache[0].recall.pages.bytes_used if fork[0].recall else 0,
         }
 
-    def _answer(self, gap: Gap, cache: list[EdgeCache]) -> dict:
-        """How likely the right answer is behind the beginning of its sentence."""
+    def _answer(self, gap: Gap, cache: list[EdgeCache], naming: bool) -> dict:
+        """How likely the right answer is behind the beginning of its sentence; naming: which names pages."""
         *prompt, last = self._prompter.text(f"\n\n{gap.beginning}")
-        asked = forked(cache, named=self._namer.named(self._text.tokens, [gap.beginning], cache))
+        named = self._namer.named(self._text.tokens, [gap.beginning], cache) if naming else None
+        asked = forked(cache, named=named)
         read_on(self._model, mx.array(prompt), asked)
         found = predicted(self._model, last, self._prompter.text(f" {gap.answer}"), asked)
         return {"log_probability": round(found.log_probability, 4), "exact": found.exact}
@@ -179,7 +180,7 @@ def measure_facts(
 def pairs(lengths: Sequence[int], context: int) -> list[tuple[int, str]]:
     """What there is to measure, by length and row: full attention only of what fits the base model."""
     most = {FULL: context, **dict.fromkeys(READINGS[RECALL_ALONE], BOTH_WAYS)}
-    rows = [row for row in ROWS if any(row in asked for asked in READINGS.values())]
+    rows = chain(*READINGS.values())
     return [(length, row) for row in rows for length in lengths if length <= most.get(row, length)]
 
 

@@ -44,7 +44,10 @@ class Pages:
     Attributes:
         shape: what is held.
         quota_bytes: that the files of this object may take.
+        lasting: whether these files are there when nobody has them open; a fork's end with it.
     """
+
+    lasting = False
 
     def __init__(
         self, folder: Path, shape: StoreShape, files: list[RecordFile], quota_bytes: int,

@@ -45,6 +45,8 @@ class PageStore(Pages):
         settled: nothing is written here until `go_on`.
     """
 
+    lasting = True
+
     def __init__(
         self, folder: Path, header: Header, writing: bool, quota_bytes: int, summarize: Summarize | None
     ):

@@ -81,7 +81,7 @@ def reopen(folder: Path, document: str, tokens: int, quota_bytes: int) -> PageSt
 @contextmanager
 def writing(pages: Pages | None) -> Iterator[None]:
     """Inside, a settled store is written to, if there is one; a fork always is."""
-    if not isinstance(pages, PageStore) or pages.failure:
+    if not (pages and pages.lasting) or pages.failure:
         yield
         return
     with _ending_recall(pages):
@@ -95,7 +95,7 @@ def writing(pages: Pages | None) -> Iterator[None]:
 
 def keep(pages: Pages | None) -> None:
     """See that a store holds on disk what was read so far, if there is one; one that failed is let go of."""
-    if isinstance(pages, PageStore) and not pages.settled:
+    if pages and pages.lasting and not pages.settled:
         with _ending_recall(pages):
             pages.settle() if pages.failure else pages.sync()
 
