@@ -237,7 +237,7 @@ def forked(
 
     Args:
         causal: what is read is to be predicted, so what comes back must not depend on what follows.
-        named: pages on disk that come back whatever the queries want (see `naming`); None: as in `cache`.
+        named: pages on disk that come back first (see `lexicon`), half of all at most; None: as in `cache`.
     """
     twins = copy.deepcopy(cache)
     for recall in (twin.recall for twin in twins if twin.recall):

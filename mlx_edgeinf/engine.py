@@ -23,14 +23,22 @@ from .cache import EdgeCache, forked, state_bytes, watching
 from .consulted import consulted
 from .document_memory import RECALL_GB, DocumentMemory
 from .documents import Document, Page
-from .generation import REPETITION_TOKENS, Piece, against_repetition, choose_cache, read_on, stream_generate
+from .generation import (
+    REPETITION_TOKENS,
+    Piece,
+    against_repetition,
+    choose_cache,
+    read_on,
+    stream_generate,
+    whole_sentences,
+)  # fmt: skip
+from .lexicon import Lexicon
 from .models import found_gates, load, settings_of
-from .naming import Namer
 from .recall import keep, writing
 from .savefile import begin_pages, damaged, identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .stats import Stats
-from .turns import Prompter, whole_sentences
+from .turns import Prompter
 from .worker import MLXThread
 
 T = TypeVar("T")
@@ -74,7 +82,7 @@ class Engine:
         self.has_gates = gates is not None
         self.settings = self._run(lambda: settings_of(self._model, gates))
         self._prompter = Prompter(self._tokenizer)
-        self._namer = Namer(self._prompter)
+        self._lexicon = Lexicon(self._prompter)
         # Document tokens that the base path takes, beside questions and answers.
         self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS
         # What must be the same for a saved memory to be opened here, by its name for people.
@@ -276,7 +284,7 @@ class Engine:
         """What a prompt is read into: a fork of the memory, or an empty cache for so many tokens."""
         if not memory:
             return choose_cache(self._model, tokens)
-        named = self._namer.named(memory.tokens, texts[::2], memory.cache)
+        named = self._lexicon.named(memory.tokens, texts[::2], memory.cache)
         return forked(memory.cache, named=named)
 
     def count(self, text: str) -> int:

@@ -31,8 +31,9 @@ UNION = (
     "document in one or two paragraphs."
 )
 
-# There is a draft each time this share of the document has been read, if so many tokens were read since the
-# one before and are left to be read: writing one takes as long as reading some 5,000 tokens.
+# There is a draft each time this share of the document has been read. One that is nearer to the draft before,
+# or to the end, than so many tokens is left out: writing one takes as long as reading some 5,000, and drafts
+# should take less time than the reading.
 MILESTONES, APART = (0.05, 0.25, 0.5, 0.75), 6144
 # A part for map-reduce: small models answer best well inside their context.
 PART_TOKENS, PART_ANSWER_TOKENS = 3000, 96

@@ -8,7 +8,6 @@ continues from a fork.
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,10 +70,11 @@ class Prompter:
         # What ends an answer: the template's own token, where it begins the next turn.
         self.end = ends[0] if set(ends) & set(tokenizer.eos_token_ids) else tokenizer.eos_token_id
 
-    @property
-    def vocabulary(self) -> dict[str, int]:
-        """Tokens by how the tokenizer writes them."""
-        return self._plain.get_vocab()
+    def spellings(self) -> list[str]:
+        """The text of each token, by number; of what is none by itself, how the tokenizer writes it."""
+        tokens = range(max(self._plain.get_vocab().values()) + 1)
+        texts = self._plain.decode_batch([[token] for token in tokens], skip_special_tokens=False)
+        return [self._plain.id_to_token(at) if "\ufffd" in text else text for at, text in enumerate(texts)]
 
     def text(self, text: str) -> list[int]:
         """Of a text of people or documents."""
@@ -91,9 +91,3 @@ class Prompter:
 
     def _template(self, piece: str) -> list[int]:
         return self._tokenizer.encode(piece, add_special_tokens=False)
-
-
-def whole_sentences(text: str) -> str:
-    """The text up to its last finished sentence; all of it if there is none."""
-    ends = [match.end() for match in re.finditer(r"[.!?][\"'”’)\]]*(?=\s|$)", text)]
-    return text[: ends[-1]] if ends else text

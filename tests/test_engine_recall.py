@@ -5,6 +5,7 @@ import shutil
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_engine import last, same, state
 from test_growing import begun
@@ -55,6 +56,18 @@ def stores(library: Library) -> list[Path]:
 
 def answered(engine: Engine, memory: DocumentMemory) -> str:
     return last(engine.generate(QUESTION, memory, 24))
+
+
+# -- answering -----------------------------------------------------------------------
+
+
+def test_the_words_of_all_questions_name_what_comes_back_in_every_layer(recalling, memory, monkeypatch):
+    asked, pages = [], np.array([3, 1])
+    monkeypatch.setattr(recalling._lexicon, "named", lambda *told: asked.append(told) or pages)
+    cache = recalling._run(lambda: recalling._cache_after(memory, ["Who?", "He.", "And why?"], 8))
+    assert asked == [(memory.tokens, ["Who?", "And why?"], memory.cache)]
+    assert all(layer.recall.named is pages for layer in cache)
+    assert not any(layer.recall.named.size for layer in memory.cache)
 
 
 # -- reading and keeping -------------------------------------------------------------

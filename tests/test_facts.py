@@ -157,7 +157,7 @@ def test_what_comes_back_for_a_question_may_depend_on_its_end_and_on_its_words(s
     asker, gap = facts.Asker(subject, text()), text().gaps(600)[hiding.SINGLE][0]
     for naming in (True, False):
         asker._answer(gap, cache, naming)
-    assert len(said[0].pop("named")) and said == [{}, {"named": None}]
+    assert said[0].pop("named") is not None and said == [{}, {"named": None}]
 
 
 def test_only_the_row_that_names_nothing_names_nothing(subject, results, monkeypatch):

@@ -189,16 +189,15 @@ def test_few_candidates_are_looked_at_however_long_the_text(monkeypatch):
 
 
 @pytest.mark.parametrize("runs", [64, 32])
-def test_pages_that_are_named_come_back_beside_those_that_are_wanted(runs):
-    """For each block and head, once, in the order of the text; those there are, half of all at most."""
+def test_the_best_pages_that_are_named_come_back_beside_those_that_are_wanted(runs):
+    """For each block and head, once, in the order of the text; of those there are half of all at most."""
     planted = Planted(1000, runs, wanted=64)
-    planted.recall.named = np.array([62, 1000, 7, 50])
+    planted.recall.named = np.array([61, 1000, 7, 50])
     planted.ask_each(BLOCK * [990] + BLOCK * [333] + BLOCK * [0])
-    wanted = (61, 333 // 16, 0)
     for block, head in np.ndindex(3, G):
         chosen = planted.recall.chosen[block, head].tolist()
-        assert {7, 50, (61, 61, 20)[block]} <= set(chosen) and len(set(chosen)) == 4
-        assert chosen == sorted(chosen) and wanted
+        assert {7, 61} <= set(chosen) and chosen == sorted(set(chosen)) and len(chosen) == 4
+    assert not (planted.recall.chosen == 50).any(axis=-1).all()
 
 
 def test_while_tokens_are_written_one_by_one_pages_are_chosen_for_several():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 from tiny import book, document
@@ -9,6 +10,7 @@ from tiny import book, document
 from mlx_edgeinf import summarize as home
 from mlx_edgeinf.documents import DocumentError
 from mlx_edgeinf.events import Draft, Finished, Reading, Receipt
+from mlx_edgeinf.summarize import APART as SHIPPED
 from mlx_edgeinf.summarize import MILESTONES, STRATEGIES, parts, summarize
 
 ALL = sorted(STRATEGIES)
@@ -110,6 +112,14 @@ def test_drafts_are_so_far_apart_that_reading_takes_longer(engine, monkeypatch, 
     memory = engine.open(book(6))
     memory.position = read
     assert [int(place / 64) for place in home._milestones(memory)] == pages
+
+
+@pytest.mark.parametrize(
+    "tokens, places", [(12_000, []), (20_000, [10_000]), (150_000, [7_500, 37_500, 75_000, 112_500])]
+)
+def test_short_documents_have_fewer_drafts_in_the_program(tokens, places, monkeypatch):
+    monkeypatch.setattr(home, "APART", SHIPPED)
+    assert home._milestones(SimpleNamespace(tokens=range(tokens), position=0, long=True)) == places
 
 
 def test_milestones_passed_in_one_segment_make_one_draft(engine, questions, monkeypatch):

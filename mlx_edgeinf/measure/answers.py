@@ -19,7 +19,7 @@ import mlx.nn as nn
 from ..attention import trained_context
 from ..cache import EdgeCache, forked, state_bytes
 from ..generation import generate, read_on
-from ..naming import Namer
+from ..lexicon import Lexicon
 from ..training.loss import cross_entropy
 from ..turns import Prompter
 from .gap import GATED, SHUFFLED
@@ -45,7 +45,7 @@ class Examiner:
         self.exams, self.metric = exams, metric
         self._model, self._tokenizer = subject.model, subject.tokenizer
         self._prompter = Prompter(self._tokenizer)
-        self._namer = Namer(self._prompter)
+        self._lexicon = Lexicon(self._prompter)
         self.documents = {name: self._document(exam) for name, exam in exams.items()}
         self._reader = Reader(self._model, subject.untrained, self.documents, first=0, throughout=False)
 
@@ -88,7 +88,7 @@ class Examiner:
 
     def _ask(self, name: str, question: Question, cache: list[EdgeCache]) -> dict:
         *prompt, last = self._prompt(question)
-        asked = forked(cache, named=self._namer.named(self.documents[name], [question.text], cache))
+        asked = forked(cache, named=self._lexicon.named(self.documents[name], [question.text], cache))
         read_on(self._model, mx.array(prompt), asked)
         answers = map(self._prompter.text, question.answers)
         scores = [predicted(self._model, last, answer, asked).log_probability for answer in answers]

@@ -24,7 +24,7 @@ from ..cache import EdgeCache, forked, state_bytes
 from ..document_memory import DocumentMemory, SaveFileError
 from ..documents import Document, Page
 from ..generation import read_on
-from ..naming import Namer
+from ..lexicon import Lexicon
 from ..recall import keep, writing
 from ..savefile import begin_pages, load_memory, save_memory
 from ..turns import Prompter
@@ -58,7 +58,7 @@ class Asker:
 
     def __init__(self, subject: Subject, text: Text, kept: Path | None = None):
         self._model, self._prompter = subject.model, Prompter(subject.tokenizer)
-        self._text, self._kept, self._namer = text, kept, Namer(self._prompter)
+        self._text, self._kept, self._lexicon = text, kept, Lexicon(self._prompter)
         self._reader = Reader(subject.model, subject.untrained, {}, first=0, throughout=False)
 
     def measure(self, way: str, lengths: list[int]) -> Iterator[tuple[int, str, dict]]:
@@ -140,7 +140,7 @@ class Asker:
     def _answer(self, gap: Gap, cache: list[EdgeCache], naming: bool) -> dict:
         """How likely the right answer is behind the beginning of its sentence; naming: which names pages."""
         *prompt, last = self._prompter.text(f"\n\n{gap.beginning}")
-        named = self._namer.named(self._text.tokens, [gap.beginning], cache) if naming else None
+        named = self._lexicon.named(self._text.tokens, [gap.beginning], cache) if naming else None
         asked = forked(cache, named=named)
         read_on(self._model, mx.array(prompt), asked)
         found = predicted(self._model, last, self._prompter.text(f" {gap.answer}"), asked)

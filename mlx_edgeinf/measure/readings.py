@@ -24,7 +24,7 @@ from ..adapter import gate_parameters
 from ..attention import store_shape
 from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
-from ..naming import MOST
+from ..lexicon import MOST
 from ..pagestore import PageStore
 from ..recall import ASKED, BLOCK, QUESTION_BLOCK, summarize
 from ..training.bptt import segments

@@ -1,0 +1,85 @@
+"""Lexical retrieval: the pages on disk that a question names, those that share its rare words.
+
+What one line of many says is asked for by the words in it. Attention, estimated for a page as a whole, does
+not find that line among thousands of pages; its words do, in documents of any length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .cache import EdgeCache
+from .recall import ASKED
+from .turns import Prompter
+
+# Of what comes back at most half is named, in pages of 16 tokens.
+MOST = ASKED // 2 // 16
+# Words on a larger share of the pages name none of them.
+COMMON = 0.1
+# What an earlier question's words weigh beside those of the next one: "And who told it?" goes on about them.
+FADING = 0.5
+
+
+class Lexicon:
+    """The tokens of a model as words to look for: capitals and spaces make no difference."""
+
+    def __init__(self, prompter: Prompter):
+        self._prompter = prompter
+        texts = [text.strip().lower() for text in prompter.spellings()]
+        texts = [text if any(map(str.isalnum, text)) else "" for text in texts]
+        # (vocabulary,): a number for each token's text, 0 for what is no word.
+        self._words = np.unique(["", *texts], return_inverse=True)[1][1:]
+
+    def named(self, tokens: Sequence[int], questions: Sequence[str], cache: list[EdgeCache]) -> np.ndarray:
+        """Pages (k,) named by the last question, and less by those before it; best first.
+
+        tokens: what was read into the cache, or more. k <= MOST; 0 where nothing is recalled.
+        """
+        if not (recall := cache[0].recall):
+            return np.zeros(0, int)
+        # The sinks never leave the window, so what is on disk begins behind them.
+        start, size = cache[0].layout.sinks, recall.pages.shape.page_tokens
+        count = recall.index.tokens // size
+        evicted = np.array(tokens[start : start + count * size], int).reshape(count, size)
+        return _best(self._matches(self._words.take(evicted, mode="clip"), self._weights(questions)))
+
+    def _weights(self, questions: Sequence[str]) -> dict[int, float]:
+        """Words that are asked for, and how much each counts: a word of several questions as in the last."""
+        weights: dict[int, float] = {}
+        for at, question in enumerate(questions):
+            # With other capitals too, which cut a word into other tokens.
+            forms = (question, question.lower(), question.title())
+            asked = {token for form in forms for token in self._prompter.text(f" {form}")}
+            words = filter(None, self._words[list(asked)].tolist())
+            weights |= dict.fromkeys(words, FADING ** (len(questions) - 1 - at))
+        return weights
+
+    def _matches(self, pages: np.ndarray, weights: dict[int, float]) -> np.ndarray:
+        """(n,): how much of what is asked for each of pages (n, P) and the page behind it hold together.
+
+        The rarer, the more: weight * ln((n - m + 0.5) / (m + 0.5) + 1) for a word on m of n pages (Okapi
+        BM25, Robertson and Zaragoza 2009, for passages of one length).
+        """
+        number, asked = len(pages), len(weights)
+        place = np.full(self._words.max() + 1, -1)
+        place[list(weights)] = np.arange(asked)
+        found = place[pages]
+        # A number for each word on each page, once.
+        hits = np.unique((np.arange(number)[:, None] * asked + found)[found >= 0])
+        counts = np.bincount(hits % max(asked, 1), minlength=asked)
+        rarity = np.log((number - counts + 0.5) / (counts + 0.5) + 1) * (counts <= COMMON * number)
+        # On the page before too: a sentence may go on behind a page.
+        hits = np.unique(np.concatenate([hits, hits[hits >= asked] - asked]))
+        page, word = np.divmod(hits, max(asked, 1))
+        return np.bincount(page, (np.array(list(weights.values())) * rarity)[word], minlength=number)
+
+
+def _best(matches: np.ndarray) -> np.ndarray:
+    """The best pages, each with the one behind it."""
+    order = np.argsort(-matches, kind="stable")[:MOST]
+    order = order[matches[order] > 0]
+    pairs = np.stack([order, order + 1], axis=1).ravel()
+    pages = np.array(list(dict.fromkeys(pairs[pairs < len(matches)].tolist())), int)
+    return pages[:MOST]
