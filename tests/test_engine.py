@@ -6,6 +6,7 @@ from itertools import cycle, zip_longest
 from threading import Event
 
 import mlx.core as mx
+import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 from tiny import book, document
