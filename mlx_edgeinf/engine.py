@@ -23,15 +23,7 @@ from .cache import EdgeCache, forked, state_bytes, watching
 from .consulted import consulted
 from .document_memory import RECALL_GB, DocumentMemory
 from .documents import Document, Page
-from .generation import (
-    REPETITION_TOKENS,
-    Piece,
-    against_repetition,
-    choose_cache,
-    read_on,
-    stream_generate,
-    whole_sentences,
-)  # fmt: skip
+from .generation import REPETITION_TOKENS, Piece, against_repetition, choose_cache, read_on, stream_generate
 from .lexicon import Lexicon
 from .models import found_gates, load, settings_of
 from .recall import keep, writing
@@ -39,6 +31,7 @@ from .savefile import begin_pages, damaged, identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .stats import Stats
 from .turns import Prompter
+from .wording import whole_sentences
 from .worker import MLXThread
 
 T = TypeVar("T")

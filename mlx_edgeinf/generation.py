@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -95,12 +94,6 @@ def against_repetition() -> list[Callable]:
     return make_logits_processors(
         repetition_penalty=REPETITION_PENALTY, repetition_context_size=REPETITION_TOKENS
     )
-
-
-def whole_sentences(text: str) -> str:
-    """The text up to its last finished sentence; all of it if there is none."""
-    ends = [match.end() for match in re.finditer(r"[.!?][\"'”’)\]]*(?=\s|$)", text)]
-    return text[: ends[-1]] if ends else text
 
 
 def _encode(tokenizer: TokenizerWrapper, prompt: str) -> list[int]:

@@ -63,16 +63,18 @@ class Lexicon:
         BM25, Robertson and Zaragoza 2009, for passages of one length).
         """
         number, asked = len(pages), len(weights)
+        if not asked:
+            return np.zeros(number)
         place = np.full(self._words.max() + 1, -1)
         place[list(weights)] = np.arange(asked)
         found = place[pages]
         # A number for each word on each page, once.
         hits = np.unique((np.arange(number)[:, None] * asked + found)[found >= 0])
-        counts = np.bincount(hits % max(asked, 1), minlength=asked)
+        counts = np.bincount(hits % asked, minlength=asked)
         rarity = np.log((number - counts + 0.5) / (counts + 0.5) + 1) * (counts <= COMMON * number)
         # On the page before too: a sentence may go on behind a page.
         hits = np.unique(np.concatenate([hits, hits[hits >= asked] - asked]))
-        page, word = np.divmod(hits, max(asked, 1))
+        page, word = np.divmod(hits, asked)
         return np.bincount(page, (np.array(list(weights.values())) * rarity)[word], minlength=number)
 
 

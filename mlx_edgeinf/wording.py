@@ -1,7 +1,8 @@
-"""Numbers, times and sizes, as people say them."""
+"""Numbers, times and sizes, as people say them, and where what they say ends."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -78,3 +79,9 @@ def read_pages(read: int, pages: int) -> str:
     if read < 2:
         return "the first page" if read else "the beginning of the first page"
     return f"pages 1–{count(read)}"
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to its last finished sentence; all of it if there is none."""
+    ends = [match.end() for match in re.finditer(r"[.!?][\"'”’)\]]*(?=\s|$)", text)]
+    return text[: ends[-1]] if ends else text

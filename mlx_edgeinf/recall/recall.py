@@ -161,8 +161,7 @@ class Recall:
         log_mass (n, H, L): of what they attend to besides. None where the pages fail.
         """
         try:
-            written = queries.shape[2] == 1
-            brought = self._brought_back(*self._latest(queries, log_mass), written, without)
+            brought = self._brought_back(*self._latest(queries, log_mass), queries.shape[2] == 1, without)
         except StoreError as error:
             self.pages.failure = error
             return None
