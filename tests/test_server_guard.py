@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,8 +17,10 @@ from tiny import llama_model, save_model, without_end
 
 from mlx_edgeinf.cli import main
 from mlx_edgeinf.server import guard
+from mlx_edgeinf.server.answers import events
+from mlx_edgeinf.server.jobs import Jobs
 from mlx_edgeinf.server.serve import ServerError, api_key, is_local
-from mlx_edgeinf.server.wire import ChatRequest
+from mlx_edgeinf.server.wire import ChatRequest, Completion
 
 KEY = "a long and random key"
 
@@ -247,6 +250,15 @@ def test_the_command_serves_and_ctrl_c_ends_it_in_the_middle_of_an_answer(gates_
             assert len(list(stream)) < 60_000
     _, told = server.communicate(timeout=30)
     assert server.returncode == 130 and "Traceback" not in told, told
+
+
+def test_an_answer_that_is_cut_off_says_that_the_server_is_being_closed():
+    async def sent() -> list[str]:
+        job = Jobs().begin(lambda cancel: iter(["Ahab"]))
+        return [event async for event in events(job, Completion("tiny"), usage=False)]
+
+    *_, word, last = asyncio.run(sent())
+    assert "Ahab" in word and "The server is being closed" in last
 
 
 def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(address, capsys, tmp_path):
