@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import fakes
 import pytest
-from browsing import MINUTE, served
+from browsing import MINUTE, Visit, served
 from pages import any_path_is_a_book  # noqa: F401
 from playwright.sync_api import Page
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
@@ -74,8 +74,6 @@ def test_eight_tabs_read_at_once_and_each_keeps_to_its_own_document(chromium, ro
             tabs[name] = context.new_page()
             tabs[name].goto(address)
             tabs[name].wait_for_selector(".model.ready")
-        # Not at once: Gradio closes a page's stream when the last event of it ends, and forgets one that is
-        # begun in the same moment.
         for name, tab in tabs.items():
             tab.set_input_files("#upload input[type=file]", tmp_path / name)
             tab.wait_for_selector("#upload .filename")
@@ -99,6 +97,15 @@ def test_eight_tabs_read_at_once_and_each_keeps_to_its_own_document(chromium, ro
         assert until_alive(engine, TABS - 1) == TABS - 1
         context.close()
         assert until_alive(engine, 0) == 0
+
+
+def test_a_page_keeps_one_stream_so_that_no_press_is_lost_between_two(chromium, page_address, pdf):
+    with Visit(chromium, page_address) as visit:
+        visit.read(pdf)
+        visit.finish()
+        visit.ask("How many jars were there?")
+        assert sum("/queue/data?" in url for url in visit.requests) == 1
+        assert visit.errors == []
 
 
 def reached_half(name: str, tab: Page) -> None:

@@ -12,6 +12,7 @@ from ..summarize import STRATEGIES, Strategy
 from . import desk, handlers, librarian, models, picking
 from .room import Room
 from .session import Session
+from .tabs import stay
 from .view import View, render
 
 # Uploads are looked at every hour, go after a day, and all go when the server ends.
@@ -177,6 +178,7 @@ def _wire_model_and_visits(
 
     page.load(partial(handlers.show_model, room.preparation), None, model, **QUIET)
     page.load(enter, session, view, queue=False, **QUIET)
+    page.load(stay, **QUIET)
     page.unload(leave)
 
 

@@ -1,8 +1,8 @@
 """Many tabs at once: a browser holds at most six connections to one server, and tabs share them.
 
-Every open page keeps one connection for itself, and a second one while it works. So the fourth tab
-at work would wait for the others to be closed. Browsers count by port, so further tabs are sent on to
-further ports of the same server.
+Every open page keeps two connections for itself: Gradio's heartbeat, and the stream of what goes on.
+So the fourth tab would wait for the others to be closed. Browsers count by port, so further tabs are
+sent on to further ports of the same server.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import gradio as gr
 import uvicorn
@@ -20,6 +20,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 FURTHER_PORTS = 7
 # Four of the six connections, which leaves two for what is asked in passing.
 MOST_TABS = 2
+# How soon after a tab was closed its event ends; Gradio has room for 40 events at once.
+STAY_SECONDS = 5
+
+
+async def stay() -> AsyncIterator[None]:
+    """An event of a page that ends only with its tab.
+
+    Gradio 6.31 closes a page's stream when the last of its events ends; one that begins in the same moment
+    counts on that stream, is never heard of, and a press on a button has done nothing.
+    """
+    while True:
+        await asyncio.sleep(STAY_SECONDS)
+        yield
 
 
 class Tabs:
