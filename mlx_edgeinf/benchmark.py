@@ -23,6 +23,7 @@ from mlx.utils import tree_flatten
 
 from .adapter import AdapterError
 from .attention import UnsupportedModel
+from .measure.learning import READING, learning, learning_table
 from .measure.readings import temporary_pages
 from .measure.results import FOLDER, Results, ResultsError, command, described, surroundings
 from .measure.sides import (
@@ -74,6 +75,10 @@ def benchmark(args: argparse.Namespace) -> Results:
     if folder and not results.has("gates", "swap"):
         results.add({("gates", "swap"): {"seconds": list(swaps(model, folder))}})
         print(swap_line(results), flush=True)
+    if not results.has("training", READING):
+        measured = learning(edge, plain, tokens)
+        results.add({("training", way): entry for way, entry in measured.items()})
+        print(learning_table(measured), flush=True)
     upto = [length for length in lengths if length <= args.stock_up_to]
     _read(results, STOCK, plain, tokens, upto)
     _read(results, OURS, edge, tokens, lengths)
@@ -202,7 +207,10 @@ def summary(results: Results) -> str:
         raise ResultsError(f"{results.path} is not finished: run its command again.")
     swapped = [swap_line(results)] if results.has("gates", "swap") else []
     sentences = [*ratio_lines(results), short_line(results), *swapped, described(results.setup)]
-    return table(results) + "\n\n" + "  \n".join(sentences)
+    tables = [table(results)]
+    if results.has("training", READING):
+        tables.append(learning_table(results.entries["training"]))
+    return "\n\n".join([*tables, "  \n".join(sentences)])
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

@@ -25,6 +25,7 @@ from .memory import KINDS
 from .models import base_name, equip, load_base, parameter_budget, untrained_config
 from .starter import StarterModelError
 from .terminal import run
+from .training.blocks import chunked, recomputed
 from .training.bptt import TrainingDiverged, make_optimizer
 from .training.checkpoint import Progress, resume, runs_before
 from .training.corpus import Corpus, CorpusError, read_corpus, split
@@ -105,7 +106,7 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     examples = _examples(own, held_out, args.val_batches, world.size())
     training = Training(
         model, optimizer, lessons, progress, config, Path(args.adapter_path), args.iters,
-        args.learning_rate, Objective(args.distill), args.grad_checkpoint,
+        args.learning_rate, Objective(args.distill), recomputed if args.grad_checkpoint else chunked,
     )  # fmt: skip
     return training, examples, left_out
 

@@ -13,6 +13,7 @@ from mlx_edgeinf import benchmark
 from mlx_edgeinf.adapter import AdapterConfig, fingerprint, save_adapter
 from mlx_edgeinf.cache import Layout
 from mlx_edgeinf.measure import sides
+from mlx_edgeinf.measure.learning import READING, WAYS, learning, learning_table
 from mlx_edgeinf.measure.sides import (
     DECODED,
     UNTIMED,
@@ -139,6 +140,16 @@ def test_the_short_paths_speed_is_the_ratio_of_medians_in_alternation(edge, stoc
     assert order == [Stock, Ours] * sides.PAIRS
 
 
+def test_training_is_told_beside_the_reading_of_the_same_tokens(edge, stock):
+    measured = learning(edge, stock, tokens(64))
+    assert {entry["tokens"] for entry in measured.values()} == {LAYOUT.capacity + 2 * LAYOUT.segment}
+    assert all(len(entry["seconds"]) == 3 and entry["peak_bytes"] > 0 for entry in measured.values())
+    measured[READING]["seconds"], (first, *_) = [2.0, 1.0, 9.0], WAYS
+    measured[first] |= {"seconds": [7.0, 70.0, 1.0], "peak_bytes": 3.2e9}
+    assert f"| {first} | 3.20 | 5 | 3.5 |" in learning_table(measured)
+    assert f"| {READING} | " in learning_table(measured) and "| 17 | 1.0 |" in learning_table(measured)
+
+
 # -- the command ----------------------------------------------------------------
 
 
@@ -167,7 +178,7 @@ def test_a_run_measures_all_sides_and_prints_the_table(run, tmp_path, capsys):
     assert run() == 0
     saved = json.loads((tmp_path / "out" / "b.json").read_text())
     assert {name: list(entries) for name, entries in saved["entries"].items()} == {
-        "short": ["path"], "gates": ["swap"], "stock": ["32", "64"], "ours": ["32", "64", "96"],
+        "short": ["path"], "gates": ["swap"], "training": [READING, *WAYS], "stock": ["32", "64"], "ours": ["32", "64", "96"],
         "recall": ["32", "64", "96"],
     }  # fmt: skip
     printed = capsys.readouterr().out
@@ -181,6 +192,7 @@ def test_a_second_run_measures_nothing_again(run, monkeypatch):
     assert run() == 0
     monkeypatch.setattr(benchmark, "measure", None)
     monkeypatch.setattr(benchmark, "short_path", None)
+    monkeypatch.setattr(benchmark, "learning", None)
     assert run() == 0
 
 

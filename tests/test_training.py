@@ -8,14 +8,14 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 from tiny import LAYOUT, MODELS, close, llama_model, sequence, with_memory
 
 from mlx_edgeinf.adapter import gate_parameters
-from mlx_edgeinf.cache import forked
+from mlx_edgeinf.cache import Layout, forked
 from mlx_edgeinf.memory import KINDS
+from mlx_edgeinf.training import blocks
+from mlx_edgeinf.training.blocks import chunked, hidden_states, kept, recomputed
 from mlx_edgeinf.training.bptt import (
     TrainingDiverged,
-    checkpointed,
     excerpt_gradients,
     make_optimizer,
-    plain,
     segments,
     update,
     validation_loss,
@@ -115,21 +115,40 @@ def test_gradients_are_those_of_the_mean_loss():
 
 
 @ANY_KIND
-def test_checkpointing_changes_neither_loss_nor_gradients(kind):
-    model = with_memory(llama_model(), kind)
-    kept, recomputed = (excerpt_gradients(model, EXCERPT, Objective(), again) for again in (False, True))
-    assert kept[0] == pytest.approx(recomputed[0], rel=1e-5)
-    for path, gradient in flat(kept[1]).items():
-        assert close(flat(recomputed[1])[path], gradient), path
+@pytest.mark.parametrize("block", [chunked, recomputed])
+@pytest.mark.parametrize("make", MODELS)
+def test_what_is_computed_again_changes_neither_loss_nor_gradients(make, block, kind, monkeypatch):
+    monkeypatch.setattr(blocks, "CHUNK", 3)  # which does not divide a segment
+    model = with_memory(make(), kind)
+    plain, again = (excerpt_gradients(model, EXCERPT, Objective(), way) for way in (kept, block))
+    assert plain[0] == pytest.approx(again[0], rel=1e-5)
+    for path, gradient in flat(plain[1]).items():
+        assert close(flat(again[1])[path], gradient), path
 
 
-def test_checkpointing_leaves_the_cache_as_plain_reading_does(half_read):
+@pytest.mark.parametrize("block", [chunked, recomputed])
+def test_the_cache_is_left_as_plain_reading_leaves_it(block, half_read):
     model, cache, (inputs, _) = half_read("centroids")
     twin = forked(cache)
-    for read, state in ((plain, cache), (checkpointed, twin)):
-        nn.value_and_grad(model, lambda cache: read(model, inputs, cache).sum())(state)
+    for read, state in ((kept, cache), (block, twin)):
+        nn.value_and_grad(model, lambda cache: hidden_states(model, inputs, cache, read).sum())(state)
     for one, other in zip(tree_flatten([c.state for c in cache]), tree_flatten([c.state for c in twin])):
         assert one[0] == other[0] and close(mx.array(one[1]), mx.array(other[1])), one[0]
+
+
+def test_less_is_kept_by_chunks_of_the_mlp_and_least_by_computing_layers_again():
+    layout = Layout(4, 256, 256)
+    model = with_memory(llama_model(), layout=layout)
+    excerpt = Excerpt((20 * TOKENS)[: layout.capacity + layout.segment + 1])
+
+    def peak(block: blocks.Block) -> int:
+        mx.clear_cache()
+        mx.reset_peak_memory()
+        before = mx.get_active_memory()
+        mx.eval(excerpt_gradients(model, excerpt, Objective(), block)[1])
+        return mx.get_peak_memory() - before
+
+    assert peak(kept) > max(peak(chunked), peak(recomputed))
 
 
 def test_the_loss_is_the_mean_over_what_reads_memory():
@@ -182,15 +201,15 @@ def test_validation_weighs_every_token_the_same():
     assert validation_loss(model, [short, long]) == pytest.approx(np.average(apart, weights=counts))
 
 
-@pytest.mark.parametrize("checkpoint", [False, True])
-def test_gradients_take_no_more_memory_for_longer_excerpts(checkpoint):
+@pytest.mark.parametrize("block", [chunked, recomputed])
+def test_gradients_take_no_more_memory_for_longer_excerpts(block):
     model = with_memory(llama_model())
 
     def peak(count: int) -> int:
         excerpt = Excerpt(sequence(LAYOUT.capacity + count * LAYOUT.segment + 1).tolist())
         mx.reset_peak_memory()
         before = mx.get_active_memory()
-        mx.eval(excerpt_gradients(model, excerpt, Objective(), checkpoint)[1])
+        mx.eval(excerpt_gradients(model, excerpt, Objective(), block)[1])
         return mx.get_peak_memory() - before
 
     peak(2)

@@ -18,8 +18,9 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_map
 
-from ..cache import EdgeCache, Layout
+from ..cache import Layout
 from ..generation import read_on
+from .blocks import Block, chunked, hidden_states
 from .excerpts import Excerpt
 from .loss import Objective, token_losses
 
@@ -46,13 +47,15 @@ def counted_segments(excerpt: Excerpt, layout: Layout) -> Iterator[tuple[mx.arra
 
 
 def excerpt_gradients(
-    model: nn.Module, excerpt: Excerpt, objective: Objective, checkpoint: bool = False
+    model: nn.Module, excerpt: Excerpt, objective: Objective, block: Block = chunked
 ) -> tuple[float, dict]:
-    """Mean loss (nats per token) and its gradients, over the tokens that count (`Excerpt`)."""
-    read = checkpointed if checkpoint else plain
+    """Mean loss (nats per token) and its gradients, over the tokens that count (`Excerpt`).
+
+    block: how each layer is read, and so what it keeps meanwhile.
+    """
 
     def loss_of(inputs: mx.array, targets: mx.array, teacher: mx.array | None, cache: list) -> mx.array:
-        hidden = read(model, inputs, cache)[-targets.size :]
+        hidden = hidden_states(model, inputs, cache, block)[-targets.size :]
         return objective(model, hidden, targets, teacher).sum()
 
     differentiate = nn.value_and_grad(model, loss_of)
@@ -85,31 +88,6 @@ def validation_loss(model: nn.Module, examples: Sequence[Excerpt]) -> float:
             total, count = total + losses.sum().item(), count + new
     total, count = mx.distributed.all_sum(mx.array([total, count])).tolist()
     return total / count
-
-
-def plain(model: nn.Module, tokens: mx.array, cache: list[EdgeCache]) -> mx.array:
-    """Last hidden states (L, D) of tokens (L,)."""
-    return model.model(tokens[None], cache=cache)[0]
-
-
-def checkpointed(model: nn.Module, tokens: mx.array, cache: list[EdgeCache]) -> mx.array:
-    """`plain` that keeps only each layer's input and recomputes the rest going backwards."""
-    hidden = model.model.embed_tokens(tokens[None])
-    for layer, layer_cache in zip(model.layers, cache):
-        hidden = _checkpointed(layer, hidden, layer_cache)
-    return model.model.norm(hidden)[0]
-
-
-def _checkpointed(layer: nn.Module, hidden: mx.array, cache: EdgeCache) -> mx.array:
-    before = cache.state
-
-    def run(parameters: dict, hidden: mx.array) -> mx.array:
-        # Called again on the way back, so it starts from the same state each time.
-        cache.state = before
-        layer.update(parameters)
-        return layer(hidden, cache=cache)
-
-    return mx.checkpoint(run)(layer.trainable_parameters(), hidden)
 
 
 def make_optimizer(learning_rate: float, iters: int, warmup: int = 4) -> optim.Optimizer:

@@ -11,6 +11,7 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 
 from ..adapter import AdapterConfig
+from .blocks import Block
 from .bptt import TrainingDiverged, excerpt_gradients, update, validation_loss
 from .checkpoint import Progress, save
 from .excerpts import Excerpt, Lessons
@@ -22,6 +23,7 @@ class Training:
     """What is trained, on what, how, and how far it is.
 
     folder: of the adapter. iters: iterations of the whole run. learning_rate: its peak.
+    block: how layers are read for their gradients.
     """
 
     model: nn.Module
@@ -33,7 +35,7 @@ class Training:
     iters: int
     learning_rate: float
     objective: Objective
-    grad_checkpoint: bool
+    block: Block
 
     def __post_init__(self) -> None:
         self._saved = self.progress.iteration
@@ -63,7 +65,7 @@ class Training:
         """
         started = time.perf_counter()
         excerpt = self.lessons[self.progress.iteration]
-        loss, gradients = excerpt_gradients(self.model, excerpt, self.objective, self.grad_checkpoint)
+        loss, gradients = excerpt_gradients(self.model, excerpt, self.objective, self.block)
         # Of all processes: what one of them reports, and what all of them stop at.
         total, tokens = mx.distributed.all_sum(mx.array([loss, float(len(excerpt.tokens))])).tolist()
         loss, tokens = total / mx.distributed.init().size(), int(tokens)
