@@ -22,7 +22,7 @@ from .atomic import replace_text, replacing
 from .beside import CONFIG
 from .cache import Layout
 from .gate import FORMS
-from .memory import KINDS
+from .kinds import KINDS
 
 FORMAT = 3
 WEIGHTS = "adapters.safetensors"

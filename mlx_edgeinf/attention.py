@@ -114,7 +114,7 @@ def retrofit(
 
     Args:
         layout: sinks, window and segment in tokens.
-        kind: "centroids", "exponential" or "linear".
+        kind: of the memory, a key of `kinds.KINDS`.
         features: m, the size of the memory per kv head.
         exact_limit: tokens up to which the base path runs (see EdgeCache).
         gate: form of the memory gate, a key of `gate.FORMS`.

@@ -21,7 +21,7 @@ import mlx.nn as nn
 from .adapter import WEIGHTS, AdapterConfig, AdapterError, read_config
 from .attention import UnsupportedModel
 from .gate import FORMS
-from .memory import KINDS
+from .kinds import KINDS
 from .models import base_name, equip, load_base, parameter_budget, untrained_config
 from .starter import StarterModelError
 from .terminal import run

@@ -18,7 +18,8 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
-from .memory import KINDS, Heads, State
+from .kinds import KINDS
+from .memory import Heads, State
 from .sources import Source
 from .watch import Watch
 
@@ -26,7 +27,7 @@ from .watch import Watch
 FORMS = {"full": ("mass", "query"), "query": ("query",), "scalar": ()}
 
 # Features that are not trained yet answer with noise: their gate starts all but shut.
-INITIAL_BIAS = {"centroids": 0.0, "exponential": -8.0, "linear": -8.0}
+INITIAL_BIAS = {"centroids": 0.0, "bank": 0.0, "exponential": -8.0, "linear": -8.0}
 # Without the mass the gate starts at a tenth: half open it spoils what the layers above read, and all
 # but shut, as at -8, it takes hundreds of steps to open.
 WITHOUT_MASS = -2.0

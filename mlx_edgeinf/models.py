@@ -23,8 +23,9 @@ from mlx_lm.utils import get_total_parameters
 from .adapter import AdapterConfig, digest, fingerprint, gate_parameters, load_weights, read_config
 from .attention import UnsupportedModel, base_path_limit, head_size, kv_bytes_per_token, retrofit
 from .beside import gates_beside
+from .centroids import CentroidMemory
 from .generation import REPETITION_PENALTY, REPETITION_TOKENS
-from .memory import KINDS
+from .kinds import KINDS
 from .settings import Settings
 from .starter import NAME, starter_model
 
@@ -118,7 +119,7 @@ def features_within(model: nn.Module, config: AdapterConfig, budget: float) -> i
     Raises:
         BudgetError: not a single feature fits, or gates of this kind have the one size.
     """
-    if config.kind != "centroids":
+    if not issubclass(KINDS[config.kind], CentroidMemory):
         raise BudgetError(
             f"A memory of kind {config.kind} has the size that its gates were trained for: give no budget."
         )

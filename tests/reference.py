@@ -131,12 +131,40 @@ class CentroidMemory:
         return np.sinc(self.omega * spread / 2 / np.pi)
 
 
+@dataclass
+class BankMemory(CentroidMemory):
+    """All tokens are kept, and averaged over runs of neighbours when the memory is read."""
+
+    def __post_init__(self):
+        self.tokens = []
+
+    def write(self, k: np.ndarray, v: np.ndarray, received: np.ndarray) -> None:
+        asked = received / received.mean() if received.any() else received
+        self.tokens += zip(k, v, asked**2 + 0.01)
+
+    def read(self, q: np.ndarray) -> tuple[np.ndarray, float]:
+        total, run = len(self.tokens), 1
+        while -(-total // run) > self.features:
+            run *= 2
+        means, scores = [], []
+        for start in range(0, total, run):
+            keys, values, weights = zip(*self.tokens[start : start + run])
+            middle = self.nearest + total - start - len(keys) / 2
+            turned = rotate(np.average(keys, axis=0, weights=weights), -min(middle, self.farthest) * self.omega)
+            expected = turned * np.tile(self.attenuation(len(keys) - 1) * np.exp(self.log_scale), 2)
+            scores.append(np.log(len(keys)) + self.scale * expected @ rotate(q, self.angle))
+            means.append(np.average(values, axis=0, weights=weights))
+        masses = np.exp(scores)
+        return masses @ means / masses.sum(), np.log(masses.sum())
+
+
 def memory_of(memory, h: int) -> Memory:
     """An empty memory with the parameters that one of the package's has for query head h."""
     heads = memory._heads
     if type(memory).__name__ == "LinearMemory":
         return FeatureMemory(elu_plus_one, elu_plus_one)
-    own = h if type(memory).__name__ == "CentroidMemory" else h * heads.keys // heads.queries
+    entries = {"CentroidMemory": CentroidMemory, "BankMemory": BankMemory}.get(type(memory).__name__)
+    own = h if entries else h * heads.keys // heads.queries
     p = {name: np.array(value[own], dtype=float) for name, value in memory.parameters().items()}
     if type(memory).__name__ == "ExponentialMemory":
         of_keys, of_queries = ((p[f"{x}_projection"], p[f"{x}_bias"][0]) for x in ("key", "query"))
@@ -145,7 +173,7 @@ def memory_of(memory, h: int) -> Memory:
             lambda q: exponentials(q, heads.scale, *of_queries) / memory.features,
         )
     omega = np.array(heads.rotation.omega, dtype=float)
-    return CentroidMemory(memory.features, omega, heads.scale, heads.nearest, heads.farthest, **p)
+    return entries(memory.features, omega, heads.scale, heads.nearest, heads.farthest, **p)
 
 
 @dataclass

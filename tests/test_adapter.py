@@ -26,7 +26,7 @@ from mlx_edgeinf.adapter import (
 )
 from mlx_edgeinf.atomic import SaveError, replace_text
 from mlx_edgeinf.attention import retrofit
-from mlx_edgeinf.memory import KINDS
+from mlx_edgeinf.kinds import KINDS
 from mlx_edgeinf.models import equip
 
 SIZES = {"sinks": LAYOUT.sinks, "window": LAYOUT.window, "segment": LAYOUT.segment, "features": 4}

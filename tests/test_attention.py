@@ -32,7 +32,7 @@ from mlx_edgeinf.attention import (
     retrofit,
 )
 from mlx_edgeinf.cache import EdgeCache, ExactCache, Layout
-from mlx_edgeinf.memory import KINDS
+from mlx_edgeinf.kinds import KINDS
 
 LENGTH = 60
 TOKENS = sequence(LENGTH)

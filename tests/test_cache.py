@@ -8,7 +8,9 @@ import pytest
 from tiny import LAYOUT
 
 from mlx_edgeinf.cache import EdgeCache, ExactCache, Layout, state_bytes
-from mlx_edgeinf.memory import KINDS, CentroidMemory, Heads
+from mlx_edgeinf.centroids import CentroidMemory
+from mlx_edgeinf.kinds import KINDS
+from mlx_edgeinf.memory import Heads
 from mlx_edgeinf.rotation import Rotation
 
 # Values are one-hot in the token's number, so sums of values tell which tokens they are of.

@@ -10,7 +10,7 @@ from tiny import LAYOUT, SIZES, close, cut, llama_model, read, sequence, with_me
 
 from mlx_edgeinf.cache import forked
 from mlx_edgeinf.measure.eviction import NEIGHBOURS, H2OCache, RetainedMemory, RetainingLayout, SnapKVCache
-from mlx_edgeinf.memory import CentroidMemory
+from mlx_edgeinf.centroids import CentroidMemory
 from mlx_edgeinf.rotation import Rotation
 
 RETAINED = 4

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import reference
 
-from mlx_edgeinf import memory as memory_module
-from mlx_edgeinf.memory import KINDS, CentroidMemory, Heads, Memory
+from mlx_edgeinf import centroids
+from mlx_edgeinf.centroids import CentroidMemory
+from mlx_edgeinf.kinds import KINDS
+from mlx_edgeinf.memory import Heads, Memory
 from mlx_edgeinf.rotation import Rotation
 from mlx_edgeinf.sources import attend, attend_to_all
 
@@ -43,7 +45,7 @@ def written(
     return state
 
 
-@pytest.fixture(params=[("linear", D), ("exponential", 6), ("centroids", M)], ids=lambda p: p[0])
+@pytest.fixture(params=[("linear", D), ("exponential", 6), ("centroids", M), ("bank", M)], ids=lambda p: p[0])
 def memory(request) -> Memory:
     return trained(*request.param)
 
@@ -173,10 +175,10 @@ def test_untrained_exponentials_are_exact_attention_on_average(keys, values, que
     assert mx.allclose(read.output, exact.output, atol=0.2)
 
 
-@pytest.mark.parametrize("kind, features", [("linear", D), ("exponential", 6), ("centroids", 3 * T)])
+@pytest.mark.parametrize("kind, features", [("linear", D), ("exponential", 6), ("centroids", 3 * T), ("bank", 3 * T)])
 def test_without_what_answers_elsewhere_the_rest_is_left(kind, features, keys, values, queries, monkeypatch):
     """Exactly where features are fixed; and nothing at all is left of all, for every kind."""
-    monkeypatch.setattr(memory_module, "TOGETHER", 1)
+    monkeypatch.setattr(centroids, "TOGETHER", 1)
     memory = trained(kind, features, omega=np.zeros(D // 2))
     keys, values, queries = keys[:1], values[:1], queries[:1]
     state, last = written(memory, keys, values), slice(T, None)
@@ -281,6 +283,26 @@ def test_a_centre_is_read_at_its_average_over_all_distances(farthest):
     log_mass = memory.read(state, mx.broadcast_to(query, (1, H, 1, D))).log_mass
     score = expected_score(np.array(query).ravel(), np.array(key).ravel(), 12.0, min(40.0, farthest))
     assert np.allclose(log_mass, np.log(40) + score, atol=1e-3)
+
+
+@pytest.mark.parametrize("folds", [1, 3, 9])
+def test_a_bank_is_full_of_runs_of_one_length_however_it_is_written(folds, keys, values):
+    """36 tokens in 5 places are 5 runs of 8, the last of them of 4."""
+    state = written(trained("bank", 5), keys, values, folds=folds)
+    assert mx.allclose(state["z"], mx.array([8.0, 8, 8, 8, 4]))
+    assert mx.allclose(state["centres"][:, :, 1], keys[:, :, 8:16].mean(axis=2), atol=1e-5)
+    assert mx.allclose(state["M"][:, :, 4], values[:, :, 32:].sum(axis=2), atol=1e-4)
+
+
+@pytest.mark.parametrize("farthest", [1e4, 20.0])
+def test_a_bank_with_a_place_for_every_token_is_exact_attention_where_they_stood(farthest, keys, values, queries):
+    memory = KINDS["bank"](heads(farthest=farthest), 3 * T)
+    read = memory.read(written(memory, keys, values), queries)
+    away = mx.minimum(12 + 3 * T - mx.arange(3 * T) - 0.5, farthest)
+    turned = memory._heads.rotation.turn(keys, -away[:, None] * memory._heads.rotation.omega)
+    exact = attend_to_all(queries, turned, values, D**-0.5)
+    assert mx.allclose(read.output, exact.output, atol=1e-4)
+    assert mx.allclose(read.log_mass, exact.log_mass, atol=1e-4)
 
 
 def test_clustering_ignores_what_rotation_averages_away():

@@ -10,7 +10,7 @@ from tiny import MODELS, SIZES, llama_model, with_memory, without_positions
 
 from mlx_edgeinf.attention import store_shape
 from mlx_edgeinf.cache import Layout, forked
-from mlx_edgeinf.memory import KINDS
+from mlx_edgeinf.kinds import KINDS
 from mlx_edgeinf.pagestore import PageStore
 from mlx_edgeinf.recall import Recall, finding, recall, summarize
 from mlx_edgeinf.recall.recall import BLOCK, QUESTION_BLOCK

@@ -9,7 +9,7 @@ from tiny import LAYOUT, MODELS, close, llama_model, sequence, with_memory
 
 from mlx_edgeinf.adapter import gate_parameters
 from mlx_edgeinf.cache import Layout, forked
-from mlx_edgeinf.memory import KINDS
+from mlx_edgeinf.kinds import KINDS
 from mlx_edgeinf.training import blocks
 from mlx_edgeinf.training.blocks import chunked, hidden_states, kept, recomputed
 from mlx_edgeinf.training.bptt import (

@@ -9,7 +9,8 @@ from tiny import LAYOUT, cut, llama_model, read, sequence, with_memory
 
 from mlx_edgeinf.cache import forked, watching
 from mlx_edgeinf.gate import MemoryGate
-from mlx_edgeinf.memory import KINDS, Memory
+from mlx_edgeinf.kinds import KINDS
+from mlx_edgeinf.memory import Memory
 from mlx_edgeinf.sources import attend
 from mlx_edgeinf.watch import Watch
 

@@ -19,7 +19,8 @@ import mlx.nn as nn
 
 from ..cache import EdgeCache, Layout
 from ..clusters import key_weights
-from ..memory import CentroidMemory, State
+from ..centroids import CentroidMemory
+from ..memory import State
 from ..rotation import Rotation
 from ..sources import lengthened
 

@@ -1,0 +1,162 @@
+"""Memories whose feature maps follow the text: clusters of like keys, and runs of neighbours.
+
+Both are read as attention over m entries, each an average of tokens with their number as its mass.
+B batch, G kv heads, H query heads, m features, T tokens written, L queries, d head size.
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+from .clusters import closeness, key_weights, member_means, members, run_sums
+from .memory import Heads, Memory, State
+from .sources import Source, grouped, in_a_row, in_batch, log_mass_of, weigh
+
+# Keys that `without` takes for one: looking for each by itself takes longer than all else in a segment.
+TOGETHER = 4
+
+
+class CentroidMemory(Memory):
+    """m cluster centres per kv head: phi_k = one-hot of the nearest centre, phi_q = exp(q . c).
+
+    So z is the number of the keys at each centre and M / z the average of their
+    values: outputs are averages of true values, and the mass is calibrated.
+    What queries asked for while it was exact stays sharp: centres and averages
+    are weighted by the attention that each key received. A centre has no
+    position, so it is read with the rotation expected over the distances of
+    everything in memory; what rotation averages away is ignored by the
+    clustering too.
+
+    The state adds centres (B, G, m, d) and weight (B, G, m), the sum of their keys' weights.
+    log_scale, angle: (H, d/2) trained correction to the length and the angle of the expected
+    rotation, for each query head.
+    """
+
+    lloyd_steps = 2
+
+    def __init__(self, heads: Heads, features: int):
+        super().__init__(heads, features)
+        self.log_scale = mx.zeros((heads.queries, heads.size // 2))
+        self.angle = mx.zeros((heads.queries, heads.size // 2))
+
+    @staticmethod
+    def feature_size(head_size: int) -> int:
+        return 2 * head_size + 2
+
+    def empty(self, batch: int) -> State:
+        state = super().empty(batch)
+        return {**state, "centres": mx.zeros(state["M"].shape), "weight": mx.zeros(state["z"].shape)}
+
+    def write(self, state: State, keys: mx.array, values: mx.array, received: mx.array) -> State:
+        """Cluster the present centres and the new keys together, weighted (online k-means)."""
+        points = mx.concatenate([state["centres"], keys.astype(mx.float32)], axis=2)
+        means = state["M"] / mx.maximum(state["z"], 1)[..., None]
+        means = mx.concatenate([means, values.astype(mx.float32)], axis=2)
+        counts = mx.concatenate([state["z"], mx.ones(received.shape)], axis=2)[..., None]
+        weights = mx.concatenate([state["weight"], key_weights(received)], axis=2)[..., None]
+        nearest = self._cluster(state, points, weights)
+        z = nearest @ counts
+        return {
+            "M": member_means(nearest, means, weights) * z,
+            "z": z[..., 0],
+            "centres": member_means(nearest, points, weights),
+            "weight": (nearest @ weights)[..., 0],
+        }
+
+    def without(self, state: State, keys: mx.array, values: mx.array, taken: mx.array) -> State:
+        """Centres lose the keys that are nearest to them now, TOGETHER neighbours at a time.
+
+        Which centre a key went to is not known any more: centres move, and merge. So a centre may be
+        asked for more than it has; all together lose as many as there are, and none is left of all.
+        """
+        metric, ones = self._metric(state, 0), mx.ones((1, 1, keys.shape[2], 1))
+        means = run_sums(keys.astype(mx.float32), TOGETHER) / run_sums(ones, TOGETHER)
+        nearest = members(means * metric, state["centres"] * metric)
+        lost = nearest @ run_sums(taken.transpose(1, 2, 0)[None], TOGETHER)
+        rest = state["z"] - lost[0].transpose(2, 0, 1)
+        left, tokens = mx.maximum(rest, 0), mx.maximum(rest.sum(axis=-1, keepdims=True), 0)
+        # Averages and centres stay as they are, so n states are one but for this.
+        return {**state, "left": left * tokens / mx.maximum(left.sum(axis=-1, keepdims=True), 1e-9)}
+
+    def read(self, state: State, queries: mx.array) -> Source:
+        """As `Memory.read`; of what `without` left, for n states at once."""
+        if "left" not in state:
+            return super().read(state, queries)
+        row = in_a_row(queries)
+        scores = self.log_query_features(state, row.astype(mx.float32))
+        (B, H, L, _), (_, G, _, m) = queries.shape, scores.shape
+        left = log_mass_of(state["left"]).swapaxes(0, 1)[:, None, :, None]
+        scores = (scores.reshape(G, H // G, B, L, m) + left).reshape(scores.shape)
+        source = weigh(scores, self._values(state), row.shape)
+        output, log_mass = in_batch(source.output, B), in_batch(source.log_mass[..., None], B)[..., 0]
+        return source._replace(output=output.astype(queries.dtype), log_mass=log_mass)
+
+    def held(self, state: State, keys: mx.array) -> mx.array:
+        metric = self._metric(state, 0)
+        close = closeness(keys.astype(mx.float32) * metric, state["centres"] * metric, state["z"] > 0)
+        nearest = mx.argmax(close, axis=-1)
+        means = state["M"] / mx.maximum(state["z"], 1)[..., None]
+        return mx.take_along_axis(means, nearest[..., None], axis=2)
+
+    def _cluster(self, state: State, points: mx.array, weights: mx.array) -> mx.array:
+        """Lloyd's algorithm from the present centres; those still empty start at new keys.
+
+        points (B, G, m + T, d) with weights (B, G, m + T, 1) -> one-hot (B, G, m, m + T).
+        """
+        keys = points[:, :, self.features :]
+        metric = self._metric(state, keys.shape[2])
+        seeds = keys[:, :, mx.arange(self.features) * keys.shape[2] // self.features]
+        centres = mx.where(state["z"][..., None] > 0, state["centres"], seeds)
+        measured = points * metric
+        for _ in range(self.lloyd_steps):
+            nearest = members(measured, centres * metric)
+            taken = (nearest @ weights) > 0
+            centres = mx.where(taken, member_means(nearest, points, weights), centres)
+        return members(measured, centres * metric)
+
+    def _metric(self, state: State, new: int) -> mx.array:
+        """(B, G, 1, d): what the expected rotation will leave of each component."""
+        spread = mx.minimum(state["z"].sum(axis=-1), self._heads.farthest) + new
+        rotation = self._heads.rotation
+        return rotation.expand(rotation.attenuation(spread))[:, :, None]
+
+    def log_query_features(self, state: State, queries: mx.array) -> mx.array:
+        rotation = self._heads.rotation
+        queries = rotation.turn(queries, self.angle[:, None])
+        queries = queries * rotation.expand(self._heads.scale * mx.exp(self.log_scale))[:, None]
+        return grouped(queries, self._heads.keys) @ self._expected(state).swapaxes(-1, -2)
+
+    def _expected(self, state: State) -> mx.array:
+        """Centres (B, G, m, d) under the rotation expected over the distances of the memory."""
+        rotation, past = self._heads.rotation, state["z"].sum(axis=-1)
+        spread = mx.minimum(past, self._heads.farthest)
+        middle = self._heads.nearest + spread / 2
+        turned = rotation.turn(state["centres"], -(middle[..., None] * rotation.omega)[:, :, None])
+        return turned * rotation.expand(rotation.attenuation(spread))[:, :, None]
+
+
+class BankMemory(CentroidMemory):
+    """m runs of neighbours per kv head: a bank of pooled summaries of the text, in its order.
+
+    The memory bank of the Augmented Memory Transformer (arXiv 2005.08042), which keeps the mean of each
+    segment, made constant in size: when the bank is full, neighbours are pooled and runs are twice as
+    long. An entry has a place, so it is read at the distance of the middle of its run.
+    """
+
+    def _cluster(self, state: State, points: mx.array, weights: mx.array) -> mx.array:
+        """One-hot (B, G, m, m + T): runs of 2^n tokens, the least n for which m of them are enough."""
+        z, new = state["z"], points.shape[2] - self.features
+        past = z.sum(axis=-1, keepdims=True)
+        starts = mx.concatenate([mx.cumsum(z, axis=-1) - z, past + mx.arange(new)], axis=-1)
+        # Less than the logarithms of any two lengths are apart, more than their rounding.
+        doublings = mx.ceil(mx.log2((past + new) / self.features) - 1e-4)
+        run = mx.floor(starts / mx.power(2.0, mx.maximum(doublings, 0)))
+        return (run[:, :, None] == mx.arange(self.features)[:, None]).astype(mx.float32)
+
+    def _expected(self, state: State) -> mx.array:
+        """Entries (B, G, m, d) as seen from where the next tokens stand."""
+        rotation, ends = self._heads.rotation, mx.cumsum(state["z"], axis=-1)
+        away = self._heads.nearest + ends[..., -1:] - ends + state["z"] / 2
+        away = mx.minimum(away, self._heads.farthest)
+        turned = rotation.turn(state["centres"], -away[..., None] * rotation.omega)
+        return turned * rotation.expand(rotation.attenuation(state["z"] - 1))
