@@ -47,7 +47,7 @@ from .measure import facts as invented
 from .measure import lengths as far
 from .measure import selection as selecting
 from .measure.answers import Examiner, measure_answers
-from .measure.gap import FULL, OF_CENTROIDS, ROWS, SHUFFLED, WINDOW, ZEROED
+from .measure.gap import OF_CENTROIDS, ROWS, SHUFFLED, WINDOW, ZEROED
 from .measure.hiding import LADDER, Text, books, hide
 from .measure.metrics import EXACT_MATCH, RougeMissing, rouge
 from .measure.passages import passages
@@ -84,14 +84,11 @@ def gates(args: argparse.Namespace) -> str:
     folders = {folder.resolve().name: folder for folder in args.adapters}
     if len(folders) < len(args.adapters):
         raise CorpusError("Two of the --adapters have the same name: rename one of their folders.")
-    described = {}
-    for name, folder in folders.items():
-        subject = Subject.load(args.model, folder)
-        described[name] = variants.described_gates(folder, subject)
-    edges = _edges(subject, args.length)
+    subject = Subject.load(args.model, next(iter(folders.values())))
+    edges, base = _edges(subject, args.length), base_name(args.model)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
-    base, rows = base_name(args.model), [FULL, *folders, WINDOW]
-    setup = _setup(args, documents) | {"edges": edges, "base_model": base, "gates": described, "rows": rows}
+    told = argparse.Namespace(**{key: value for key, value in vars(args).items() if key != "adapters"})
+    setup = _setup(told, documents) | {"edges": edges, "base_model": base}
     results = Results.resume(args.output / f"{base}.json", setup)
     variants.measure_variants(args.model, folders, documents, results)
     return variants.summary(results)

@@ -48,6 +48,7 @@ def measured(tmp_path) -> Results:
 def test_all_gates_read_the_same_books_beside_full_attention_and_none(run, tmp_path):
     assert run() == 0
     entries = measured(tmp_path).entries
+    assert list(entries.pop("gates")) == ["ours", "linear"]
     assert all(list(rows) == [FULL, "ours", "linear", WINDOW] for rows in entries.values())
     losses = [[entry["nats"] for entry in rows.values()] for rows in entries.values()]
     assert np.unique(np.round(losses, 3)).size == np.size(losses)
@@ -59,6 +60,7 @@ def test_gates_score_as_they_do_alone(run, tmp_path, folders):
     books = ["--data", str(tmp_path / "books"), "--documents", "2", "--length", str(LENGTH)]
     options = [*books, "--adapter-path", str(folders[0]), "--output", str(alone)]
     assert evaluate.main(["perplexity", *options]) == 0
+    assert len(Results.read(alone).entries) == 2
     for name, rows in Results.read(alone).entries.items():
         for theirs, here in ((FULL, FULL), (OURS, "ours"), (WINDOW, WINDOW)):
             assert measured(tmp_path).entries[name][here]["nats"] == pytest.approx(rows[theirs]["nats"])
@@ -85,7 +87,17 @@ def test_gates_that_have_changed_since_are_told(run, tmp_path, folders, capsys):
     save_adapter(with_memory(llama_model(), "linear"), config, folders[1])
     (folders[1] / "training.json").unlink()
     assert run() == 1
-    assert "results of another setup (gates)" in capsys.readouterr().err
+    assert "results of other gates that are called linear" in capsys.readouterr().err
+
+
+def test_gates_can_be_added_to_those_that_were_measured(run, tmp_path, folders, capsys):
+    run("--adapters", str(folders[0]))
+    before = measured(tmp_path).entries
+    run("--adapters", str(folders[1]))
+    entries, printed = measured(tmp_path).entries, capsys.readouterr().out
+    assert list(entries["gates"]) == ["ours", "linear"]
+    assert all(entries[name][row] == entry for name in before for row, entry in before[name].items())
+    assert "--adapters ours linear`" in printed.splitlines()[-1]
 
 
 def test_two_gates_of_one_name_are_refused(run, tmp_path, capsys):

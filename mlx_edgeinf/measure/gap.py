@@ -73,14 +73,14 @@ def closed(results: Results, row: str, stretch: slice) -> tuple[np.ndarray, np.n
 
 def table(results: Results) -> str:
     """Markdown: share closed by each row in each stretch, and what ours closes more, with intervals."""
-    return markdown(share_lines(results, OURS))
+    return markdown(share_lines(results, results.setup["rows"], OURS))
 
 
-def share_lines(results: Results, leader: str) -> list[list[str]]:
-    """Of each row its NLL, the share closed in each stretch, and what the row `leader` closes more."""
+def share_lines(results: Results, rows: Iterable[str], leader: str) -> list[list[str]]:
+    """Of some rows the NLL, the share closed in each stretch, and what the row `leader` closes more."""
     stretches = _stretches(results.setup["edges"])
     lines = [["gap closed", f"NLL at {list(stretches)[-1]}", *stretches, f"{leader} minus it"]]
-    for row in results.setup["rows"]:
+    for row in rows:
         nll = mean_nll(results, row, slice(None)).mean()
         cells = [_share(row, *closed(results, row, stretch)) for stretch in stretches.values()]
         lines.append([row, f"{nll:.4f}", *cells, _lead(results, row, leader)])

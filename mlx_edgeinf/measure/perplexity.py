@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import product
@@ -23,8 +23,10 @@ PASSES = (WINDOW, *(row for row in ROWS if row not in (WINDOW, SHUFFLED)))
 Opened = Callable[[str, int], AbstractContextManager[tuple[Reader, list[EdgeCache]]]]
 
 
-def measure_rows(documents: dict[str, list[int]], results: Results, opened: Opened) -> None:
-    """Read documents, by name the tokens of each, in the ways of the results' own rows.
+def measure_rows(
+    documents: dict[str, list[int]], rows: Sequence[str], results: Results, opened: Opened
+) -> None:
+    """Read documents, by name the tokens of each, in several ways.
 
     opened: of a row, and of the tokens to read: who reads, and the caches to read into.
     """
@@ -36,8 +38,8 @@ def measure_rows(documents: dict[str, list[int]], results: Results, opened: Open
             return {(name, row): entry | {"state_bytes": state_bytes(cache)}}
 
     # Row by row, so that a model is loaded once.
-    pairs = ((name, row) for row, name in product(results.setup["rows"], documents))
-    measure_missing(results, pairs, {}, measure, partial(_told, results))
+    pairs = [(name, row) for row, name in product(rows, documents)]
+    measure_missing(results, pairs, {}, measure, partial(_told, results, pairs))
 
 
 def measure_losses(subject: Subject, documents: dict[str, list[int]], results: Results) -> None:
@@ -52,12 +54,12 @@ def measure_losses(subject: Subject, documents: dict[str, list[int]], results: R
             return {(name, row): dict(results.entries[name][WINDOW])}
         return {key: tally(pieces, counts) for key, pieces in reader.measure(name, row).items()}
 
-    pairs = product(documents, [row for row in PASSES if row in rows])
-    measure_missing(results, pairs, dict.fromkeys(GATED, subject.gates), measure, partial(_told, results))
+    pairs = list(product(documents, [row for row in PASSES if row in rows]))
+    told = partial(_told, results, list(product(documents, rows)))
+    measure_missing(results, pairs, dict.fromkeys(GATED, subject.gates), measure, told)
 
 
-def _told(results: Results, name: str, row: str) -> str:
-    entry, done = results.entries[name][row], sum(map(len, results.entries.values()))
+def _told(results: Results, wanted: list[tuple[str, str]], name: str, row: str) -> str:
+    entry, done = results.entries[name][row], sum(results.has(*pair) for pair in wanted)
     nll = sum(entry["nats"]) / sum(entry["tokens"])
-    total = len(results.setup["documents"]) * len(results.setup["rows"])
-    return f"{done} of {total}: {name}, {row}: {nll:.4f} nats, {entry['seconds']:.0f} s"
+    return f"{done} of {len(wanted)}: {name}, {row}: {nll:.4f} nats, {entry['seconds']:.0f} s"

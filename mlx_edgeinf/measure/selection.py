@@ -138,7 +138,7 @@ def measure_selection(reader: Reader, results: Results) -> None:
             with reader.caches(row, length) as cache:
                 yield reader, cache
 
-    measure_rows(reader.documents, results, opened)
+    measure_rows(reader.documents, results.setup["rows"], results, opened)
 
 
 def _estimating(reader: Reader, pages: PageStore, way: Way, tokens: int) -> list[EdgeCache]:
@@ -164,6 +164,6 @@ def summary(results: Results) -> str:
         ResultsError: the evaluation was stopped before its end.
     """
     check_finished(results, product(results.setup["documents"], results.setup["rows"]))
-    lines = [line[:-1] for line in share_lines(results, FULL)]
+    lines = [line[:-1] for line in share_lines(results, results.setup["rows"], FULL)]
     documents = counted(len(results.setup["documents"]), "document")
     return f"{documents}:\n\n{markdown(lines)}\n\n{described(results.setup)}"

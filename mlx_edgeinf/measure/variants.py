@@ -1,4 +1,7 @@
-"""The same books under gates that were trained otherwise: kinds of memory, forms of the gate, sizes."""
+"""The same books under gates that were trained otherwise: kinds of memory, forms of the gate, sizes.
+
+Gates can be added later to what was measured of others.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,12 @@ from ..wording import counted, size
 from .gap import FULL, OURS, WINDOW, check_finished, share_lines
 from .perplexity import measure_rows
 from .readings import Reader
-from .results import Results, described
+from .results import Results, ResultsError, described
 from .subject import Subject
 from .tables import markdown
 
 FIXED = (FULL, WINDOW)
+GATES = "gates"  # the group of the results that tells what each of them is
 
 
 def described_gates(folder: Path, subject: Subject) -> dict:
@@ -39,7 +43,19 @@ def described_gates(folder: Path, subject: Subject) -> dict:
 def measure_variants(
     model: str | None, folders: dict[str, Path], documents: dict[str, list[int]], results: Results
 ) -> None:
-    """Read documents, by name the tokens of each, with the gates of each folder, by their name."""
+    """Read documents, by name the tokens of each, with the gates of each folder, by their name.
+
+    Raises:
+        ResultsError: there are results of other gates by one of these names.
+    """
+    described = {name: described_gates(folder, Subject.load(model, folder)) for name, folder in folders.items()}
+    for name, gates in described.items():
+        if results.group(GATES).get(name, gates) != gates:
+            raise ResultsError(
+                f"{results.path} has results of other gates that are called {name}: rename the folder of "
+                "these, or choose another --output."
+            )
+    results.add({(GATES, name): gates for name, gates in described.items()})
 
     # Gates of another kind need a model of their own; one is held at a time.
     @lru_cache(maxsize=1)
@@ -53,7 +69,7 @@ def measure_variants(
         with reading.caches(row if row in FIXED else OURS, length) as cache:
             yield reading, cache
 
-    measure_rows(documents, results, opened)
+    measure_rows(documents, (FULL, *folders, WINDOW), results, opened)
 
 
 def summary(results: Results) -> str:
@@ -62,20 +78,25 @@ def summary(results: Results) -> str:
     Raises:
         ResultsError: the evaluation was stopped before its end.
     """
-    check_finished(results, product(results.setup["documents"], results.setup["rows"]))
-    return f"{table(results)}\n\n{described(results.setup)}"
+    check_finished(results, product(results.setup["documents"], _rows(results)))
+    command = f"{results.setup['command']} --adapters {' '.join(results.group(GATES))}"
+    return f"{table(results)}\n\n{described(results.setup | {'command': command})}"
 
 
 def table(results: Results) -> str:
     """Markdown: what each set of gates is, and what it closes of the gap of its base model."""
-    gates, documents = results.setup["gates"], results.setup["documents"]
-    header, *lines = share_lines(results, next(iter(gates)))
+    gates, documents = results.group(GATES), results.setup["documents"]
+    header, *lines = share_lines(results, _rows(results), next(iter(gates)))
     columns = [["memory", "gate", "trained on, tokens", "trained, % of the model", "state"]]
     for row, *_ in lines:
         largest = max(results.entries[name][row]["state_bytes"] for name in documents)
         columns.append([*_training(gates.get(row)), size(largest)])
     joined = [[line[0], *told, *line[1:]] for told, line in zip(columns, [header, *lines])]
     return f"{results.setup['base_model']}, {counted(len(documents), 'document')}:\n\n{markdown(joined)}"
+
+
+def _rows(results: Results) -> list[str]:
+    return [FULL, *results.group(GATES), WINDOW]
 
 
 def _training(gates: dict | None) -> list[str]:
