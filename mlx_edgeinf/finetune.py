@@ -33,6 +33,7 @@ from .training.excerpts import Excerpt, Lessons, excerpts
 from .training.loss import Objective
 from .training.rendering import Renderer, teaching
 from .training.run import Training
+from .training.sharing import WAYS
 
 # Options that are fields of `AdapterConfig`.
 SIZES = ("kind", "features", "sinks", "window", "segment", "gate")
@@ -82,6 +83,8 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     taught, held_out = split(corpus)
     model, tokenizer = load_base(args.model)
     start = Path(args.resume_adapter_file).parent if args.resume_adapter_file else None
+    if start and args.share:
+        raise AdapterError("Gates that were trained apart have nothing in common: leave out --share.")
     config = read_config(start) if start else _config(args, model)
     if args.max_seq_length < config.layout.capacity + 2:
         raise CorpusError(
@@ -107,6 +110,7 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     training = Training(
         model, optimizer, lessons, progress, config, Path(args.adapter_path), args.iters,
         args.learning_rate, Objective(args.distill), recomputed if args.grad_checkpoint else chunked,
+        args.share,
     )  # fmt: skip
     return training, examples, left_out
 
@@ -136,6 +140,7 @@ def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path
         "--num-excerpts": args.num_excerpts,
         "--distill": args.distill or None,
         **({} if start else sizes),
+        "--share": args.share,
         "--grad-checkpoint": "" if args.grad_checkpoint else None,
         "--seed": args.seed,
         "--resume-adapter-file": f"{start.name}/{WEIGHTS}" if start else None,
@@ -174,6 +179,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--resume-adapter-file", help="Start from these trained gates.")
     parser.add_argument("--distill", type=float, default=0.0, help="Share of full attention in the loss.")
     parser.add_argument("--num-excerpts", type=int, help="Excerpts to take turns; endless if not given.")
+    parser.add_argument("--share", choices=WAYS, help="What gates have in common; nothing if not given.")
     parser.add_argument("--grad-checkpoint", action="store_true", help="Recompute layers to save memory.")
     parser.add_argument("--seed", type=int, default=0, help="The PRNG seed.")
     parser.add_argument("--kind", choices=tuple(KINDS), default="centroids")

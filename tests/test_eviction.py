@@ -9,8 +9,8 @@ from mlx_lm.models.cache import KVCache
 from tiny import LAYOUT, SIZES, close, cut, llama_model, read, sequence, with_memory
 
 from mlx_edgeinf.cache import forked
-from mlx_edgeinf.measure.eviction import NEIGHBOURS, H2OCache, RetainedMemory, RetainingLayout, SnapKVCache
 from mlx_edgeinf.centroids import CentroidMemory
+from mlx_edgeinf.measure.eviction import NEIGHBOURS, H2OCache, RetainedMemory, RetainingLayout, SnapKVCache
 from mlx_edgeinf.rotation import Rotation
 
 RETAINED = 4

@@ -23,6 +23,7 @@ from mlx_edgeinf.training.excerpts import excerpts
 from mlx_edgeinf.training.loss import Objective
 from mlx_edgeinf.training.rendering import Renderer
 from mlx_edgeinf.training.run import Training
+from mlx_edgeinf.training.sharing import WAYS, distinct, is_common, shared
 
 FILES = {
     "adapters.safetensors", "adapter_config.json", "checkpoint.safetensors", "training.json", "README.md",
@@ -63,13 +64,19 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
     return {name: np.array(array) for name, array in mx.load(str(folder / "adapters.safetensors")).items()}
 
 
+def gate_of(folder: Path, layer: int) -> dict[str, np.ndarray]:
+    """Parameters of one layer's gate by their name."""
+    start = f"model.layers.{layer}.self_attn.memory_gate."
+    return {path.removeprefix(start): value for path, value in weights(folder).items() if path.startswith(start)}
+
+
 def one_sentence(capsys) -> str:
     error = capsys.readouterr().err
     assert error.startswith("mlx_edgeinf.finetune: ") and error.count("\n") == 1
     return error
 
 
-@pytest.mark.parametrize("kind", ["centroids", "exponential", "linear"])
+@pytest.mark.parametrize("kind", ["centroids", "bank", "exponential", "linear"])
 @pytest.mark.parametrize("options", [[], ["--grad-checkpoint"]], ids=["plain", "checkpointed"])
 def test_a_run_trains_validates_and_saves(run, tmp_path, capsys, kind, options):
     assert run("--kind", kind, *options) == 0
@@ -174,6 +181,42 @@ def test_gates_remember_the_runs_that_made_them(run, tmp_path):
     assert commands[2].endswith("--resume-adapter-file second/adapters.safetensors")
     card = (folders[2] / "README.md").read_text()
     assert [line.strip() for line in card.splitlines() if line.startswith("    python")] == commands
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_gates_learn_some_parameters_in_common_and_keep_others_of_their_own(run, tmp_path, way):
+    run("--share", way)
+    layers = [gate_of(tmp_path, number) for number in (0, 1)]
+    for name, value in layers[0].items():
+        alike_in_heads = all(np.array_equal(head, value[0]) for head in value)
+        alike_in_layers = np.array_equal(value, layers[1][name])
+        common = is_common(name)
+        assert alike_in_heads == (common and way == "heads"), name
+        assert alike_in_layers == (common and way == "layers"), name
+    apart = 2 * sum(layers[0][name].size for name in ("mass", "bias"))
+    rows = 2 if way == "heads" else len(layers[0]["query"])
+    size = sum(layers[0][name].shape[1] for name in ("query", "memory.log_scale", "memory.angle"))
+    parameters = mx.load(str(tmp_path / "adapters.safetensors"))
+    assert distinct(parameters) == apart + rows * size < sum(p.size for p in parameters.values())
+    assert f"--share {way}" in (tmp_path / "README.md").read_text()
+
+
+def test_common_parameters_move_by_the_gradient_of_all_that_share_them():
+    def gradients() -> dict:
+        return {"layers": [{"gate": {"bias": mx.ones(2), "query": mx.array([[1.0, 2], [n, 4]])}} for n in range(12)]}
+
+    by_layers, by_heads = (shared(gradients(), way)["layers"] for way in ("layers", "heads"))
+    assert by_layers[3]["gate"]["query"].tolist() == [[10, 20], [45, 40]]
+    assert by_layers[11]["gate"]["query"].tolist() == [[2, 4], [21, 8]]
+    assert by_heads[3]["gate"]["query"].tolist() == [[4, 6], [4, 6]]
+    assert by_layers[3]["gate"]["bias"].tolist() == by_heads[3]["gate"]["bias"].tolist() == [1, 1]
+
+
+def test_gates_that_were_trained_apart_are_not_shared(run, tmp_path, capsys):
+    run()
+    start = ["--resume-adapter-file", str(tmp_path / "adapters.safetensors")]
+    assert run(*start, "--share", "heads", "--adapter-path", str(tmp_path / "new")) == 1
+    assert "leave out --share" in one_sentence(capsys)
 
 
 def test_gates_of_unknown_origin_have_no_runs_before_them(tmp_path):

@@ -18,8 +18,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..cache import EdgeCache, Layout
-from ..clusters import key_weights
 from ..centroids import CentroidMemory
+from ..clusters import key_weights
 from ..memory import State
 from ..rotation import Rotation
 from ..sources import lengthened

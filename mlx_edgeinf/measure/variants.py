@@ -13,9 +13,11 @@ from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
+from ..adapter import gate_parameters
 from ..cache import EdgeCache
 from ..models import parameter_budget
 from ..training.checkpoint import PROGRESS
+from ..training.sharing import distinct
 from ..wording import counted, size
 from .gap import FULL, OURS, WINDOW, check_finished, share_lines
 from .perplexity import measure_rows
@@ -30,12 +32,12 @@ GATES = "gates"  # the group of the results that tells what each of them is
 
 def described_gates(folder: Path, subject: Subject) -> dict:
     """What tells trained gates from others: their configuration, digest, size, and training."""
-    path = folder / PROGRESS
+    path, parameters = folder / PROGRESS, gate_parameters(subject.model)
     runs = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"tokens": 0, "earlier": []}
     return {
         "config": asdict(subject.config),
         "digest": subject.gates,
-        "share": parameter_budget(subject.model),
+        "share": parameter_budget(subject.model) * distinct(parameters) / sum(p.size for p in parameters.values()),
         "tokens": sum(run["tokens"] for run in [*runs["earlier"], runs]),
     }
 

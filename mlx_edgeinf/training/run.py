@@ -16,6 +16,7 @@ from .bptt import TrainingDiverged, excerpt_gradients, update, validation_loss
 from .checkpoint import Progress, save
 from .excerpts import Excerpt, Lessons
 from .loss import Objective
+from .sharing import shared
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Training:
     """What is trained, on what, how, and how far it is.
 
     folder: of the adapter. iters: iterations of the whole run. learning_rate: its peak.
-    block: how layers are read for their gradients.
+    block: how layers are read for their gradients. share: what gates have in common, of `sharing.WAYS`.
     """
 
     model: nn.Module
@@ -36,6 +37,7 @@ class Training:
     learning_rate: float
     objective: Objective
     block: Block
+    share: str | None
 
     def __post_init__(self) -> None:
         self._saved = self.progress.iteration
@@ -66,6 +68,8 @@ class Training:
         started = time.perf_counter()
         excerpt = self.lessons[self.progress.iteration]
         loss, gradients = excerpt_gradients(self.model, excerpt, self.objective, self.block)
+        if self.share:
+            gradients = shared(gradients, self.share)
         # Of all processes: what one of them reports, and what all of them stop at.
         total, tokens = mx.distributed.all_sum(mx.array([loss, float(len(excerpt.tokens))])).tolist()
         loss, tokens = total / mx.distributed.init().size(), int(tokens)

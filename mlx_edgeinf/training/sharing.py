@@ -1,0 +1,57 @@
+"""Fewer parameters than gates have: some that are common to several, and a little of each one's own.
+
+EdgeFormer (arXiv 2202.07959) shares parameters and adapts each layer, MoEUT (arXiv 2405.16039) shares by
+groups of layers. Here what a query says and the correction to the expected rotation are common; the
+trust in the mass ratio and the bias stay each head's own.
+
+Common parameters are equal ones: each is moved by the gradient of all, so that equal they stay.
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_flatten, tree_unflatten
+
+# Over the heads of each layer, or over groups of layers head by head: with nine heads a layer, about
+# as many parameters.
+WAYS = ("heads", "layers")
+GROUP = 10
+COMMON = ("query", "log_scale", "angle")
+
+
+def shared(gradients: dict, way: str) -> dict:
+    """Gradients of gates, (H, ...) each, with those of common parameters added up."""
+    flat = dict(tree_flatten(gradients))
+    totals: dict[str, mx.array] = {}
+    for path, gradient in flat.items():
+        if is_common(path):
+            total = gradient.sum(axis=0, keepdims=True) if way == "heads" else gradient
+            totals[_owner(path, way)] = totals.get(_owner(path, way), 0) + total
+    for path in filter(is_common, flat):
+        flat[path] = mx.broadcast_to(totals[_owner(path, way)], flat[path].shape)
+    return tree_unflatten(list(flat.items()))
+
+
+def distinct(parameters: dict[str, mx.array]) -> int:
+    """Numbers of gates that were trained, those in common counted once."""
+    own = sum(value.size for path, value in parameters.items() if not is_common(path))
+    return own + sum(_distinct(parameters, name) for name in COMMON)
+
+
+def is_common(path: str) -> bool:
+    """Whether a parameter of a gate, by its path in the model, is one that can be shared."""
+    return path.rpartition(".")[2] in COMMON
+
+
+def _owner(path: str, way: str) -> str:
+    """What all that share a parameter have in common: its layer, or the group of layers it is in."""
+    if way == "heads":
+        return path
+    layer, _, name = path.partition("layers.")[2].partition(".")
+    return f"{int(layer) // GROUP}.{name}"
+
+
+def _distinct(parameters: dict[str, mx.array], name: str) -> int:
+    rows = [np.array(value) for path, value in parameters.items() if path.endswith(f".{name}")]
+    return np.unique(np.concatenate(rows), axis=0).size if rows else 0
