@@ -23,6 +23,7 @@ from mlx.utils import tree_flatten
 
 from .adapter import AdapterError
 from .attention import UnsupportedModel
+from .measure import stored
 from .measure.learning import READING, learning, learning_table
 from .measure.readings import temporary_pages
 from .measure.results import FOLDER, Results, ResultsError, command, described, surroundings
@@ -42,11 +43,12 @@ from .measure.sides import (
 )
 from .measure.tables import markdown
 from .models import load, load_base, shipped_gates
+from .pagestore import StoreError
 from .starter import StarterModelError
 from .terminal import run
 
 # In the results, and in the table.
-STOCK, OURS, RECALL = "stock", "ours", "recall"
+STOCK, OURS, RECALL, STORED = "stock", "ours", "recall", "stored"
 SIDES = {STOCK: "mlx-lm", OURS: "ours", RECALL: "ours with recall"}
 # Of the table: name, key, unit, digits.
 COLUMNS = (
@@ -65,7 +67,7 @@ def benchmark(args: argparse.Namespace) -> Results:
     model, tokenizer = load(args.model, args.adapter_path, exact_limit=0)
     base = with_weights_of(model, load_base(args.model)[0])
     lengths = sorted(args.lengths)
-    tokens = read_text(args.text, tokenizer, lengths[-1])
+    tokens = read_text(args.text, tokenizer, max(lengths[-1], stored.READ))
     results = Results.resume(args.output, _setup(args, tokens, model))
     edge, plain = Ours(model), Stock(base)
     if not results.has("short", "path"):
@@ -84,6 +86,11 @@ def benchmark(args: argparse.Namespace) -> Results:
     _read(results, OURS, edge, tokens, lengths)
     with temporary_pages(model) as pages:
         _read(results, RECALL, Recalling(model, pages), tokens, lengths)
+    if not all(results.has(STORED, str(length)) for length in args.stored):
+        with temporary_pages(model) as pages:
+            for length, entry in stored.written(Recalling(model, pages), tokens, args.stored):
+                results.add({(STORED, str(length)): entry})
+                print(f"{length} tokens on disk: {entry['decode']:.1f} tokens/s", flush=True)
     return results
 
 
@@ -127,6 +134,7 @@ def _setup(args: argparse.Namespace, tokens: list[int], model: nn.Module) -> dic
         "text": hashlib.sha256(str(tokens).encode()).hexdigest()[:16],
         "lengths": sorted(args.lengths),
         "decoded": [UNTIMED, DECODED],
+        "stored": sorted(args.stored),
         "weights_bytes": sum(weight.nbytes for _, weight in tree_flatten(model.parameters())),
         **surroundings(),
     }
@@ -182,7 +190,9 @@ def _ratios(results: Results, key: str, over: str, under: str) -> str:
     return ", ".join(f"{ratio:.2f} at {length:,}" for length, ratio in sorted(ratios.items()))
 
 
-FAILURES = (AdapterError, ResultsError, StarterModelError, TextTooShort, UnsupportedModel, OSError)
+FAILURES = (
+    AdapterError, ResultsError, StarterModelError, StoreError, TextTooShort, UnsupportedModel, OSError,
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -202,14 +212,14 @@ def summary(results: Results) -> str:
     Raises:
         ResultsError: the benchmark was stopped before its end.
     """
-    wanted = product((OURS, RECALL), map(str, results.setup["lengths"]))
+    wanted = [*product((OURS, RECALL), map(str, results.setup["lengths"])), ("training", READING)]
+    wanted += [(STORED, str(length)) for length in results.setup["stored"]]
     if not all(results.has(*each) for each in wanted):
         raise ResultsError(f"{results.path} is not finished: run its command again.")
     swapped = [swap_line(results)] if results.has("gates", "swap") else []
     sentences = [*ratio_lines(results), short_line(results), *swapped, described(results.setup)]
-    tables = [table(results)]
-    if results.has("training", READING):
-        tables.append(learning_table(results.entries["training"]))
+    entries = results.entries
+    tables = [table(results), stored.table(entries[STORED]), learning_table(entries["training"])]
     return "\n\n".join([*tables, "  \n".join(sentences)])
 
 
@@ -223,6 +233,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     lengths = [2048, 4096, 8192, 16384, 65536]
     parser.add_argument("--lengths", type=int, nargs="+", default=lengths, help="Tokens to measure at.")
     parser.add_argument("--stock-up-to", type=int, default=16384, help="Longest length for stock mlx-lm.")
+    on_disk = [stored.READ, 131072]
+    parser.add_argument("--stored", type=int, nargs="+", default=on_disk, help="Tokens on disk to write at.")
     parser.add_argument("--output", type=Path, default=FOLDER / "benchmark.json", help="Results file.")
     return parser.parse_args(argv)
 

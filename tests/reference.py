@@ -150,8 +150,9 @@ class BankMemory(CentroidMemory):
         for start in range(0, total, run):
             keys, values, weights = zip(*self.tokens[start : start + run])
             middle = self.nearest + total - start - len(keys) / 2
-            turned = rotate(np.average(keys, axis=0, weights=weights), -min(middle, self.farthest) * self.omega)
-            expected = turned * np.tile(self.attenuation(len(keys) - 1) * np.exp(self.log_scale), 2)
+            centre = np.average(keys, axis=0, weights=weights)
+            expected = rotate(centre, -min(middle, self.farthest) * self.omega)
+            expected *= np.tile(self.attenuation(len(keys) - 1) * np.exp(self.log_scale), 2)
             scores.append(np.log(len(keys)) + self.scale * expected @ rotate(q, self.angle))
             means.append(np.average(values, axis=0, weights=weights))
         masses = np.exp(scores)

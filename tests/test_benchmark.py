@@ -12,8 +12,9 @@ from tiny import LAYOUT, byte_tokenizer, llama_model, with_memory
 from mlx_edgeinf import benchmark
 from mlx_edgeinf.adapter import AdapterConfig, fingerprint, save_adapter
 from mlx_edgeinf.cache import Layout
-from mlx_edgeinf.measure import sides
+from mlx_edgeinf.measure import sides, stored
 from mlx_edgeinf.measure.learning import READING, WAYS, learning, learning_table
+from mlx_edgeinf.measure.readings import temporary_pages
 from mlx_edgeinf.measure.sides import (
     DECODED,
     UNTIMED,
@@ -150,6 +151,26 @@ def test_training_is_told_beside_the_reading_of_the_same_tokens(edge, stock):
     assert f"| {READING} | " in learning_table(measured) and "| 17 | 1.0 |" in learning_table(measured)
 
 
+def test_pages_are_laid_on_disk_again_until_there_are_enough(edge, monkeypatch):
+    monkeypatch.setattr(stored, "READ", 64)
+    counted, speed = [], stored._speed
+
+    def counting(side, cache, token, recalling=True):
+        counted.append([(layer.recall.index.tokens, recalling) for layer in cache])
+        return speed(side, cache, token, recalling)
+
+    monkeypatch.setattr(stored, "_speed", counting)
+    with temporary_pages(edge.model) as pages:
+        before = pages.bytes_used
+        speeds = dict(stored.written(Recalling(edge.model, pages), tokens(64), [1000, 100]))
+        last = pages.gather(1, np.full((pages.shape.kv_heads, 1), pages.pages(1) - 3))[0]
+    assert [set(layers) for layers in counted] == [{(n, how)} for n in (100, 1000) for how in (True, False)]
+    assert list(speeds) == [100, 1000] and before < speeds[100]["disk_bytes"] <= speeds[1000]["disk_bytes"]
+    assert last.any()
+    line = stored.table({"1000": {"decode": 3.0, "without": 4.0, "disk_bytes": 15e9}}).splitlines()[-1]
+    assert line == "| 1,000 | 15.00 | 3.0 | 4.0 | 0.75 |"
+
+
 # -- the command ----------------------------------------------------------------
 
 
@@ -162,12 +183,13 @@ def run(tmp_path, monkeypatch):
     save_adapter(model, config, tmp_path / "gates")
     monkeypatch.setattr(benchmark, "load", lambda *_, exact_limit: (model, tokenizer))
     monkeypatch.setattr(benchmark, "load_base", lambda _: (llama_model(), tokenizer))
+    monkeypatch.setattr(stored, "READ", 64)
     (tmp_path / "book.txt").write_text("Once upon a time. " * 10)
 
     def command(*options: str) -> int:
         return benchmark.main([
             "--text", str(tmp_path / "book.txt"), "--adapter-path", str(tmp_path / "gates"),
-            "--lengths", "32", "64", "96", "--stock-up-to", "64",
+            "--lengths", "32", "64", "96", "--stock-up-to", "64", "--stored", "64", "640",
             "--output", str(tmp_path / "out" / "b.json"), *options,
         ])  # fmt: skip
 
@@ -178,8 +200,8 @@ def test_a_run_measures_all_sides_and_prints_the_table(run, tmp_path, capsys):
     assert run() == 0
     saved = json.loads((tmp_path / "out" / "b.json").read_text())
     assert {name: list(entries) for name, entries in saved["entries"].items()} == {
-        "short": ["path"], "gates": ["swap"], "training": [READING, *WAYS], "stock": ["32", "64"], "ours": ["32", "64", "96"],
-        "recall": ["32", "64", "96"],
+        "short": ["path"], "gates": ["swap"], "training": [READING, *WAYS], "stock": ["32", "64"],
+        "ours": ["32", "64", "96"], "recall": ["32", "64", "96"], "stored": ["64", "640"],
     }  # fmt: skip
     printed = capsys.readouterr().out
     assert "| 96 | ours | " in printed and "| 96 | ours with recall | " in printed
@@ -193,6 +215,7 @@ def test_a_second_run_measures_nothing_again(run, monkeypatch):
     monkeypatch.setattr(benchmark, "measure", None)
     monkeypatch.setattr(benchmark, "short_path", None)
     monkeypatch.setattr(benchmark, "learning", None)
+    monkeypatch.setattr(stored, "written", None)
     assert run() == 0
 
 

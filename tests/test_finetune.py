@@ -67,7 +67,8 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
 def gate_of(folder: Path, layer: int) -> dict[str, np.ndarray]:
     """Parameters of one layer's gate by their name."""
     start = f"model.layers.{layer}.self_attn.memory_gate."
-    return {path.removeprefix(start): value for path, value in weights(folder).items() if path.startswith(start)}
+    found = {path: value for path, value in weights(folder).items() if path.startswith(start)}
+    return {path.removeprefix(start): value for path, value in found.items()}
 
 
 def one_sentence(capsys) -> str:
@@ -203,7 +204,8 @@ def test_gates_learn_some_parameters_in_common_and_keep_others_of_their_own(run,
 
 def test_common_parameters_move_by_the_gradient_of_all_that_share_them():
     def gradients() -> dict:
-        return {"layers": [{"gate": {"bias": mx.ones(2), "query": mx.array([[1.0, 2], [n, 4]])}} for n in range(12)]}
+        gates = [{"bias": mx.ones(2), "query": mx.array([[1.0, 2], [n, 4]])} for n in range(12)]
+        return {"layers": [{"gate": gate} for gate in gates]}
 
     by_layers, by_heads = (shared(gradients(), way)["layers"] for way in ("layers", "heads"))
     assert by_layers[3]["gate"]["query"].tolist() == [[10, 20], [45, 40]]

@@ -175,7 +175,9 @@ def test_untrained_exponentials_are_exact_attention_on_average(keys, values, que
     assert mx.allclose(read.output, exact.output, atol=0.2)
 
 
-@pytest.mark.parametrize("kind, features", [("linear", D), ("exponential", 6), ("centroids", 3 * T), ("bank", 3 * T)])
+@pytest.mark.parametrize(
+    "kind, features", [("linear", D), ("exponential", 6), ("centroids", 3 * T), ("bank", 3 * T)]
+)
 def test_without_what_answers_elsewhere_the_rest_is_left(kind, features, keys, values, queries, monkeypatch):
     """Exactly where features are fixed; and nothing at all is left of all, for every kind."""
     monkeypatch.setattr(centroids, "TOGETHER", 1)
@@ -295,7 +297,7 @@ def test_a_bank_is_full_of_runs_of_one_length_however_it_is_written(folds, keys,
 
 
 @pytest.mark.parametrize("farthest", [1e4, 20.0])
-def test_a_bank_with_a_place_for_every_token_is_exact_attention_where_they_stood(farthest, keys, values, queries):
+def test_a_bank_with_a_place_for_every_token_is_exact_attention(farthest, keys, values, queries):
     memory = KINDS["bank"](heads(farthest=farthest), 3 * T)
     read = memory.read(written(memory, keys, values), queries)
     away = mx.minimum(12 + 3 * T - mx.arange(3 * T) - 0.5, farthest)

@@ -10,6 +10,7 @@ import pytest
 from mlx_edgeinf import report
 from mlx_edgeinf.measure import kills, picture
 from mlx_edgeinf.measure.gap import ROWS
+from mlx_edgeinf.measure.learning import READING, WAYS
 from mlx_edgeinf.measure.results import Results, ResultsError, command
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -31,7 +32,11 @@ def evaluated(tmp_path) -> Path:
 @pytest.fixture
 def benchmarked(tmp_path) -> Path:
     """Results in which stock grows and ours does not."""
-    results = Results(tmp_path / "b.json", SETUP | {"lengths": [2048, 8192, 65536], "weights_bytes": 5e8})
+    setup = {"lengths": [2048, 8192, 65536], "stored": [8192], "weights_bytes": 5e8}
+    results = Results(tmp_path / "b.json", SETUP | setup)
+    trained = {"tokens": 2052, "peak_bytes": 2e9, "seconds": [9.0]}
+    results.add({("training", way): trained for way in (READING, *WAYS)})
+    results.add({("stored", "8192"): {"decode": 4.0, "without": 5.0, "disk_bytes": 1e8}})
     every = (2048, 8192, 65536)
     for name, lengths in (("stock", every[:2]), ("ours", every), ("recall", every)):
         for length in lengths:
@@ -119,8 +124,9 @@ def test_what_is_not_measured_yet_leaves_its_place_alone(tmp_path, evaluated):
     assert "<!-- benchmark -->\nold\n" in (tmp_path / "README.md").read_text()
 
 
-def test_an_unfinished_benchmark_is_refused(tmp_path, benchmarked, capsys):
-    forget(benchmarked, "ours", "65536")
+@pytest.mark.parametrize("lacking", [("ours", "65536"), ("stored", "8192"), ("training",)])
+def test_an_unfinished_benchmark_is_refused(tmp_path, benchmarked, capsys, lacking):
+    forget(benchmarked, *lacking)
     (tmp_path / "README.md").write_text("<!-- benchmark -->\n<!-- /benchmark -->")
     assert run(tmp_path) == 1
     assert "not finished" in capsys.readouterr().err and not (tmp_path / "assets").exists()

@@ -33,11 +33,12 @@ GATES = "gates"  # the group of the results that tells what each of them is
 def described_gates(folder: Path, subject: Subject) -> dict:
     """What tells trained gates from others: their configuration, digest, size, and training."""
     path, parameters = folder / PROGRESS, gate_parameters(subject.model)
+    every = sum(value.size for value in parameters.values())
     runs = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"tokens": 0, "earlier": []}
     return {
         "config": asdict(subject.config),
         "digest": subject.gates,
-        "share": parameter_budget(subject.model) * distinct(parameters) / sum(p.size for p in parameters.values()),
+        "share": parameter_budget(subject.model) * distinct(parameters) / every,
         "tokens": sum(run["tokens"] for run in [*runs["earlier"], runs]),
     }
 
@@ -50,14 +51,14 @@ def measure_variants(
     Raises:
         ResultsError: there are results of other gates by one of these names.
     """
-    described = {name: described_gates(folder, Subject.load(model, folder)) for name, folder in folders.items()}
-    for name, gates in described.items():
+    told = {name: described_gates(folder, Subject.load(model, folder)) for name, folder in folders.items()}
+    for name, gates in told.items():
         if results.group(GATES).get(name, gates) != gates:
             raise ResultsError(
                 f"{results.path} has results of other gates that are called {name}: rename the folder of "
                 "these, or choose another --output."
             )
-    results.add({(GATES, name): gates for name, gates in described.items()})
+    results.add({(GATES, name): gates for name, gates in told.items()})
 
     # Gates of another kind need a model of their own; one is held at a time.
     @lru_cache(maxsize=1)
