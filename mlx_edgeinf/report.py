@@ -14,12 +14,14 @@ import sys
 from pathlib import Path
 
 from . import benchmark
+from .adapter import AdapterError
 from .atomic import replace_text
-from .measure import evidence, facts, gap, kills, lengths, scores, selection, variants
+from .measure import curve, evidence, facts, gap, kills, lengths, scores, selection, variants
 from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError
 from .terminal import run
 
+SHIPPED = Path("assets/gates/smollm2-135m-instruct")
 # What is made of one results file each, by the comments that it stands between.
 TABLES = {
     "evaluate": gap.summary,
@@ -58,6 +60,8 @@ def report(args: argparse.Namespace) -> None:
     if variant_files := sorted(args.gates.glob("*.json"), key=lambda path: path.stem):
         tables = [variants.summary(Results.read(path)) for path in variant_files]
         page = insert(page, "gates", "\n\n".join(tables))
+    if args.trained.exists():
+        page = insert(page, "curve", curve.summary(args.trained))
     if tasks := _tasks(args.answers):
         page = insert(page, "answers", scores.summary(args.answers, tasks))
     if args.benchmark.exists():
@@ -81,7 +85,7 @@ def _tasks(folder: Path) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 on success, 1 with one sentence on stderr if it cannot."""
     args = parse(argv)
-    failures = (MarkersMissing, ResultsError, OSError)
+    failures = (AdapterError, MarkersMissing, ResultsError, OSError)
     return run("mlx_edgeinf.report", lambda: report(args), failures, "Stopped. The page is as it was.")
 
 
@@ -92,6 +96,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--evaluation", dest="evaluate", type=Path, default=FOLDER / "evaluate.json", help="Perplexity."
     )
+    parser.add_argument("--trained", type=Path, default=SHIPPED, help="Gates whose training is shown.")
     parser.add_argument("--gates", type=Path, default=FOLDER / "gates", help="A file for each base model.")
     parser.add_argument("--lengths", type=Path, default=FOLDER / "lengths.json", help="Long texts.")
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")

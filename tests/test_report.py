@@ -69,9 +69,31 @@ def run(folder: Path) -> int:
         "--answers", str(folder / "answers"), "--support", str(folder / "s.json"),
         "--kills", str(folder / "kills.json"), "--selection", str(folder / "c.json"),
         "--facts", str(folder / "f.json"),
-        "--benchmark", str(folder / "b.json"),
+        "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
+
+
+def test_the_loss_while_gates_were_trained_is_told_as_a_curve(tmp_path):
+    (tmp_path / "trained").mkdir()
+    measured = {"tokens": 4000, "iteration": 40, "validation": [[0, 3.5], [20, 3.46], [40, 3.45]]}
+    record = {**measured, "command": "train", "earlier": [{"validation": []}]}
+    (tmp_path / "trained" / "training.json").write_text(json.dumps(record))
+    (tmp_path / "README.md").write_text("<!-- curve --><!-- /curve -->")
+    assert run(tmp_path) == 0
+    page = (tmp_path / "README.md").read_text()
+    assert "| 20 | 2,000 | 3.4600 | 0.80 |" in page and "`train`" in page
+
+
+@pytest.mark.parametrize(
+    "record, words", [("{", "damaged"), ('{"earlier": [], "validation": []}', "no record")]
+)
+def test_a_training_that_cannot_be_shown_is_said(tmp_path, capsys, record, words):
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "training.json").write_text(record)
+    (tmp_path / "README.md").write_text("<!-- curve --><!-- /curve -->")
+    assert run(tmp_path) == 1
+    assert words in capsys.readouterr().err
 
 
 def forget(path: Path, *keys: str) -> None:

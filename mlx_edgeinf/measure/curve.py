@@ -1,0 +1,33 @@
+"""How the loss of held-out text fell while gates were trained: has it levelled off?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..training.checkpoint import runs_before
+from ..wording import count
+from .results import ResultsError
+from .tables import markdown
+
+
+def summary(folder: Path) -> str:
+    """Markdown: of each run that made the gates in a folder, the losses it was stopped to measure.
+
+    Raises:
+        ResultsError: no run that is on record was validated.
+        AdapterError: the record is damaged.
+    """
+    runs = [run for run in runs_before(folder) if run["validation"]]
+    if not runs:
+        raise ResultsError(f"{folder} has no record of a training that was validated.")
+    return "\n\n".join(map(_curve, runs))
+
+
+def _curve(run: dict) -> str:
+    (_, first), *_, (_, last) = run["validation"]
+    lines = [["iteration", "tokens read", "held-out loss, nats", "of all that was gained"]]
+    for iteration, loss in run["validation"]:
+        tokens = run["tokens"] * iteration // run["iteration"]
+        gained = (first - loss) / (first - last) if first != last else 0
+        lines.append([count(iteration), count(tokens), f"{loss:.4f}", f"{gained:.2f}"])
+    return f"{markdown(lines)}\n\n`{run['command']}`"
