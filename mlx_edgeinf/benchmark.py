@@ -200,6 +200,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
 
     def work() -> None:
+        if min(args.stored) < stored.READ:
+            raise ResultsError(f"--stored must all be {stored.READ} or more, the tokens that are read first.")
         print("", summary(benchmark(args)), sep="\n")
 
     stopped = "Stopped. Sides that were measured are saved; run again to go on."
@@ -213,7 +215,8 @@ def summary(results: Results) -> str:
         ResultsError: the benchmark was stopped before its end.
     """
     wanted = [*product((OURS, RECALL), map(str, results.setup["lengths"])), ("training", READING)]
-    wanted += [(STORED, str(length)) for length in results.setup["stored"]]
+    # Results of an earlier version have none.
+    wanted += [(STORED, str(length)) for length in results.setup.get("stored", [stored.READ])]
     if not all(results.has(*each) for each in wanted):
         raise ResultsError(f"{results.path} is not finished: run its command again.")
     swapped = [swap_line(results)] if results.has("gates", "swap") else []

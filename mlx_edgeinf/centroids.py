@@ -14,6 +14,8 @@ from .sources import Source, grouped, in_a_row, in_batch, log_mass_of, weigh
 
 # Keys that `without` takes for one: looking for each by itself takes longer than all else in a segment.
 TOGETHER = 4
+# Doublings of a bank's runs that are looked at: for more tokens than float32 counts.
+LONGEST_RUN = 24
 
 
 class CentroidMemory(Memory):
@@ -33,6 +35,7 @@ class CentroidMemory(Memory):
     """
 
     lloyd_steps = 2
+    initial_bias = 0.0
 
     def __init__(self, heads: Heads, features: int):
         super().__init__(heads, features)
@@ -138,9 +141,11 @@ class CentroidMemory(Memory):
 class BankMemory(CentroidMemory):
     """m runs of neighbours per kv head: a bank of pooled summaries of the text, in its order.
 
-    The memory bank of the Augmented Memory Transformer (arXiv 2005.08042), which keeps the mean of each
-    segment, made constant in size: when the bank is full, neighbours are pooled and runs are twice as
-    long. An entry has a place, so it is read at the distance of the middle of its run.
+    After the memory bank of the Augmented Memory Transformer (arXiv 2005.08042), a summary of each segment,
+    here made constant in size: when the bank is full, neighbours are pooled and runs are twice as long. An
+    entry is the mean of its run, weighted as in clusters, and is read at the distance of the run's middle.
+
+    `held` and `without` find a token by its key, as in clusters: where it stood they are not told.
     """
 
     def _cluster(self, state: State, points: mx.array, weights: mx.array) -> mx.array:
@@ -148,9 +153,10 @@ class BankMemory(CentroidMemory):
         z, new = state["z"], points.shape[2] - self.features
         past = z.sum(axis=-1, keepdims=True)
         starts = mx.concatenate([mx.cumsum(z, axis=-1) - z, past + mx.arange(new)], axis=-1)
-        # Less than the logarithms of any two lengths are apart, more than their rounding.
-        doublings = mx.ceil(mx.log2((past + new) / self.features) - 1e-4)
-        run = mx.floor(starts / mx.power(2.0, mx.maximum(doublings, 0)))
+        # By comparison: what a logarithm rounds down would have no place.
+        lengths = 2.0 ** mx.arange(LONGEST_RUN)
+        doublings = (past + new > self.features * lengths).sum(axis=-1, keepdims=True)
+        run = mx.floor(starts / 2.0**doublings)
         return (run[:, :, None] == mx.arange(self.features)[:, None]).astype(mx.float32)
 
     def _expected(self, state: State) -> mx.array:

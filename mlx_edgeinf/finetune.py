@@ -22,12 +22,12 @@ from .adapter import WEIGHTS, AdapterConfig, AdapterError, read_config
 from .attention import UnsupportedModel
 from .gate import FORMS
 from .kinds import KINDS
-from .models import base_name, equip, load_base, parameter_budget, untrained_config
+from .models import base_name, equip, load_base, untrained_config
 from .starter import StarterModelError
 from .terminal import run
 from .training.blocks import chunked, recomputed
 from .training.bptt import TrainingDiverged, make_optimizer
-from .training.checkpoint import Progress, resume, runs_before
+from .training.checkpoint import Progress, resume, runs_before, trained_share
 from .training.corpus import Corpus, CorpusError, read_corpus, split
 from .training.excerpts import Excerpt, Lessons, excerpts
 from .training.loss import Objective
@@ -53,7 +53,8 @@ def train(args: argparse.Namespace) -> None:
     """Train from scratch or from the checkpoint in the adapter folder, up to `args.iters`."""
     training, examples, left_out = prepare(args, read_corpus([Path(folder) for folder in args.data]))
     if training.chief:
-        print(f"Trainable parameters: {parameter_budget(training.model):.3%} of the model", flush=True)
+        share = trained_share(training.model, args.share)
+        print(f"Trainable parameters: {share:.3%} of the model", flush=True)
         if left_out:
             print(f"Answers left out (read before there is a memory, or too long): {left_out}", flush=True)
         if args.val_batches and not examples:
@@ -84,7 +85,7 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     model, tokenizer = load_base(args.model)
     start = Path(args.resume_adapter_file).parent if args.resume_adapter_file else None
     if start and args.share:
-        raise AdapterError("Gates that were trained apart have nothing in common: leave out --share.")
+        raise AdapterError("--share begins with untrained gates: leave it or --resume-adapter-file out.")
     config = read_config(start) if start else _config(args, model)
     if args.max_seq_length < config.layout.capacity + 2:
         raise CorpusError(
@@ -100,6 +101,12 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     progress = resume(model, optimizer, Path(args.adapter_path), config) or _begin(
         args, len(taught), world.size(), start
     )
+    if progress.share != args.share:
+        how = f"with --share {progress.share}" if progress.share else "without --share"
+        raise AdapterError(
+            f"{args.adapter_path} holds gates that were trained {how}: go on as it began, or choose another "
+            "--adapter-path."
+        )
 
     def own(documents: Corpus, seed: int) -> Iterator[Excerpt]:
         """Of a stream that all processes share, every one's part."""
@@ -152,6 +159,7 @@ def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path
         data=", ".join(names),
         documents=documents,
         length=args.max_seq_length,
+        share=args.share,
         earlier=runs_before(start),
     )
 

@@ -26,8 +26,6 @@ from .watch import Watch
 # The terms of logit g beside b_h, by the form of the gate.
 FORMS = {"full": ("mass", "query"), "query": ("query",), "scalar": ()}
 
-# Features that are not trained yet answer with noise: their gate starts all but shut.
-INITIAL_BIAS = {"centroids": 0.0, "bank": 0.0, "exponential": -8.0, "linear": -8.0}
 # Without the mass the gate starts at a tenth: half open it spoils what the layers above read, and all
 # but shut, as at -8, it takes hundreds of steps to open.
 WITHOUT_MASS = -2.0
@@ -47,7 +45,7 @@ class MemoryGate(nn.Module):
         super().__init__()
         self.form = form
         with_mass = "mass" in FORMS[form]
-        self.bias = mx.full((heads.queries,), INITIAL_BIAS[kind] if with_mass else WITHOUT_MASS)
+        self.bias = mx.full((heads.queries,), KINDS[kind].initial_bias if with_mass else WITHOUT_MASS)
         if with_mass:
             self.mass = mx.ones((heads.queries,))
         if "query" in FORMS[form]:

@@ -29,6 +29,7 @@ from .sources import Source, grouped, log_mass_of, weigh
 
 State = dict[str, mx.array]
 
+
 @dataclass(frozen=True)
 class Heads:
     """The shape of the attention layer that a memory serves.
@@ -47,7 +48,12 @@ class Heads:
 
 
 class Memory(nn.Module):
-    """One kind of compressive memory: its feature maps and their trained parameters."""
+    """One kind of compressive memory: its feature maps and their trained parameters.
+
+    initial_bias: of its gate, which starts all but shut where untrained features answer with noise.
+    """
+
+    initial_bias = -8.0
 
     def __init__(self, heads: Heads, features: int):
         super().__init__()

@@ -13,7 +13,7 @@ from mlx_edgeinf import benchmark
 from mlx_edgeinf.adapter import AdapterConfig, fingerprint, save_adapter
 from mlx_edgeinf.cache import Layout
 from mlx_edgeinf.measure import sides, stored
-from mlx_edgeinf.measure.learning import READING, WAYS, learning, learning_table
+from mlx_edgeinf.measure.learning import BEGINNING, READING, WAYS, learning, learning_table
 from mlx_edgeinf.measure.readings import temporary_pages
 from mlx_edgeinf.measure.sides import (
     DECODED,
@@ -143,12 +143,15 @@ def test_the_short_paths_speed_is_the_ratio_of_medians_in_alternation(edge, stoc
 
 def test_training_is_told_beside_the_reading_of_the_same_tokens(edge, stock):
     measured = learning(edge, stock, tokens(64))
-    assert {entry["tokens"] for entry in measured.values()} == {LAYOUT.capacity + 2 * LAYOUT.segment}
+    beginning, trained = LAYOUT.capacity, 2 * LAYOUT.segment
+    assert [e["tokens"] for e in measured.values()] == [beginning + trained, beginning, *3 * [trained]]
     assert all(len(entry["seconds"]) == 3 and entry["peak_bytes"] > 0 for entry in measured.values())
-    measured[READING]["seconds"], (first, *_) = [2.0, 1.0, 9.0], WAYS
-    measured[first] |= {"seconds": [7.0, 70.0, 1.0], "peak_bytes": 3.2e9}
-    assert f"| {first} | 3.20 | 5 | 3.5 |" in learning_table(measured)
-    assert f"| {READING} | " in learning_table(measured) and "| 17 | 1.0 |" in learning_table(measured)
+    measured[READING]["seconds"], measured[BEGINNING]["seconds"] = [2.0, 1.0, 9.0], [1.0, 3.0, 0.0]
+    first, *_ = WAYS
+    measured[first] |= {"seconds": [5.0, 70.0, 1.0], "peak_bytes": 3.2e9}
+    # 34 tokens in 2 s are read, 16 in 5 - 1 s trained.
+    assert f"| {first} | 3.20 | 4 | 4.2 tokens |" in learning_table(measured)
+    assert "| 17 | 1.0 tokens |" in learning_table(measured).splitlines()[2]
 
 
 def test_pages_are_laid_on_disk_again_until_there_are_enough(edge, monkeypatch):
@@ -200,7 +203,7 @@ def test_a_run_measures_all_sides_and_prints_the_table(run, tmp_path, capsys):
     assert run() == 0
     saved = json.loads((tmp_path / "out" / "b.json").read_text())
     assert {name: list(entries) for name, entries in saved["entries"].items()} == {
-        "short": ["path"], "gates": ["swap"], "training": [READING, *WAYS], "stock": ["32", "64"],
+        "short": ["path"], "gates": ["swap"], "training": [READING, BEGINNING, *WAYS], "stock": ["32", "64"],
         "ours": ["32", "64", "96"], "recall": ["32", "64", "96"], "stored": ["64", "640"],
     }  # fmt: skip
     printed = capsys.readouterr().out
@@ -240,6 +243,7 @@ def test_a_side_that_was_stopped_is_measured_again_alone(run, monkeypatch):
     [
         (("--lengths", "64", "999"), "has 180 tokens and 999 are to be read"),
         (("--text", "nowhere.txt"), "nowhere.txt"),
+        (("--stored", "32"), "--stored must all be 64 or more"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_a_sentence(run, capsys, options, words):

@@ -23,7 +23,7 @@ from mlx_edgeinf.training.excerpts import excerpts
 from mlx_edgeinf.training.loss import Objective
 from mlx_edgeinf.training.rendering import Renderer
 from mlx_edgeinf.training.run import Training
-from mlx_edgeinf.training.sharing import WAYS, distinct, is_common, shared
+from mlx_edgeinf.training.sharing import WAYS, is_common, shared, trained
 
 FILES = {
     "adapters.safetensors", "adapter_config.json", "checkpoint.safetensors", "training.json", "README.md",
@@ -198,7 +198,8 @@ def test_gates_learn_some_parameters_in_common_and_keep_others_of_their_own(run,
     rows = 2 if way == "heads" else len(layers[0]["query"])
     size = sum(layers[0][name].shape[1] for name in ("query", "memory.log_scale", "memory.angle"))
     parameters = mx.load(str(tmp_path / "adapters.safetensors"))
-    assert distinct(parameters) == apart + rows * size < sum(p.size for p in parameters.values())
+    assert trained(parameters, way) == apart + rows * size < trained(parameters, None)
+    assert trained(parameters, None) == sum(p.size for p in parameters.values())
     assert f"--share {way}" in (tmp_path / "README.md").read_text()
 
 
@@ -218,7 +219,15 @@ def test_gates_that_were_trained_apart_are_not_shared(run, tmp_path, capsys):
     run()
     start = ["--resume-adapter-file", str(tmp_path / "adapters.safetensors")]
     assert run(*start, "--share", "heads", "--adapter-path", str(tmp_path / "new")) == 1
-    assert "leave out --share" in one_sentence(capsys)
+    assert "--share begins with untrained gates" in one_sentence(capsys)
+
+
+@pytest.mark.parametrize("first, then", [([], ["--share", "heads"]), (["--share", "layers"], [])])
+def test_a_run_goes_on_sharing_what_it_began_with(run, capsys, first, then):
+    run(*first)
+    assert run("--iters", "4", *then) == 1
+    assert "go on as it began" in one_sentence(capsys)
+    assert run("--iters", "4", *first) == 0
 
 
 def test_gates_of_unknown_origin_have_no_runs_before_them(tmp_path):

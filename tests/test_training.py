@@ -138,7 +138,7 @@ def test_the_cache_is_left_as_plain_reading_leaves_it(block, half_read):
 
 def test_less_is_kept_by_chunks_of_the_mlp_and_least_by_computing_layers_again():
     layout = Layout(4, 256, 256)
-    model = with_memory(llama_model(), layout=layout)
+    model = with_memory(llama_model(intermediate_size=2048, num_hidden_layers=4), layout=layout)
     excerpt = Excerpt((20 * TOKENS)[: layout.capacity + layout.segment + 1])
 
     def peak(block: blocks.Block) -> int:
@@ -148,7 +148,8 @@ def test_less_is_kept_by_chunks_of_the_mlp_and_least_by_computing_layers_again()
         mx.eval(excerpt_gradients(model, excerpt, Objective(), block)[1])
         return mx.get_peak_memory() - before
 
-    assert peak(kept) > max(peak(chunked), peak(recomputed))
+    peak(kept)
+    assert peak(recomputed) < peak(chunked) < 0.8 * peak(kept)
 
 
 def test_the_loss_is_the_mean_over_what_reads_memory():

@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import reference
-from test_memory import B, D, G, H, M, T, normal, trained
+from memories import B, D, G, H, M, T, normal, trained
 from tiny import LAYOUT, cut, llama_model, read, sequence, with_memory
 
 from mlx_edgeinf.cache import forked, watching

@@ -14,12 +14,12 @@ def summary(folder: Path) -> str:
     """Markdown: of each run that made the gates in a folder, the losses it was stopped to measure.
 
     Raises:
-        ResultsError: no run that is on record was validated.
+        ResultsError: no run that is on record was validated more than once.
         AdapterError: the record is damaged.
     """
-    runs = [run for run in runs_before(folder) if run["validation"]]
+    runs = [run for run in runs_before(folder) if len(run["validation"]) > 1]
     if not runs:
-        raise ResultsError(f"{folder} has no record of a training that was validated.")
+        raise ResultsError(f"{folder} has no record of a training that was validated twice.")
     return "\n\n".join(map(_curve, runs))
 
 

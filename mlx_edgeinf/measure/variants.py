@@ -13,11 +13,8 @@ from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
-from ..adapter import gate_parameters
 from ..cache import EdgeCache
-from ..models import parameter_budget
-from ..training.checkpoint import PROGRESS
-from ..training.sharing import distinct
+from ..training.checkpoint import PROGRESS, trained_share
 from ..wording import counted, size
 from .gap import FULL, OURS, WINDOW, check_finished, share_lines
 from .perplexity import measure_rows
@@ -32,13 +29,12 @@ GATES = "gates"  # the group of the results that tells what each of them is
 
 def described_gates(folder: Path, subject: Subject) -> dict:
     """What tells trained gates from others: their configuration, digest, size, and training."""
-    path, parameters = folder / PROGRESS, gate_parameters(subject.model)
-    every = sum(value.size for value in parameters.values())
+    path = folder / PROGRESS
     runs = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"tokens": 0, "earlier": []}
     return {
         "config": asdict(subject.config),
         "digest": subject.gates,
-        "share": parameter_budget(subject.model) * distinct(parameters) / every,
+        "share": trained_share(subject.model, runs.get("share")),
         "tokens": sum(run["tokens"] for run in [*runs["earlier"], runs]),
     }
 
@@ -49,10 +45,13 @@ def measure_variants(
     """Read documents, by name the tokens of each, with the gates of each folder, by their name.
 
     Raises:
-        ResultsError: there are results of other gates by one of these names.
+        ResultsError: there are results of other gates by one of these names, or windows differ.
     """
+    first = results.setup["edges"][0]
     told = {name: described_gates(folder, Subject.load(model, folder)) for name, folder in folders.items()}
     for name, gates in told.items():
+        if 2 * gates["config"]["window"] != first:
+            raise ResultsError(f"{name} has another window than the gates it is to be compared with.")
         if results.group(GATES).get(name, gates) != gates:
             raise ResultsError(
                 f"{results.path} has results of other gates that are called {name}: rename the folder of "

@@ -1,6 +1,7 @@
 """How a segment is read for its gradients: what each layer keeps for the way back, or computes again.
 
-All ways give the same output and the same gradients. What a layer keeps is of the size of the segment:
+All ways give the same output, and gates the same gradients (mx.checkpoint gives none to what a function
+only closes over, such as the frozen MLP). What a layer keeps is of the size of the segment:
 its attention's scores, and in its MLP (usually three times as wide as the model, and more) several
 arrays of all tokens.
 """
@@ -43,13 +44,17 @@ def chunked(layer: nn.Module, hidden: mx.array, cache: EdgeCache) -> mx.array:
 
 
 def recomputed(layer: nn.Module, hidden: mx.array, cache: EdgeCache) -> mx.array:
-    """Only the layer's input is kept; what is computed again is `chunked`."""
+    """Only the layer's input is kept.
+
+    Of the layer itself everything: with its MLP in chunks, one segment of the starter model would peak at
+    1.08 GB above the weights instead of 1.24 (2.56 with all layers kept), and the MLP run three times.
+    """
     before, after = cache.state, []
 
     def run(parameters: dict, hidden: mx.array) -> mx.array:
         cache.state = before
         layer.update(parameters)
-        output = chunked(layer, hidden, cache)
+        output = kept(layer, hidden, cache)
         # Called again on the way back. What that leaves in the cache would hold on to the scores of all
         # layers until it is evaluated, so the cache goes on from the first time.
         after.append(cache.state)

@@ -26,6 +26,7 @@ from ..atomic import replace_text
 from ..beside import CONFIG, PROGRESS
 from ..models import parameter_budget
 from .card import write_card
+from .sharing import trained
 
 CHECKPOINT, CARD = "checkpoint.safetensors", "README.md"
 OPTIMIZER = "optimizer."  # begins the names of its arrays in the checkpoint
@@ -35,7 +36,7 @@ OPTIMIZER = "optimizer."  # begins the names of its arrays in the checkpoint
 class Progress:
     """What a training run has done so far; saved beside the adapter.
 
-    command, data, documents, length: what it was asked to do. seconds: spent
+    command, data, documents, length, share: what it was asked to do. seconds: spent
     training. losses, validation: (iteration, nats per token). earlier: the runs
     that made the gates this one started from.
     """
@@ -44,6 +45,7 @@ class Progress:
     data: str
     documents: int
     length: int
+    share: str | None = None
     iteration: int = 0
     seconds: float = 0.0
     tokens: int = 0
@@ -51,6 +53,13 @@ class Progress:
     losses: list[tuple[int, float]] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
     earlier: list[dict] = field(default_factory=list)
+
+
+def trained_share(model: nn.Module, share: str | None) -> float:
+    """Numbers that are trained, as a share of the base model's parameters. share: see `sharing.WAYS`."""
+    parameters = gate_parameters(model)
+    every = sum(value.size for value in parameters.values())
+    return parameter_budget(model) * trained(parameters, share) / every
 
 
 def runs_before(folder: Path | None) -> list[dict]:
@@ -84,7 +93,7 @@ def save(
     device = "Metal" if mx.metal.is_available() else f"{os.cpu_count()} CPU cores"
     machine = f"{platform.system()} {platform.machine()}, {device}"
     runs = [*record["earlier"], record]
-    replace_text(folder / CARD, write_card(config, parameter_budget(model), runs, machine))
+    replace_text(folder / CARD, write_card(config, trained_share(model, progress.share), runs, machine))
 
 
 def resume(

@@ -10,7 +10,6 @@ Common parameters are equal ones: each is moved by the gradient of all, so that 
 from __future__ import annotations
 
 import mlx.core as mx
-import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 # Over the heads of each layer, or over groups of layers head by head: with nine heads a layer, about
@@ -33,10 +32,15 @@ def shared(gradients: dict, way: str) -> dict:
     return tree_unflatten(list(flat.items()))
 
 
-def distinct(parameters: dict[str, mx.array]) -> int:
-    """Numbers of gates that were trained, those in common counted once."""
-    own = sum(value.size for path, value in parameters.items() if not is_common(path))
-    return own + sum(_distinct(parameters, name) for name in COMMON)
+def trained(parameters: dict[str, mx.array], way: str | None) -> int:
+    """Numbers that are trained in the parameters of gates, by their path: those in common count once."""
+    sizes = {}
+    for path, value in parameters.items():
+        if way and is_common(path):
+            sizes[_owner(path, way)] = value.size // (len(value) if way == "heads" else 1)
+        else:
+            sizes[path] = value.size
+    return sum(sizes.values())
 
 
 def is_common(path: str) -> bool:
@@ -50,8 +54,3 @@ def _owner(path: str, way: str) -> str:
         return path
     layer, _, name = path.partition("layers.")[2].partition(".")
     return f"{int(layer) // GROUP}.{name}"
-
-
-def _distinct(parameters: dict[str, mx.array], name: str) -> int:
-    rows = [np.array(value) for path, value in parameters.items() if path.endswith(f".{name}")]
-    return np.unique(np.concatenate(rows), axis=0).size if rows else 0

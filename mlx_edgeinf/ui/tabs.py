@@ -1,8 +1,8 @@
 """Many tabs at once: a browser holds at most six connections to one server, and tabs share them.
 
 Every open page keeps two connections for itself: Gradio's heartbeat, and the stream of what goes on.
-So the fourth tab would wait for the others to be closed. Browsers count by port, so further tabs are
-sent on to further ports of the same server.
+So in the third tab of a port nothing could be pressed. Browsers count by port, so further tabs are
+sent on to further ports of the same server, which is enough for sixteen.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ async def stay() -> AsyncIterator[None]:
     """An event of a page that ends only with its tab.
 
     Gradio 6.31 closes a page's stream when the last of its events ends; one that begins in the same moment
-    counts on that stream, is never heard of, and a press on a button has done nothing.
+    counts on that stream, is never heard of, and a press on a button has done nothing. The price: a page at
+    rest notices the end of the program as well, and Gradio looks for it until the page is closed.
     """
     while True:
         await asyncio.sleep(STAY_SECONDS)
