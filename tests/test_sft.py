@@ -11,6 +11,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tiny import END, LAYOUT, MODELS, byte_tokenizer, close, document, llama_model, sequence, with_memory
 
 from mlx_edgeinf.training import bptt
+from mlx_edgeinf.training.blocks import chunked, recomputed
 from mlx_edgeinf.training.bptt import excerpt_gradients, validation_loss
 from mlx_edgeinf.training.corpus import CorpusError
 from mlx_edgeinf.training.excerpts import Excerpt, Lessons, excerpts, taught
@@ -184,8 +185,8 @@ def test_the_loss_is_the_mean_over_the_answer(answer):
 
 
 @pytest.mark.parametrize("answer", [CAPACITY + 1, CAPACITY + 20, CAPACITY + 26])
-@pytest.mark.parametrize("checkpoint", [False, True])
-def test_gradients_are_those_of_the_answers_loss(answer, checkpoint):
+@pytest.mark.parametrize("block", [chunked, recomputed])
+def test_gradients_are_those_of_the_answers_loss(answer, block):
     """Each segment's, through what it read itself."""
     model, read = with_memory(llama_model()), CAPACITY
     cache = model.make_cache()
@@ -202,7 +203,7 @@ def test_gradients_are_those_of_the_answers_loss(answer, checkpoint):
         for path, gradient in tree_flatten(gradients):
             total[path] = total.get(path, 0) + gradient / (len(TOKENS) - answer)
         read = stop
-    _, found = excerpt_gradients(model, Excerpt(TOKENS, learnt=answer), NEXT_TOKEN, checkpoint)
+    _, found = excerpt_gradients(model, Excerpt(TOKENS, learnt=answer), NEXT_TOKEN, block)
     for path, gradient in tree_flatten(found):
         assert close(gradient, total[path], 1e-3), path
         assert mx.any(gradient != 0).item(), path
@@ -212,8 +213,8 @@ def test_gradients_are_those_of_the_answers_loss(answer, checkpoint):
                                               (CAPACITY + 17, 3), (len(TOKENS) - 1, 1)])  # fmt: skip
 def test_segments_of_the_document_alone_are_not_differentiated(monkeypatch, answer, segments):
     model, reads = with_memory(llama_model()), []
-    plain = bptt.plain
-    monkeypatch.setattr(bptt, "plain", lambda *args: reads.append(args[1].size) or plain(*args))
+    read = bptt.hidden_states
+    monkeypatch.setattr(bptt, "hidden_states", lambda *args: reads.append(args[1].size) or read(*args))
     excerpt_gradients(model, Excerpt(TOKENS, learnt=answer), NEXT_TOKEN)
     assert len(reads) == segments
 
