@@ -14,8 +14,8 @@ from .sources import Source, grouped, in_a_row, in_batch, log_mass_of, weigh
 
 # Keys that `without` takes for one: looking for each by itself takes longer than all else in a segment.
 TOGETHER = 4
-# Doublings of a bank's runs that are looked at: for more tokens than float32 counts.
-LONGEST_RUN = 24
+# Of the length of a bank's runs: enough for more tokens than float32 counts.
+MOST_DOUBLINGS = 24
 
 
 class CentroidMemory(Memory):
@@ -154,7 +154,7 @@ class BankMemory(CentroidMemory):
         past = z.sum(axis=-1, keepdims=True)
         starts = mx.concatenate([mx.cumsum(z, axis=-1) - z, past + mx.arange(new)], axis=-1)
         # By comparison: what a logarithm rounds down would have no place.
-        lengths = 2.0 ** mx.arange(LONGEST_RUN)
+        lengths = 2.0 ** mx.arange(MOST_DOUBLINGS)
         doublings = (past + new > self.features * lengths).sum(axis=-1, keepdims=True)
         run = mx.floor(starts / 2.0**doublings)
         return (run[:, :, None] == mx.arange(self.features)[:, None]).astype(mx.float32)

@@ -84,12 +84,15 @@ def gates(args: argparse.Namespace) -> str:
     folders = {folder.resolve().name: folder for folder in args.adapters}
     if len(folders) < len(args.adapters):
         raise CorpusError("Two of the --adapters have the same name: rename one of their folders.")
-    subject = Subject.load(args.model, next(iter(folders.values())))
+    told = {}
+    for name, folder in folders.items():
+        subject = Subject.load(args.model, folder)
+        told[name] = variants.described_gates(folder, subject)
     edges, base = _edges(subject, args.length), base_name(args.model)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
-    told = argparse.Namespace(**{key: value for key, value in vars(args).items() if key != "adapters"})
-    setup = _setup(told, documents) | {"edges": edges, "base_model": base}
+    setup = _setup(_without(args, "adapters"), documents) | {"edges": edges, "base_model": base}
     results = Results.resume(args.output / f"{base}.json", setup)
+    variants.add_gates(told, results)
     variants.measure_variants(args.model, folders, documents, results)
     return variants.summary(results)
 
@@ -149,8 +152,7 @@ def facts(args: argparse.Namespace) -> str:
 
     # Lengths can be added later: all texts begin alike, with the same facts.
     beginning = text(LADDER[0])
-    alone = argparse.Namespace(**{key: value for key, value in vars(args).items() if key != "lengths"})
-    setup = _setup(alone, {"text": beginning.tokens, "facts": beginning.facts}, subject)
+    setup = _setup(_without(args, "lengths"), {"text": beginning.tokens, "facts": beginning.facts}, subject)
     told = {"context": trained_context(subject.model), "recall": RECALLED}
     results = Results.resume(args.output, setup | told)
     lengths = sorted({*args.lengths, *map(int, results.entries)})
@@ -164,6 +166,11 @@ def support(args: argparse.Namespace) -> str:
     results = Results.resume(args.output, setup)
     evidence.measure_support(args.data, args.documents, results)
     return evidence.summary(results)
+
+
+def _without(args: argparse.Namespace, option: str) -> argparse.Namespace:
+    """The options but for one whose values can be added later to what was measured."""
+    return argparse.Namespace(**{key: value for key, value in vars(args).items() if key != option})
 
 
 def _check_lender(documents: int) -> None:

@@ -39,16 +39,13 @@ def described_gates(folder: Path, subject: Subject) -> dict:
     }
 
 
-def measure_variants(
-    model: str | None, folders: dict[str, Path], documents: dict[str, list[int]], results: Results
-) -> None:
-    """Read documents, by name the tokens of each, with the gates of each folder, by their name.
+def add_gates(told: dict[str, dict], results: Results) -> None:
+    """Keep what gates are, by their name as `described_gates` tells it.
 
     Raises:
         ResultsError: there are results of other gates by one of these names, or windows differ.
     """
     first = results.setup["edges"][0]
-    told = {name: described_gates(folder, Subject.load(model, folder)) for name, folder in folders.items()}
     for name, gates in told.items():
         if 2 * gates["config"]["window"] != first:
             raise ResultsError(f"{name} has another window than the gates it is to be compared with.")
@@ -58,6 +55,12 @@ def measure_variants(
                 "these, or choose another --output."
             )
     results.add({(GATES, name): gates for name, gates in told.items()})
+
+
+def measure_variants(
+    model: str | None, folders: dict[str, Path], documents: dict[str, list[int]], results: Results
+) -> None:
+    """Read documents, by name the tokens of each, with the gates of each folder, by their name."""
 
     # Gates of another kind need a model of their own; one is held at a time.
     @lru_cache(maxsize=1)

@@ -57,8 +57,10 @@ def recomputed(layer: nn.Module, hidden: mx.array, cache: EdgeCache) -> mx.array
         output = kept(layer, hidden, cache)
         # Called again on the way back. What that leaves in the cache would hold on to the scores of all
         # layers until it is evaluated, so the cache goes on from the first time.
-        after.append(cache.state)
-        cache.state = after[0]
+        if after:
+            cache.state = after[0]
+        else:
+            after.append(cache.state)
         return output
 
     return mx.checkpoint(run)(layer.trainable_parameters(), hidden)
