@@ -92,6 +92,8 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
             f"Excerpts of {args.max_seq_length} tokens end before anything is folded into memory. "
             f"Choose a --max-seq-length well above {config.layout.capacity}."
         )
+    if args.learn_last is not None and args.learn_last < 1:
+        raise CorpusError("--learn-last counts tokens: choose 1 or more, 3072 for instance.")
     renderer = Renderer(tokenizer, args.max_seq_length, config.layout.capacity)
     (taught, left_out), (held_out, _) = teaching(taught, renderer), teaching(held_out, renderer)
     mx.random.seed(args.seed)
@@ -110,7 +112,7 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
 
     def own(documents: Corpus, seed: int) -> Iterator[Excerpt]:
         """Of a stream that all processes share, every one's part."""
-        return islice(excerpts(documents, renderer, seed), world.rank(), None, world.size())
+        return islice(excerpts(documents, renderer, seed, args.learn_last), world.rank(), None, world.size())
 
     lessons = Lessons(model, own(taught, args.seed), args.num_excerpts, with_teacher=args.distill > 0)
     examples = _examples(own, held_out, args.val_batches, world.size())
@@ -144,6 +146,7 @@ def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path
         "--iters": args.iters,
         "--learning-rate": args.learning_rate,
         "--max-seq-length": args.max_seq_length,
+        "--learn-last": args.learn_last,
         "--num-excerpts": args.num_excerpts,
         "--distill": args.distill or None,
         **({} if start else sizes),
@@ -179,6 +182,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--iters", type=int, default=50, help="Iterations to train for, one excerpt each.")
     parser.add_argument("--learning-rate", type=float, default=0.02, help="Peak learning rate.")
     parser.add_argument("--max-seq-length", type=int, default=4096, help="Tokens of an excerpt.")
+    parser.add_argument("--learn-last", type=int, help="Of texts of any length up to that; else all count.")
     parser.add_argument("--val-batches", type=int, default=6, help="Validation excerpts; 0 for none.")
     parser.add_argument("--steps-per-report", type=int, default=1, help="Iterations between reports.")
     parser.add_argument("--steps-per-eval", type=int, default=200, help="Iterations between validations.")

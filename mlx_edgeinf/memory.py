@@ -87,10 +87,14 @@ class Memory(nn.Module):
         log phi_q + log z are scores over the m features and M / z their values,
         so the read is attention over m entries, in the same stable arithmetic.
         """
-        filled = log_mass_of(state["z"])[:, :, None]
-        scores = self.log_query_features(state, queries.astype(mx.float32)) + filled
+        scores = self.log_query_features(state, queries.astype(mx.float32))
+        scores = scores + self._log_masses(state, state["z"])[:, :, None]
         source = weigh(scores, self._values(state), queries.shape)
         return source._replace(output=source.output.astype(queries.dtype))
+
+    def _log_masses(self, state: State, z: mx.array) -> mx.array:
+        """log z, of the features of a state or of what others left of them; shaped as z."""
+        return log_mass_of(z)
 
     @staticmethod
     def _values(state: State) -> mx.array:

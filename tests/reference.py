@@ -125,6 +125,7 @@ class CentroidMemory:
         turned = rotate(self.centres, -(self.nearest + spread / 2) * self.omega)
         expected = turned * np.tile(self.attenuation(spread) * np.exp(self.log_scale), 2)
         masses = self.counts * np.exp(self.scale * (expected @ rotate(q, self.angle)))
+        masses *= min(1, self.farthest / self.counts.sum())
         return masses @ self.means / masses.sum(), np.log(masses.sum())
 
     def attenuation(self, spread: float) -> np.ndarray:
@@ -155,7 +156,7 @@ class BankMemory(CentroidMemory):
             expected *= np.tile(self.attenuation(len(keys) - 1) * np.exp(self.log_scale), 2)
             scores.append(np.log(len(keys)) + self.scale * expected @ rotate(q, self.angle))
             means.append(np.average(values, axis=0, weights=weights))
-        masses = np.exp(scores)
+        masses = np.exp(scores) * min(1, self.farthest / total)
         return masses @ means / masses.sum(), np.log(masses.sum())
 
 

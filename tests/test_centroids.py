@@ -128,14 +128,14 @@ def expected_score(query: np.ndarray, key: np.ndarray, nearest: float, spread: f
 
 @pytest.mark.parametrize("farthest", [1e4, 10.0])
 def test_a_centre_is_read_at_its_average_over_all_distances(farthest):
-    """Forty copies of one key: at distances 12 to 52, or only to 22 where training knew no more."""
+    """Forty copies of one key: at distances 12 to 52, or ten of them to 22 where training knew no more."""
     memory = KINDS["centroids"](heads(farthest=farthest), 1)
     key, query = normal(1, 1, 1, 1, D), normal(2, 1, 1, 1, D)
     copies = mx.broadcast_to(key, (1, G, 40, D))
     state = written(memory, copies, copies, folds=1)
     log_mass = memory.read(state, mx.broadcast_to(query, (1, H, 1, D))).log_mass
     score = expected_score(np.array(query).ravel(), np.array(key).ravel(), 12.0, min(40.0, farthest))
-    assert np.allclose(log_mass, np.log(40) + score, atol=1e-3)
+    assert np.allclose(log_mass, np.log(min(40, farthest)) + score, atol=1e-3)
 
 
 @pytest.mark.parametrize("folds", [1, 3, 9])
@@ -149,13 +149,33 @@ def test_a_bank_is_full_of_runs_of_one_length_however_it_is_written(folds, keys,
 
 @pytest.mark.parametrize("farthest", [1e4, 20.0])
 def test_a_bank_with_a_place_for_every_token_is_exact_attention(farthest, keys, values, queries):
+    """36 tokens, or where training knew 20, attention as it would be to these: of the mass that 20 have."""
     memory = KINDS["bank"](heads(farthest=farthest), 3 * T)
     read = memory.read(written(memory, keys, values), queries)
     away = mx.minimum(12 + 3 * T - mx.arange(3 * T) - 0.5, farthest)
     turned = memory._heads.rotation.turn(keys, -away[:, None] * memory._heads.rotation.omega)
     exact = attend_to_all(queries, turned, values, D**-0.5)
     assert mx.allclose(read.output, exact.output, atol=1e-4)
-    assert mx.allclose(read.log_mass, exact.log_mass, atol=1e-4)
+    assert mx.allclose(read.log_mass, exact.log_mass + np.log(min(1, farthest / (3 * T))), atol=1e-4)
+
+
+def test_more_tokens_than_training_knew_weigh_as_many_as_it_knew(keys, values, queries):
+    """What a long text holds does not drown what is exact, however much longer it gets."""
+    memory = KINDS["centroids"](heads(farthest=2 * T), 5)
+    state = written(memory, keys, values)
+    longer = {**state, "z": 10 * state["z"], "M": 10 * state["M"]}
+    once, more = memory.read(state, queries), memory.read(longer, queries)
+    assert mx.allclose(once.log_mass, more.log_mass, atol=1e-5)
+    assert mx.allclose(once.output, more.output, atol=1e-5)
+
+
+def test_what_recall_leaves_of_a_long_text_weighs_as_it_did(keys, values):
+    keys, values = keys[:1], values[:1]
+    memory = KINDS["centroids"](heads(farthest=T), 5)
+    state, query = written(memory, keys, values), normal(4, 1, H, 1, D)
+    untouched = memory.without(state, keys, values, mx.zeros((1, G, 3 * T)))
+    expected = memory.read(state, query).log_mass
+    assert mx.allclose(memory.read(untouched, query).log_mass, expected, atol=1e-5)
 
 
 def test_clustering_ignores_what_rotation_averages_away():

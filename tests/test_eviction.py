@@ -173,9 +173,9 @@ def test_a_layer_agrees_with_the_token_by_token_reference():
 # -- a memory of tokens --------------------------------------------------------------
 
 
-def memory_of_tokens(features: int) -> RetainedMemory:
-    model = with_memory(llama_model(), features=features)
-    return RetainedMemory.like(model.layers[0].self_attn.memory_gate.memory)
+def memory_of_tokens(retained: int, centres: int = 0) -> RetainedMemory:
+    model = with_memory(llama_model())
+    return RetainedMemory.like(model.layers[0].self_attn.memory_gate.memory, centres, retained)
 
 
 def folds(number: int) -> list[tuple[mx.array, mx.array, mx.array]]:

@@ -54,6 +54,30 @@ def test_documents_that_are_too_short_are_passed_over(tokenizer):
     assert not any("d" in tokenizer.decode(tokens) for tokens in take(documents, tokenizer))
 
 
+def lengths_and_places(documents: dict[str, str], tokenizer, longest: int) -> list[tuple[int, int]]:
+    stream = excerpts(documents, Renderer(tokenizer, longest, capacity=20), 0, counted=30)
+    return [(len(excerpt.tokens), excerpt.learnt) for excerpt in islice(stream, 600)]
+
+
+def test_where_the_last_tokens_count_excerpts_are_of_all_lengths(tokenizer):
+    drawn = lengths_and_places({name: text * 3 for name, text in BOOKS.items()}, tokenizer, 320)
+    assert all(learnt == length - 30 for length, learnt in drawn)
+    lengths = [length for length, _ in drawn]
+    # Three doublings, from twice what is exact.
+    counts = [sum(low <= length < 2 * low for length in lengths) for low in (40, 80, 160)]
+    assert min(lengths) >= 40 and max(lengths) <= 320 and all(150 < count < 250 for count in counts)
+
+
+def test_a_short_document_lends_shorter_excerpts(tokenizer):
+    lengths = [length for length, _ in lengths_and_places({"a": "a" * 600}, tokenizer, 320)]
+    assert max(lengths) <= 600 // home.LETTERS
+
+
+def test_no_more_tokens_count_than_there_are(tokenizer):
+    stream = excerpts(BOOKS, Renderer(tokenizer, 40, capacity=20), 0, counted=100)
+    assert next(stream).learnt == 0
+
+
 def test_without_a_long_enough_document_the_length_is_named(tokenizer):
     with pytest.raises(CorpusError, match="long enough for excerpts of 40 tokens"):
         take({"d": "d" * 200}, tokenizer)

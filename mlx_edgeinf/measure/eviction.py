@@ -19,8 +19,7 @@ import mlx.nn as nn
 
 from ..cache import EdgeCache, Layout
 from ..centroids import CentroidMemory
-from ..clusters import key_weights
-from ..memory import State
+from ..memory import Heads, State
 from ..rotation import Rotation
 from ..sources import lengthened
 
@@ -92,23 +91,35 @@ class SnapKVCache(H2OCache):
 
 
 class RetainedMemory(CentroidMemory):
-    """Centres that are tokens: the m whose keys weigh most stay as they are, and the rest is forgotten."""
+    """Some entries are tokens: those whose keys weigh most stay as they are, and centres take the rest.
+
+    Entries stand in the order [ centres | retained ]. Without centres the rest is forgotten.
+    """
+
+    def __init__(self, heads: Heads, centres: int, retained: int):
+        super().__init__(heads, centres + retained)
+        self._centres = CentroidMemory(heads, centres)
 
     @classmethod
-    def like(cls, memory: CentroidMemory) -> RetainedMemory:
-        """Of the size of another, for its layer."""
-        return cls(memory._heads, memory.features)
+    def like(cls, memory: CentroidMemory, centres: int, retained: int) -> RetainedMemory:
+        """For the layer of another."""
+        return cls(memory._heads, centres, retained)
 
-    def write(self, state: State, keys: mx.array, values: mx.array, received: mx.array) -> State:
-        weights = mx.concatenate([state["weight"], key_weights(received)], axis=2)
-        best = mx.argsort(-weights, axis=-1)[:, :, : self.features]
-        kept = mx.take_along_axis(weights, best, axis=2)
+    def _cluster(self, state: State, points: mx.array, weights: mx.array) -> mx.array:
+        """One-hot (B, G, m, m + T): what weighs most of the tokens by itself, of the rest what is nearest."""
+        centres, place = self._centres.features, mx.arange(points.shape[2])
+        tokens = mx.where(place < centres, 0, weights[..., 0])
+        best = mx.argsort(-tokens, axis=-1)[:, :, : self.features - centres]
+        # Of too few tokens not all that would be the best are there.
+        there = mx.take_along_axis(tokens, best, axis=2) > 0
+        kept = ((best[..., None] == place) & there[..., None]).astype(mx.float32)
+        rest = 1 - kept.sum(axis=2, keepdims=True)
+        return mx.concatenate([self._nearest(state, points, weights, rest), kept], axis=2)
 
-        def of_both(before: mx.array, new: mx.array) -> mx.array:
-            every = mx.concatenate([before, new.astype(mx.float32)], axis=2)
-            return mx.take_along_axis(every, best[..., None], axis=2)
-
-        return {
-            "M": of_both(state["M"], values), "z": (kept > 0).astype(mx.float32),
-            "centres": of_both(state["centres"], keys), "weight": kept,
-        }  # fmt: skip
+    def _nearest(self, state: State, points: mx.array, weights: mx.array, rest: mx.array) -> mx.array:
+        """One-hot (B, G, centres, m + T): which centre each point of the rest (B, G, 1, m + T) goes to."""
+        centres = self._centres.features
+        if not centres:
+            return mx.zeros((*points.shape[:2], 0, points.shape[2]))
+        own = {name: part[:, :, :centres] for name, part in state.items()}
+        return rest * self._centres._cluster(own, points, weights * rest.swapaxes(-1, -2))

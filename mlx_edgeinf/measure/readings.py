@@ -134,7 +134,7 @@ class Reader:
         if row == ALIKE:
             return [AlikeCache(layout, gate.memory, gate.rotation) for gate in memories]
         if row == RETAINED:
-            return [EdgeCache(layout, RetainedMemory.like(gate.memory), gate.rotation) for gate in memories]
+            return mixed(self.model, layout, 0, memories[0].memory.features)
         worth = tokens_worth(memories[0], layout)
         if row in (H2O, SNAPKV):
             retaining = RetainingLayout(layout.sinks, layout.window, layout.segment, worth)
@@ -180,6 +180,14 @@ def temporary_pages(model: nn.Module, precision: str = "int8") -> Iterator[PageS
         store = PageStore.create(Path(folder) / "pages", shape, "a text", QUOTA, summarize)
         with closing(store):
             yield store
+
+
+def mixed(model: nn.Module, layout: Layout, centres: int, retained: int) -> list[EdgeCache]:
+    """Empty caches whose memories are so many centres and, beside them, so many tokens as they are."""
+    return [
+        EdgeCache(layout, RetainedMemory.like(gate.memory, centres, retained), gate.rotation)
+        for gate in memory_gates(model)
+    ]
 
 
 def memory_gates(model: nn.Module) -> list[MemoryGate]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ class Excerpt:
 
     tokens: T + 1 of them. teacher: the last hidden states (n, D) that full attention has where the
     tokens that count are told from. learnt: the place of the first token that counts, as far as it
-    is told with a memory; an answer's, behind its document.
+    is told with a memory; an answer's, behind its document, or that of the last few of a text.
 
     Hidden states stand for logits: the frozen head turns one into the other, and
     a vocabulary of 49152 takes 85 times as much room as a width of 576.
@@ -41,22 +42,35 @@ class Excerpt:
         return max(self.learnt, capacity + 1)
 
 
-def excerpts(documents: Corpus, renderer: Renderer, seed: int) -> Iterator[Excerpt]:
+def excerpts(
+    documents: Corpus, renderer: Renderer, seed: int, counted: int | None = None
+) -> Iterator[Excerpt]:
     """Endless random passages of texts and dialogues of exercises; each document is as likely as any other.
 
-    documents: with exercises as `teaching` left them.
+    Args:
+        documents: with exercises as `teaching` left them.
+        counted: of a text, how many of an excerpt's last tokens count, and excerpts are of all lengths
+            from twice what is exact to the renderer's, each doubling as likely as any other: memories
+            of all ages. None: all of excerpts that are as long as the renderer's.
 
     Raises:
         CorpusError: no text has the tokens of an excerpt, and there is no exercise.
     """
     rng = random.Random(seed)
-    length = renderer.length
+    length = renderer.length if counted is None else min(2 * renderer.capacity, renderer.length)
     fitting = {name: text for name, text in documents.items() if not _too_short(text, length)}
     if not fitting:
         raise CorpusError(f"No document is long enough for excerpts of {length} tokens.")
     names, misses = sorted(fitting), 0
     while misses < PATIENCE:
-        excerpt = _drawn(fitting[rng.choice(names)], renderer, rng)
+        document = fitting[rng.choice(names)]
+        if isinstance(document, Exercise):
+            excerpt = _dialogue(document, renderer, rng)
+        elif counted is None:
+            excerpt = _passage(document, length, renderer, rng)
+        else:
+            longest = min(len(document) // LETTERS, renderer.length)
+            excerpt = _passage(document, _any_length(length, longest, rng), renderer, rng, counted)
         misses = 0 if excerpt else misses + 1
         if excerpt:
             yield excerpt
@@ -70,16 +84,27 @@ def _too_short(document: str | Exercise, length: int) -> bool:
     return isinstance(document, str) and len(document) <= LETTERS * length
 
 
-def _drawn(document: str | Exercise, renderer: Renderer, rng: random.Random) -> Excerpt | None:
-    """A passage from anywhere in a text, or a dialogue; None if the passage has too few tokens."""
-    if isinstance(document, Exercise):
-        tokens, learnt = renderer.render(document.pages, rng.choice(document.dialogues))
-        return Excerpt(tokens, learnt=learnt)
-    letters = LETTERS * renderer.length
-    start = rng.randrange(len(document) - letters + 1)
-    tokens = renderer.tokenizer.encode(document[start : start + letters], add_special_tokens=False)
+def _dialogue(exercise: Exercise, renderer: Renderer, rng: random.Random) -> Excerpt:
+    tokens, learnt = renderer.render(exercise.pages, rng.choice(exercise.dialogues))
+    return Excerpt(tokens, learnt=learnt)
+
+
+def _any_length(least: int, most: int, rng: random.Random) -> int:
+    """Uniform in its logarithm."""
+    return round(math.exp(rng.uniform(math.log(least), math.log(most))))
+
+
+def _passage(
+    text: str, length: int, renderer: Renderer, rng: random.Random, counted: int | None = None
+) -> Excerpt | None:
+    """So many tokens from anywhere in a text; None if the passage has too few."""
+    letters = LETTERS * length
+    start = rng.randrange(len(text) - letters + 1)
+    tokens = renderer.tokenizer.encode(text[start : start + letters], add_special_tokens=False)
+    if len(tokens) <= length:
+        return None
     # The first token may be half a word.
-    return Excerpt(tokens[1 : renderer.length + 1]) if len(tokens) > renderer.length else None
+    return Excerpt(tokens[1 : length + 1], learnt=0 if counted is None else max(length - counted, 0))
 
 
 class Lessons:

@@ -25,8 +25,7 @@ class Renderer:
     """
 
     def __init__(self, tokenizer: TokenizerWrapper, length: int, capacity: int):
-        self.tokenizer, self.length = tokenizer, length
-        self._capacity = capacity
+        self.tokenizer, self.length, self.capacity = tokenizer, length, capacity
         self._prompter = Prompter(tokenizer)
 
     def render(self, pages: Sequence[str], dialogue: Sequence[str]) -> tuple[list[int], int]:
@@ -41,8 +40,8 @@ class Renderer:
 
     def teaching(self, exercise: Exercise) -> tuple[tuple[str, ...], ...]:
         """The dialogues with an answer that is told with a memory, at least in part, and that fit."""
-        document = len(self._document(exercise.pages, self._capacity + 2))
-        least, most = self._capacity + 2 - document, self.length - len(self._prompter.text(PAGE_BREAK))
+        document = len(self._document(exercise.pages, self.capacity + 2))
+        least, most = self.capacity + 2 - document, self.length - len(self._prompter.text(PAGE_BREAK))
         return tuple(d for d in exercise.dialogues if least <= sum(map(len, self._parts(d))) <= most)
 
     def _document(self, pages: Sequence[str], room: int) -> list[int]:
