@@ -11,6 +11,8 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
 
 `gates`: the loss under gates that were trained otherwise, or on other base weights (see `measure.variants`).
 
+`mixes`: the loss by what the bytes of a memory are spent on (see `measure.mixes`).
+
 `selection`: the loss with exact recall, by how its pages are chosen (see `measure.selection`).
 
 `answers`: documents are read by every row, and then questions about them are asked (see `measure.tasks`).
@@ -22,6 +24,7 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
     python -m mlx_edgeinf.evaluate perplexity --data FOLDER
     python -m mlx_edgeinf.evaluate lengths --data FOLDER --documents 2
     python -m mlx_edgeinf.evaluate gates --data FOLDER --adapters GATES OTHER_GATES
+    python -m mlx_edgeinf.evaluate mixes --data FOLDER --mixes 500+0 250+250 0+500
     python -m mlx_edgeinf.evaluate answers --data FOLDER --tasks needles-4096 lines-200 squality qmsum
     python -m mlx_edgeinf.evaluate facts --data FOLDER --lengths 8192 32768
     python -m mlx_edgeinf.evaluate support --data FOLDER
@@ -34,7 +37,6 @@ import argparse
 import hashlib
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -42,7 +44,7 @@ import mlx.core as mx
 from .adapter import AdapterError
 from .attention import UnsupportedModel, trained_context
 from .document_memory import SaveFileError
-from .measure import evidence, gap, scores, variants
+from .measure import evidence, gap, mixes, scores, variants
 from .measure import facts as invented
 from .measure import lengths as far
 from .measure import selection as selecting
@@ -50,10 +52,11 @@ from .measure.answers import Examiner, measure_answers
 from .measure.gap import OF_CENTROIDS, ROWS, SHUFFLED, WINDOW, ZEROED
 from .measure.hiding import LADDER, Text, books, hide
 from .measure.metrics import EXACT_MATCH, RougeMissing, rouge
+from .measure.options import parse
 from .measure.passages import passages
 from .measure.perplexity import measure_losses
 from .measure.readings import RECALLED, Reader
-from .measure.results import FOLDER, Results, ResultsError, command, surroundings
+from .measure.results import Results, ResultsError, command, surroundings
 from .measure.subject import Subject
 from .measure.tasks import is_retrieval, load_task
 from .models import base_name
@@ -61,7 +64,6 @@ from .starter import StarterModelError
 from .terminal import run
 from .training.corpus import CorpusError
 
-LENGTHS = [8192, 16384, 32768, 65536, 131072]
 # What asks how the memory is made up, rather than what it is good for, is left to perplexity.
 ANSWERING = tuple(row for row in ROWS if row not in (*OF_CENTROIDS, ZEROED))
 
@@ -95,6 +97,19 @@ def gates(args: argparse.Namespace) -> str:
     variants.add_gates(told, results)
     variants.measure_variants(args.model, folders, documents, results)
     return variants.summary(results)
+
+
+def mixed(args: argparse.Namespace) -> str:
+    """Measure what the results file does not hold yet; the table."""
+    subject = Subject.load(args.model, args.adapter_path)
+    edges = [2 * subject.config.window, *sorted(args.lengths)]
+    if edges[0] >= edges[1]:
+        raise CorpusError(f"--lengths must be more than {edges[0]}, two windows of these gates.")
+    documents = passages(args.data, subject.tokenizer, args.documents, edges[-1])
+    setup = _setup(_without(args, "mixes"), documents, subject) | {"edges": edges, "gates": subject.gates}
+    results = Results.resume(args.output, setup)
+    mixes.measure_mixes(Reader(subject.model, subject.untrained, documents, edges[0]), args.mixes, results)
+    return mixes.summary(results)
 
 
 def selection(args: argparse.Namespace) -> str:
@@ -204,8 +219,8 @@ def _digest(document: object) -> str:
 
 
 MEASUREMENTS = {
-    "perplexity": perplexity, "gates": gates, "selection": selection, "lengths": lengths, "answers": answers,
-    "facts": facts, "support": support,
+    "perplexity": perplexity, "gates": gates, "mixes": mixed, "selection": selection, "lengths": lengths,
+    "answers": answers, "facts": facts, "support": support,
 }  # fmt: skip
 FAILURES = (
     AdapterError, CorpusError, ResultsError, RougeMissing, SaveFileError, StarterModelError, UnsupportedModel,
@@ -215,7 +230,7 @@ FAILURES = (
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 on success, 1 with one sentence on stderr if it cannot."""
-    args = parse(argv)
+    args = parse(argv, __doc__.split("\n")[0])
 
     def work() -> None:
         tables = MEASUREMENTS[args.measurement](args)
@@ -224,65 +239,6 @@ def main(argv: list[str] | None = None) -> int:
 
     stopped = "Stopped. What was measured is saved; run again to go on."
     return run("mlx_edgeinf.evaluate", work, FAILURES, stopped)
-
-
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """Command-line options."""
-    description = __doc__.split("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.evaluate", description=description)
-    measurements = parser.add_subparsers(dest="measurement", required=True)
-    losses = measurements.add_parser("perplexity", help="The loss of held-out documents.")
-    _common(losses, "Folder of held-out documents.")
-    _one(losses)
-    losses.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
-    losses.add_argument("--output", type=Path, default=FOLDER / "evaluate.json", help="Results file.")
-    several = measurements.add_parser("gates", help="The loss under gates that were trained otherwise.")
-    _common(several, "Folder of held-out documents.")
-    several.add_argument("--adapters", type=Path, nargs="+", required=True, help="Folders of trained gates.")
-    several.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
-    several.add_argument("--output", type=Path, default=FOLDER / "gates", help="Folder of results files.")
-    choosing = measurements.add_parser("selection", help="The loss by how recalled pages are chosen.")
-    _common(choosing, "Folder of held-out documents.")
-    _one(choosing)
-    choosing.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
-    names = list(selecting.WAYS)
-    choosing.add_argument("--ways", nargs="+", choices=names, default=names, help="All if not given.")
-    choosing.add_argument("--tokens", nargs="+", type=int, default=[128, 512], help="Recalled by a block.")
-    choosing.add_argument("--output", type=Path, default=FOLDER / "selection.json", help="Results file.")
-    long = measurements.add_parser("lengths", help="The loss far beyond the base model's context.")
-    _common(long, "Folder of held-out documents.")
-    _one(long)
-    long.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="Tokens; the least are recent.")
-    long.add_argument("--output", type=Path, default=FOLDER / "lengths.json", help="Results file.")
-    asking = measurements.add_parser("answers", help="Questions about documents.")
-    _common(asking, "Folder of classics, longeval, squality and qmsum.")
-    _one(asking)
-    asking.add_argument("--rows", nargs="+", choices=ROWS, help="Ways of reading; else all but ablations.")
-    asking.add_argument("--rouge", action="store_true", help="Have summaries written and count ROUGE; slow.")
-    asking.add_argument("--tasks", nargs="+", required=True, help="needles-4096, lines-200, squality, ...")
-    asking.add_argument("--output", type=Path, default=FOLDER / "answers", help="Folder of results files.")
-    hidden = measurements.add_parser("facts", help="Invented facts in one long reading.")
-    hidden.add_argument("--data", type=Path, required=True, help="Folder of books to hide them in.")
-    hidden.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
-    _one(hidden)
-    hidden.add_argument("--lengths", nargs="+", type=int, choices=LADDER, required=True)
-    hidden.add_argument("--keep", type=Path, help="Folder for the reading, to go on with it after a stop.")
-    hidden.add_argument("--output", type=Path, default=FOLDER / "facts.json", help="Results file.")
-    linking = measurements.add_parser("support", help="How often the pages linked to a sentence are right.")
-    linking.add_argument("--data", type=Path, required=True, help="Folder of train and dev.")
-    linking.add_argument("--documents", type=int, default=40, help="Of each kind at most.")
-    linking.add_argument("--output", type=Path, default=FOLDER / "support.json", help="Results file.")
-    return parser.parse_args(argv)
-
-
-def _common(parser: argparse.ArgumentParser, data: str) -> None:
-    parser.add_argument("--data", type=Path, required=True, help=data)
-    parser.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
-    parser.add_argument("--documents", type=int, default=6, help="How many, evenly from the sorted names.")
-
-
-def _one(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--adapter-path", type=Path, help="Trained gates; those shipped if not given.")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def run(folder: Path) -> int:
         "--gates", str(folder / "gates"), "--lengths", str(folder / "l.json"),
         "--answers", str(folder / "answers"), "--support", str(folder / "s.json"),
         "--kills", str(folder / "kills.json"), "--selection", str(folder / "c.json"),
-        "--facts", str(folder / "f.json"),
+        "--facts", str(folder / "f.json"), "--mixes", str(folder / "m.json"),
         "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
