@@ -117,11 +117,10 @@ def selection(args: argparse.Namespace) -> str:
     subject = Subject.load(args.model, args.adapter_path)
     edges = _edges(subject, args.length)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
-    ways = {"ways": args.ways, "tokens": args.tokens}
-    rows = selecting.rows(args.ways, args.tokens)
-    setup = _setup(args, documents, subject) | {"edges": edges, "rows": rows, **ways}
+    setup = _setup(_without(args, "rows"), documents, subject) | {"edges": edges}
     results = Results.resume(args.output, setup)
-    selecting.measure_selection(Reader(subject.model, subject.untrained, documents, edges[0]), results)
+    reader = Reader(subject.model, subject.untrained, documents, edges[0])
+    selecting.measure_selection(reader, args.rows, results)
     return selecting.summary(results)
 
 

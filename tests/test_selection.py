@@ -60,23 +60,39 @@ def run(tmp_path, tiny_subject):
     return command
 
 
-def test_each_way_to_choose_is_measured_beside_full_attention_and_none(run, tmp_path, capsys):
-    assert run("--tokens", "16", "32") == 0
-    entries = Results.read(tmp_path / "s.json").entries
-    ways = {f"{name}, {tokens} tokens" for name in WAYS for tokens in (16, 32)}
-    assert all(rows.keys() == {FULL, WINDOW} | ways for rows in entries.values())
-    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert len(table) == 2 + len(ways) + 2 and "minus" not in table[0]
+def nats(path) -> dict[str, dict[str, list[float]]]:
+    """By document and row."""
+    entries = Results.read(path / "s.json").entries
+    return {name: {row: entry["nats"] for row, entry in rows.items()} for name, rows in entries.items()}
+
+
+def test_each_choice_is_measured_beside_full_attention_and_none_and_can_be_added_later(run, tmp_path, capsys):
+    assert run("--rows", *(f"{name}:16:16" for name in WAYS)) == 0
+    capsys.readouterr()
+    assert run("--rows", "Quest:32:4") == 0
+    rows = {f"{name}:16:16" for name in WAYS} | {"Quest:32:4"}
+    assert all(measured.keys() == {FULL, WINDOW} | rows for measured in nats(tmp_path).values())
+    table = [line.split(" | ")[:3] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(rows) + 2
+    assert table[1 + 2 + list(WAYS).index("Quest") + 1] == ["| Quest", "32", "4"]
 
 
 def test_where_all_is_recalled_all_ways_are_one(run, tmp_path):
-    assert run("--tokens", "512", "--ways", "oracle", "mean key", IN_PLACE) == 0
-    for rows in Results.read(tmp_path / "s.json").entries.values():
-        nats = [rows[f"{name}, 512 tokens"]["nats"] for name in ("oracle", "mean key", IN_PLACE)]
-        assert nats[0] == nats[1] == pytest.approx(nats[2], rel=1e-5)
+    assert run("--rows", "oracle:512:16", "mean key:512:16", f"{IN_PLACE}:512:16", "oracle:512:1") == 0
+    for rows in nats(tmp_path).values():
+        assert rows["oracle:512:16"] == rows["mean key:512:16"]
+        assert rows["oracle:512:16"] == pytest.approx(rows[f"{IN_PLACE}:512:16"], rel=1e-5)
+        assert rows["oracle:512:16"] == pytest.approx(rows["oracle:512:1"], rel=1e-5)
 
 
-def test_true_distances_are_others_where_not_all_is_recalled(run, tmp_path):
-    assert run("--tokens", "16", "--ways", "means of 4", IN_PLACE) == 0
-    for rows in Results.read(tmp_path / "s.json").entries.values():
-        assert rows["means of 4, 16 tokens"]["nats"] != rows[f"{IN_PLACE}, 16 tokens"]["nats"]
+@pytest.mark.parametrize("other", [f"{IN_PLACE}:16:16", "means of 4:16:4", "means of 4:32:16"])
+def test_distances_queries_and_tokens_matter_where_not_all_is_recalled(run, tmp_path, other):
+    assert run("--rows", "means of 4:16:16", other) == 0
+    assert all(rows["means of 4:16:16"] != rows[other] for rows in nats(tmp_path).values())
+
+
+@pytest.mark.parametrize("text", ["oracle", "oracle:16", "guess:16:16", "oracle:0:16", "oracle:16:x"])
+def test_what_is_no_choice_is_refused(run, text, capsys):
+    with pytest.raises(SystemExit):
+        run("--rows", text)
+    assert "way:tokens:queries" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from .gap import ROWS
 from .hiding import LADDER
 from .mixes import mix
 from .results import FOLDER
-from .selection import WAYS
+from .selection import choice
 
 LENGTHS = [8192, 16384, 32768, 65536, 131072]
 
@@ -38,9 +38,7 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
     _common(choosing, "Folder of held-out documents.")
     _one(choosing)
     choosing.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
-    names = list(WAYS)
-    choosing.add_argument("--ways", nargs="+", choices=names, default=names, help="All if not given.")
-    choosing.add_argument("--tokens", nargs="+", type=int, default=[128, 512], help="Recalled by a block.")
+    choosing.add_argument("--rows", type=choice, nargs="+", required=True, help="Way:tokens:queries of each.")
     choosing.add_argument("--output", type=Path, default=FOLDER / "selection.json", help="Results file.")
     long = measurements.add_parser("lengths", help="The loss far beyond the base model's context.")
     _common(long, "Folder of held-out documents.")

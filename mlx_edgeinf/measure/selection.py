@@ -12,14 +12,19 @@ theirs alone. A page is estimated from something smaller than itself:
 
 And two more that choose by means of 4: from pages whose keys and values are in 8 bits; and with recalled
 keys not right before the window, but where they stood in the text.
+
+A row is a way, how many tokens come back, and for how many queries at once: `Gaussian:512:16`. Rows can
+be added later.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
+from shlex import quote
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -106,6 +111,7 @@ class Way(NamedTuple):
     kind: type[Estimating] = Estimating
 
 
+FIXED = (FULL, WINDOW)
 IN_PLACE = "means of 4, at true distances"
 WAYS: dict[str, Way] = {
     "mean key": Way(by_means(None)),
@@ -118,43 +124,43 @@ WAYS: dict[str, Way] = {
 }
 
 
-def row_name(way: str, tokens: int) -> str:
-    """The row of a way that recalls so many tokens for a block of queries."""
-    return f"{way}, {tokens} tokens"
+def choice(text: str) -> str:
+    """A row as it is typed, way:tokens:queries; for `argparse`.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    way, *numbers = text.split(":")
+    if way not in WAYS or len(numbers) != 2 or not all(n.isdecimal() and int(n) > 0 for n in numbers):
+        raise ArgumentTypeError(f"{text} is not way:tokens:queries with one of {', '.join(WAYS)}")
+    return ":".join([way, *(str(int(number)) for number in numbers)])
 
 
-def measure_selection(reader: Reader, results: Results) -> None:
-    """Read the reader's documents in each way and with each number of tokens in the results' setup."""
-    setup = results.setup
-    ways = {row_name(*way): way for way in product(setup["ways"], setup["tokens"])}
+def measure_selection(reader: Reader, rows: Sequence[str], results: Results) -> None:
+    """Read the reader's documents with each choice of pages, with full attention, and with sinks + window."""
 
     @contextmanager
     def opened(row: str, length: int) -> Iterator[tuple[Reader, list[EdgeCache]]]:
-        if row in ways:
-            name, tokens = ways[row]
-            with temporary_pages(reader.model, WAYS[name].precision) as pages:
-                yield reader, _estimating(reader, pages, WAYS[name], tokens)
-        else:
+        if row in FIXED:
             with reader.caches(row, length) as cache:
                 yield reader, cache
+        else:
+            name, tokens, block = _parts(row)
+            with temporary_pages(reader.model, WAYS[name].precision) as pages:
+                yield reader, _estimating(reader, pages, WAYS[name], tokens, block)
 
-    measure_rows(reader.documents, results.setup["rows"], results, opened)
+    measure_rows(reader.documents, (*FIXED, *rows), results, opened)
 
 
-def _estimating(reader: Reader, pages: PageStore, way: Way, tokens: int) -> list[EdgeCache]:
+def _estimating(reader: Reader, pages: PageStore, way: Way, tokens: int, block: int) -> list[EdgeCache]:
     """Caches without a memory that recall in a way."""
     caches = []
     for number, layer in enumerate(reader.model.layers):
         rotation, scale = layer.self_attn.memory_gate.rotation, layer.self_attn.scale
         recall = way.kind(pages, number, rotation, scale, reader.layout.sinks, tokens, throughout=True)
-        recall.estimate = way.estimate
+        recall.estimate, recall.block = way.estimate, block
         caches.append(EdgeCache(reader.layout, None, rotation, recall=recall))
     return caches
-
-
-def rows(ways: list[str], tokens: list[int]) -> list[str]:
-    """All rows, between full attention and none beyond the window."""
-    return [FULL, *(row_name(*way) for way in product(ways, tokens)), WINDOW]
 
 
 def summary(results: Results) -> str:
@@ -163,7 +169,23 @@ def summary(results: Results) -> str:
     Raises:
         ResultsError: the evaluation was stopped before its end.
     """
-    check_finished(results, product(results.setup["documents"], results.setup["rows"]))
-    lines = [line[:-1] for line in share_lines(results, results.setup["rows"], FULL)]
-    documents = counted(len(results.setup["documents"]), "document")
-    return f"{documents}:\n\n{markdown(lines)}\n\n{described(results.setup)}"
+    names = list(results.setup["documents"])
+    rows = {row for name in names for row in results.group(name)} - {*FIXED}
+    rows = sorted(rows, key=lambda row: (list(WAYS).index(_parts(row)[0]), *_parts(row)[1:]))
+    check_finished(results, product(names, (*FIXED, *rows)))
+    header, *lines = (line[:-1] for line in share_lines(results, [FULL, *rows, WINDOW], FULL))
+    columns = ["pages chosen by", "tokens", "queries", *header[1:]]
+    table = [columns, *([*_cells(row), *line] for row, *line in lines)]
+    command = " ".join([results.setup["command"], "--rows", *map(quote, rows)])
+    told = described(results.setup | {"command": command})
+    return f"{counted(len(names), 'document')}:\n\n{markdown(table)}\n\n{told}"
+
+
+def _cells(row: str) -> list[str]:
+    return [row, "-", "-"] if row in FIXED else [*map(str, _parts(row))]
+
+
+def _parts(row: str) -> tuple[str, int, int]:
+    """Way, tokens and queries of a row."""
+    way, tokens, block = row.split(":")
+    return way, int(tokens), int(block)

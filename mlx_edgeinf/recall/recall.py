@@ -86,12 +86,15 @@ class Recall:
         precision: in which what came back is held, the model's.
 
     Attributes:
+        block: queries that recall the same, chosen by as many up to the first of them.
         asking: whether anything comes back now.
         causal: whether a block of several queries may not choose by all of them.
         named: pages (m,) that come back first, the best first; half of all at most.
         pages: of all layers. index: of the evicted tokens. chosen: pages (n, G, k) that came back last.
         consulted: how often each page came back, since the fork.
     """
+
+    block = BLOCK
 
     def __init__(
         self, pages: Pages, layer: int, rotation: Rotation, scale: float, place: int,
@@ -102,7 +105,7 @@ class Recall:
         self._held: Brought | None = None
         self._uses = 0
         self.asking, self.causal, self.named = throughout, True, np.zeros(0, int)
-        # The latest queries and their log masses, side by side: (H, BLOCK - 1, d + 1).
+        # The latest queries and their log masses, side by side: (H, block - 1, d + 1).
         self._asked: mx.array | None = None
         self.index = Index(runs, self._page)
         self.chosen: np.ndarray | None = None
@@ -146,7 +149,7 @@ class Recall:
 
         So many blocks at once that what comes back for all of them is TOGETHER tokens at most.
         """
-        block = BLOCK if self.causal else QUESTION_BLOCK
+        block = self.block if self.causal else QUESTION_BLOCK
         length, most = parts[0].shape[2], block * max(TOGETHER // self._tokens, 1)
         whole = length - length % block
         for start in range(0, whole, most):
@@ -173,15 +176,15 @@ class Recall:
         n, _, length, _ = queries.shape
         packed = mx.concatenate([queries.astype(mx.float32), log_mass[..., None]], axis=-1)
         row = in_a_row(packed)[0]
-        before = mx.repeat(row[:, :1], BLOCK - 1, axis=1) if self._asked is None else self._asked
+        before = mx.repeat(row[:, :1], self.block - 1, axis=1) if self._asked is None else self._asked
         row = mx.concatenate([before, row], axis=1)
-        self._asked = mx.contiguous(row[:, 1 - BLOCK :])
-        if length > 1 or self._uses % BLOCK == 0:
+        self._asked = mx.contiguous(row[:, row.shape[1] + 1 - self.block :])
+        if length > 1 or self._uses % self.block == 0:
             # Now, or it would keep all queries of the segment, or of every token written.
             mx.eval(self._asked)
         if length > 1 and not self.causal:
             return queries.astype(mx.float32), log_mass
-        latest = row[:, length * mx.arange(n)[:, None] + mx.arange(BLOCK)].swapaxes(0, 1)
+        latest = row[:, length * mx.arange(n)[:, None] + mx.arange(self.block)].swapaxes(0, 1)
         return latest[..., :-1], latest[..., -1]
 
     def _brought_back(
@@ -191,7 +194,7 @@ class Recall:
         if not written:
             self._held, self._uses = None, 0
             return self._chosen(queries, log_mass, without)
-        if self._uses % BLOCK == 0:
+        if self._uses % self.block == 0:
             self._held = self._chosen(queries, log_mass, without)
         self._uses += 1
         return self._held
