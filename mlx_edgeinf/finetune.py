@@ -162,6 +162,7 @@ def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path
         data=", ".join(names),
         documents=documents,
         length=args.max_seq_length,
+        counted=args.learn_last,
         share=args.share,
         earlier=runs_before(start),
     )

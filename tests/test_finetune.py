@@ -294,3 +294,21 @@ def test_two_processes_learn_from_the_average_of_an_excerpt_each(usual, run, mod
     saved = mx.load(str(tmp_path / "checkpoint.safetensors"))
     for path, moment in tree_flatten(optimizer.state):
         assert mx.allclose(saved[f"optimizer.{path}"], moment, rtol=1e-3, atol=1e-7), path
+
+
+# -- memories of all ages -------------------------------------------------------------
+
+
+def test_where_the_last_tokens_are_learnt_excerpts_differ_in_length(run, tmp_path):
+    assert run("--learn-last", "6", "--max-seq-length", "200", "--iters", "4") == 0
+    record = progress(tmp_path)
+    assert "--learn-last 6" in record["command"]
+    assert "| up to 200 tokens, the last 6 of each |" in (tmp_path / "README.md").read_text()
+    # From twice what is exact, 18 tokens, to 200.
+    assert 4 * 36 <= record["tokens"] < 4 * 200
+
+
+@pytest.mark.parametrize("number", ["0", "-3"])
+def test_to_learn_from_no_token_is_refused(run, capsys, number):
+    assert run("--learn-last", number) == 1
+    assert "choose 1 or more" in capsys.readouterr().err

@@ -29,7 +29,7 @@ Machine: {machine}.
 """
 
 ROW = (
-    "| {number} | {documents} documents ({data}) | {length} tokens | {iteration} | {tokens:,} "
+    "| {number} | {documents} documents ({data}) | {excerpts} | {iteration} | {tokens:,} "
     "| {minutes:.0f} min | {peak:.1f} GB | {validation} |"
 )
 
@@ -52,11 +52,14 @@ def write_card(config: AdapterConfig, share: float, runs: list[dict], machine: s
 def _row(number: int, run: dict) -> str:
     validation = run["validation"]
     steps = ", ".join(f"{loss:.4f} (iteration {iteration})" for iteration, loss in validation)
+    tokens = f"{run['length']} tokens"
+    # Runs of earlier versions do not say how many count: all.
+    counted = run.get("counted")
     return ROW.format(
         number=number,
         documents=run["documents"],
         data=run["data"],
-        length=run["length"],
+        excerpts=f"up to {tokens}, the last {counted} of each" if counted else tokens,
         iteration=run["iteration"],
         tokens=run["tokens"],
         minutes=run["seconds"] / 60,

@@ -36,7 +36,7 @@ OPTIMIZER = "optimizer."  # begins the names of its arrays in the checkpoint
 class Progress:
     """What a training run has done so far; saved beside the adapter.
 
-    command, data, documents, length, share: what it was asked to do. seconds: spent
+    command, data, documents, length, counted, share: what it was asked to do. seconds: spent
     training. losses, validation: (iteration, nats per token). earlier: the runs
     that made the gates this one started from.
     """
@@ -45,6 +45,7 @@ class Progress:
     data: str
     documents: int
     length: int
+    counted: int | None = None
     share: str | None = None
     iteration: int = 0
     seconds: float = 0.0
