@@ -51,14 +51,14 @@ from .measure import selection as selecting
 from .measure.answers import Examiner, measure_answers
 from .measure.gap import OF_CENTROIDS, ROWS, SHUFFLED, WINDOW, ZEROED
 from .measure.hiding import LADDER, Text, books, hide
-from .measure.metrics import EXACT_MATCH, RougeMissing, rouge
+from .measure.metrics import EXACT_MATCH, GATHERED, RougeMissing, rouge
 from .measure.options import parse
 from .measure.passages import passages
 from .measure.perplexity import measure_losses
 from .measure.readings import RECALLED, Reader
 from .measure.results import Results, ResultsError, command, surroundings
 from .measure.subject import Subject
-from .measure.tasks import is_retrieval, load_task
+from .measure.tasks import is_gathering, is_retrieval, load_task
 from .models import base_name
 from .starter import StarterModelError
 from .terminal import run
@@ -147,7 +147,8 @@ def answers(args: argparse.Namespace) -> str:
     # All of them before the first is measured, so that a mistake shows at once.
     tasks = {task: load_task(task, args.data, args.documents, subject.tokenizer) for task in args.tasks}
     for task, exams in tasks.items():
-        examiner = Examiner(subject, exams, EXACT_MATCH if is_retrieval(task) else summaries)
+        metric = EXACT_MATCH if is_retrieval(task) else GATHERED if is_gathering(task) else summaries
+        examiner = Examiner(subject, exams, metric)
         alone = argparse.Namespace(**vars(args) | {"tasks": [task]})
         exact = [name for name in exams if examiner.fits(name)]
         told = {"task": task, "rows": rows, "exact": exact, "recall": RECALLED}

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from mlx_edgeinf.measure.metrics import NAMES, RougeMissing, exact_match, rouge
+from mlx_edgeinf.measure.metrics import NAMES, RougeMissing, exact_match, gathered, rouge
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,17 @@ def test_words_are_found_in_any_case_and_any_of_several_answers_is_right():
     assert exact_match("We began with THE ROLE OF ART.", ["The role of art"]) == {"exact_match": 1}
     assert exact_match("Sports came second.", ["The role of art", "sports"]) == {"exact_match": 1}
     assert exact_match("Transports came second.", ["sports"]) == {"exact_match": 0}
+
+
+@pytest.mark.parametrize(
+    "written, share",
+    [
+        ("Riga, Quito", 1), ("He went to Quito and then to Riga.", 1), ("Riga", 2 / 3), ("", 0), ("riga", 0),
+        ("Riga, Quito, Dakar and Hobart", 2 / 3), ("Rigatoni, Quito", 2 / 3), ("Riga, Riga, Paris", 2 / 3),
+    ],
+)  # fmt: skip
+def test_places_are_counted_once_each_and_wrong_ones_cost(written, share):
+    assert gathered(written, ["Riga, Quito"]) == {"gathered": pytest.approx(share)}
 
 
 def test_rouge_is_the_f_measure_against_the_answer_it_is_best_for():

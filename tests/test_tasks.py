@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 from tiny import byte_tokenizer
 
-from mlx_edgeinf.measure.tasks import DEPTHS, NEEDLE_TOKENS, Exam, is_retrieval, load_task
+from mlx_edgeinf.measure.tasks import (
+    DEPTHS,
+    NEEDLE_TOKENS,
+    TRAVELLERS,
+    Exam,
+    is_gathering,
+    is_retrieval,
+    load_task,
+)
 from mlx_edgeinf.training.corpus import CorpusError
 
 NEEDLE = re.compile(r"The access code of the archive in (\w+) is (\d{5})\. ")
@@ -107,6 +115,21 @@ def test_needles_are_hidden_in_a_text_without_sentences_too(data):
     assert len(NEEDLE.findall(exam.pages[0])) == len(DEPTHS)
 
 
+def test_what_one_traveller_did_is_hidden_in_every_fifth_and_asked_for_together(data):
+    exams = load("gather-3000", data, 2)
+    for exam in exams.values():
+        (text,) = exam.pages
+        visits = re.findall(r"(?<=little\. )([A-Z]\w+ [A-Z]\w+) went to (\w+)\. ", text)
+        assert len(visits) == len({place for _, place in visits}) == len(DEPTHS) * len(TRAVELLERS)
+        assert len(exam.questions) == len(TRAVELLERS)
+        for who, question in zip(TRAVELLERS, exam.questions):
+            assert f"did {who} go" in question.text and question.depth is None
+            assert question.answers == (", ".join(place for name, place in visits if name == who),)
+            names = question.answers[0].split(", ")
+            assert [5 * text.index(f"{who} went to {name}") // len(text) for name in names] == [0, 1, 2, 3, 4]
+    assert load("gather-3000", data, 2) == exams
+
+
 def test_of_longeval_the_given_line_is_asked_for_and_one_in_each_fifth(data):
     exams = load("lines-20", data, 2)
     first, second = exams["20_lines.jsonl:1"], exams["20_lines.jsonl:2"]
@@ -149,6 +172,7 @@ def test_meetings_are_asked_about_as_a_whole_and_in_particular(data):
         ("needles-long", "no task needles-long"),
         ("squality-3", "no task squality-3"),
         ("needles-256", "needles-256 is too short"),
+        ("gather-512", "gather-512 is too short"),
         ("needles-99999", "a.txt is too short"),
         ("qmsum", "holds 1 documents and --documents asks for 2"),
     ],
@@ -174,6 +198,12 @@ def test_a_length_that_is_not_there_is_an_error_of_its_file(data):
         load("lines-30", data)
 
 
-@pytest.mark.parametrize("task, right", [("needles-4096", 1), ("lines-20", 1), ("topics-2", 1), ("qmsum", 0)])
-def test_retrieval_has_one_right_answer(task, right):
-    assert is_retrieval(task) == bool(right)
+@pytest.mark.parametrize(
+    "task, retrieval, gathering",
+    [
+        ("needles-4096", True, False), ("lines-20", True, False), ("topics-2", True, False),
+        ("qmsum", False, False), ("gather-4096", False, True),
+    ],
+)  # fmt: skip
+def test_retrieval_has_one_right_answer_and_gathering_one_of_many_parts(task, retrieval, gathering):
+    assert (is_retrieval(task), is_gathering(task)) == (retrieval, gathering)

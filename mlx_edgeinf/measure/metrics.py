@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..generation import against_repetition
+from .tasks import PLACES
 
 # For people, by the name in a results file, in the order of the tables.
 NAMES = {
     "log_probability": "log-probability",
     "exact_match": "exact match",
+    "gathered": "places, F1",
     "rouge1": "ROUGE-1",
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
@@ -45,6 +47,19 @@ def exact_match(written: str, answers: Sequence[str]) -> dict[str, float]:
 # As long as a sentence that repeats the question. Without the app's penalty on repetition: codes
 # repeat their digits.
 EXACT_MATCH = Metric(32, exact_match)
+
+
+def gathered(written: str, answers: Sequence[str]) -> dict[str, float]:
+    """F1 of the places that are written, by those of the best of the answers."""
+    told, right = _places(written), map(_places, answers)
+    return {"gathered": max(2 * len(told & places) / (len(told) + len(places)) for places in right)}
+
+
+def _places(text: str) -> set[str]:
+    return {place for place in PLACES if re.search(rf"(?<!\w){place}(?!\w)", text)}
+
+
+GATHERED = Metric(48, gathered)
 
 
 def rouge() -> Metric:

@@ -1,6 +1,8 @@
 """Tasks: documents, what is asked after each was read, and the answers known to be right.
 
     needles-TOKENS   invented facts in so many tokens of a book          DATA/classics
+    gather-TOKENS    all places that somebody went to, from as many   DATA/classics
+                     sentences in so many tokens of a book
     lines-LINES      LongEval: the number in one of so many lines        DATA/longeval/LINES_lines.jsonl
     topics-TOPICS    LongEval: the first of so many topics of a talk     DATA/longeval/TOPICS_topics.jsonl
     squality         questions about a story, four people's answers      DATA/squality
@@ -15,9 +17,10 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
@@ -34,8 +37,11 @@ PLACES = (
     "Antwerp", "Bergen", "Cartagena", "Dakar", "Erfurt", "Fukuoka", "Granada", "Hobart", "Izmir", "Jaipur",
     "Kaunas", "Lucerne", "Montevideo", "Nairobi", "Odense", "Palermo", "Quito", "Riga", "Salta", "Tampere",
 )  # fmt: skip
-# Kept free in needles-TOKENS for the needles, the chat template, a question and its answer.
-NEEDLE_TOKENS = 256
+VISIT = "{who} went to {place}."
+VISIT_QUESTION = "To which places did {who} go? Answer with the names of the places alone, in their order."
+TRAVELLERS = ("Aldous Finch", "Berta Lund", "Casper Holm")
+# Kept free for what is hidden, the chat template, a question and its answer.
+NEEDLE_TOKENS, VISIT_TOKENS = 256, 512
 
 LINES_END, TOPICS_END = "Now the record is over.", "Now the record ends."
 LINE = re.compile(r"^line (\S+): REGISTER_CONTENT is <(\d+)>$", re.MULTILINE)
@@ -74,8 +80,13 @@ def load_task(task: str, data: Path, documents: int, tokenizer: TokenizerWrapper
         CorpusError: there is no such task, or its data are missing, too few or of another form.
     """
     kind, _, size = task.partition("-")
-    if kind == "needles" and size.isdigit():
-        return _needles(data / "classics", int(size), documents, tokenizer)
+    if kind in HIDDEN and size.isdigit():
+        hidden = HIDDEN[kind]
+        if int(size) <= hidden.tokens:
+            raise CorpusError(f"{task} is too short: {hidden.tokens} tokens are kept for what is hidden.")
+        books = passages(data / "classics", tokenizer, documents, int(size) - hidden.tokens)
+        texts = {name: tokenizer.decode(tokens) for name, tokens in books.items()}
+        return {name: hidden.exam(text, random.Random(f"{name} {size}")) for name, text in texts.items()}
     if kind in LONGEVAL and size.isdigit():
         path = data / "longeval" / f"{size}_{kind}.jsonl"
         exams = dict(_longeval(path, LONGEVAL[kind]))
@@ -86,9 +97,15 @@ def load_task(task: str, data: Path, documents: int, tokenizer: TokenizerWrapper
         exams = {name: _exam(found) for name, found in asked.items() if found.dialogues}
     else:
         raise CorpusError(
-            f"There is no task {task}: choose needles-TOKENS, lines-LINES, topics-TOPICS, squality or qmsum."
+            f"There is no task {task}: choose needles-TOKENS, gather-TOKENS, lines-LINES, topics-TOPICS, "
+            "squality or qmsum."
         )
     return {name: exams[name] for name in chosen(exams, documents, path)}
+
+
+def is_gathering(task: str) -> bool:
+    """Whether an answer is put together from many places."""
+    return task.partition("-")[0] == "gather"
 
 
 def is_retrieval(task: str) -> bool:
@@ -96,27 +113,54 @@ def is_retrieval(task: str) -> bool:
     return task.partition("-")[0] in ("needles", *LONGEVAL)
 
 
-def _needles(folder: Path, length: int, documents: int, tokenizer: TokenizerWrapper) -> dict[str, Exam]:
-    """Passages of books with invented facts in them, `length` tokens together with a question."""
-    if length <= NEEDLE_TOKENS:
-        raise CorpusError(f"needles-{length} is too short: {NEEDLE_TOKENS} tokens are kept for the needles.")
-    books = passages(folder, tokenizer, documents, length - NEEDLE_TOKENS)
-    return {name: _hide(tokenizer.decode(tokens), f"{name} {length}") for name, tokens in books.items()}
+def _needles(text: str, rng: random.Random) -> Exam:
+    """A text with an invented fact at each depth, each asked for."""
+    facts = list(zip(rng.sample(PLACES, len(DEPTHS)), rng.sample(range(10_000, 100_000), len(DEPTHS))))
+    sentences = [NEEDLE.format(place=place, number=number) for place, number in facts]
+    hidden, depths = _hide(text, DEPTHS, sentences)
+    questions = (
+        Question(NEEDLE_QUESTION.format(place=place), (str(number),), depth)
+        for (place, number), depth in zip(facts, depths)
+    )
+    return Exam((hidden,), tuple(questions))
 
 
-def _hide(text: str, seed: str) -> Exam:
-    """A text with a needle behind the sentence that ends first after each depth."""
-    rng = random.Random(seed)
-    facts = zip(DEPTHS, rng.sample(PLACES, len(DEPTHS)), rng.sample(range(10_000, 100_000), len(DEPTHS)))
-    parts, questions, done = [], [], 0
-    for depth, place, number in facts:
+def _visits(text: str, rng: random.Random) -> Exam:
+    """A text with a journey of each traveller at each depth; all that one went to is asked for together."""
+    places = rng.sample(PLACES, len(DEPTHS) * len(TRAVELLERS))
+    journeys = list(zip(TRAVELLERS * len(DEPTHS), places))
+    # Together in the first half of each fifth.
+    apart = (DEPTHS[1] - DEPTHS[0]) / len(TRAVELLERS) / 2
+    depths = [depth + apart * at for depth in DEPTHS for at in range(len(TRAVELLERS))]
+    hidden, _ = _hide(text, depths, [VISIT.format(who=who, place=place) for who, place in journeys])
+    questions = (
+        Question(VISIT_QUESTION.format(who=who), (", ".join(place for w, place in journeys if w == who),))
+        for who in TRAVELLERS
+    )
+    return Exam((hidden,), tuple(questions))
+
+
+def _hide(text: str, depths: Sequence[float], sentences: Sequence[str]) -> tuple[str, list[float]]:
+    """A text with a sentence behind the one that ends first after each depth; and where these stand."""
+    parts, places, done = [], [], 0
+    for depth, sentence in zip(depths, sentences, strict=True):
         at = max(int(depth * len(text)), done)
         end = text.find(". ", at)
         cut = at if end < 0 else end + 2
-        parts += [text[done:cut], NEEDLE.format(place=place, number=number), " "]
-        questions.append(Question(NEEDLE_QUESTION.format(place=place), (str(number),), cut / len(text)))
+        parts += [text[done:cut], sentence, " "]
+        places.append(cut / len(text))
         done = cut
-    return Exam(("".join([*parts, text[done:]]),), tuple(questions))
+    return "".join([*parts, text[done:]]), places
+
+
+class Hidden(NamedTuple):
+    """What is hidden in a passage of a book: how many tokens are kept free for it, and how it is done."""
+
+    tokens: int
+    exam: Callable[[str, random.Random], Exam]
+
+
+HIDDEN = {"needles": Hidden(NEEDLE_TOKENS, _needles), "gather": Hidden(VISIT_TOKENS, _visits)}
 
 
 def _lines(record: dict) -> Exam:
