@@ -11,6 +11,8 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
 
 `gates`: the loss under gates that were trained otherwise, or on other base weights (see `measure.variants`).
 
+`layers`: what the memory of each layer buys, and a split of the bytes by that (see `measure.layers`).
+
 `mixes`: the loss by what the bytes of a memory are spent on (see `measure.mixes`).
 
 `selection`: the loss with exact recall, by how its pages are chosen (see `measure.selection`).
@@ -46,6 +48,7 @@ from .attention import UnsupportedModel, trained_context
 from .document_memory import SaveFileError
 from .measure import evidence, gap, mixes, scores, variants
 from .measure import facts as invented
+from .measure import layers as by_layer
 from .measure import lengths as far
 from .measure import selection as selecting
 from .measure.answers import Examiner, measure_answers
@@ -110,6 +113,19 @@ def mixed(args: argparse.Namespace) -> str:
     results = Results.resume(args.output, setup)
     mixes.measure_mixes(Reader(subject.model, subject.untrained, documents, edges[0]), args.mixes, results)
     return mixes.summary(results)
+
+
+def layers(args: argparse.Namespace) -> str:
+    """Measure what the results file does not hold yet; the tables."""
+    if args.documents < 2:
+        raise CorpusError("Half of the documents tell what layers buy, others test it: --documents 2 or more.")
+    subject = Subject.load(args.model, args.adapter_path)
+    edges = _edges(subject, args.length)
+    documents = passages(args.data, subject.tokenizer, args.documents, args.length)
+    told = {"edges": edges, "gates": subject.gates, "layers": len(subject.model.layers)}
+    results = Results.resume(args.output, _setup(args, documents, subject) | told)
+    by_layer.measure_layers(Reader(subject.model, subject.untrained, documents, edges[0]), results)
+    return by_layer.summary(results)
 
 
 def selection(args: argparse.Namespace) -> str:
@@ -219,8 +235,8 @@ def _digest(document: object) -> str:
 
 
 MEASUREMENTS = {
-    "perplexity": perplexity, "gates": gates, "mixes": mixed, "selection": selection, "lengths": lengths,
-    "answers": answers, "facts": facts, "support": support,
+    "perplexity": perplexity, "gates": gates, "layers": layers, "mixes": mixed, "selection": selection,
+    "lengths": lengths, "answers": answers, "facts": facts, "support": support,
 }  # fmt: skip
 FAILURES = (
     AdapterError, CorpusError, ResultsError, RougeMissing, SaveFileError, StarterModelError, UnsupportedModel,

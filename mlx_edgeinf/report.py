@@ -16,7 +16,7 @@ from pathlib import Path
 from . import benchmark
 from .adapter import AdapterError
 from .atomic import replace_text
-from .measure import curve, evidence, facts, gap, kills, lengths, mixes, scores, selection, variants
+from .measure import curve, evidence, facts, gap, kills, layers, lengths, mixes, scores, selection, variants
 from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError
 from .terminal import run
@@ -26,6 +26,7 @@ SHIPPED = Path("assets/gates/smollm2-135m-instruct")
 TABLES = {
     "evaluate": gap.summary,
     "lengths": lengths.summary,
+    "layers": layers.summary,
     "mixes": mixes.summary,
     "support": evidence.summary,
     "selection": selection.summary,
@@ -100,6 +101,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--trained", type=Path, default=SHIPPED, help="Gates whose training is shown.")
     parser.add_argument("--gates", type=Path, default=FOLDER / "gates", help="A file for each base model.")
     parser.add_argument("--lengths", type=Path, default=FOLDER / "lengths.json", help="Long texts.")
+    parser.add_argument("--layers", type=Path, default=FOLDER / "layers.json", help="What each buys.")
     parser.add_argument("--mixes", type=Path, default=FOLDER / "mixes.json", help="Makings of memories.")
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
     parser.add_argument("--support", type=Path, default=FOLDER / "support.json", help="Page links.")

@@ -109,7 +109,7 @@ def test_the_report_shows_them(run, tmp_path):
     assert run("4+0") == 0
     page = tmp_path / "README.md"
     page.write_text("<!-- mixes --><!-- /mixes -->")
-    others = "evaluation gates lengths answers support kills selection facts benchmark trained".split()
+    others = "evaluation gates layers lengths answers support kills selection facts benchmark trained".split()
     nowhere = [word for name in others for word in (f"--{name}", str(tmp_path / "none"))]
     assert report.main([str(page), "--mixes", str(tmp_path / "m.json"), *nowhere]) == 0
     assert "| centres | tokens |" in page.read_text()

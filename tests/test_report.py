@@ -69,6 +69,7 @@ def run(folder: Path) -> int:
         "--answers", str(folder / "answers"), "--support", str(folder / "s.json"),
         "--kills", str(folder / "kills.json"), "--selection", str(folder / "c.json"),
         "--facts", str(folder / "f.json"), "--mixes", str(folder / "m.json"),
+        "--layers", str(folder / "layers.json"),
         "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip

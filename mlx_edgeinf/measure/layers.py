@@ -1,0 +1,119 @@
+"""What the memory of each layer buys, and whether bytes are better spent by that.
+
+Half of the documents tell: each is read with one layer after the other that forgets what leaves its
+window. What is lost is what that layer's memory buys, g. If what a memory buys grows with the logarithm
+of its size m, then sum g log m, under a given sum of all m, is greatest where m is in proportion to g.
+The other documents are read with that split, of as many entries together as all layers have alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+
+import mlx.nn as nn
+import numpy as np
+
+from ..cache import EdgeCache, Layout
+from ..centroids import CentroidMemory
+from ..wording import count, counted
+from .gap import OURS, WINDOW, check_finished, mean_nll
+from .perplexity import measure_rows
+from .readings import Reader, memory_gates
+from .results import Results, described
+from .tables import markdown, with_interval
+
+SPLIT = "split by what layers buy"
+LEAST = 16  # entries of a layer that buys nothing
+
+
+def without(layer: int) -> str:
+    """The row in which a layer forgets."""
+    return f"without layer {layer}"
+
+
+def measure_layers(reader: Reader, results: Results) -> None:
+    """Read half of the reader's documents without each layer's memory, the others with the split."""
+    gates, sizes = memory_gates(reader.model), {}
+    each = {without(layer): layer for layer in range(len(gates))}
+
+    @contextmanager
+    def opened(row: str, length: int) -> Iterator[tuple[Reader, list[EdgeCache]]]:
+        if row in (OURS, WINDOW):
+            with reader.caches(row, length) as cache:
+                yield reader, cache
+        elif row == SPLIT:
+            yield reader, _split(reader.model, reader.layout, sizes[SPLIT])
+        else:
+            sizes[row] = [gate.memory.features for gate in gates]
+            sizes[row][each[row]] = 0
+            yield reader, _split(reader.model, reader.layout, sizes[row])
+
+    telling, testing = _halves(results)
+    documents = reader.documents
+    measure_rows({name: documents[name] for name in telling}, (OURS, *each), results, opened)
+    sizes[SPLIT] = split(bought(results), gates[0].memory.features)
+    measure_rows({name: documents[name] for name in testing}, (WINDOW, OURS, SPLIT), results, opened)
+
+
+def bought(results: Results) -> np.ndarray:
+    """Nats a token that the memory of each layer saves, on the documents that tell (layers, documents)."""
+    telling, _ = _halves(results)
+    told = Results(results.path, results.setup | {"documents": telling}, results.entries)
+    ours = mean_nll(told, OURS, slice(None))
+    return np.array([mean_nll(told, row, slice(None)) - ours for row in _rows(results)])
+
+
+def split(gains: np.ndarray, features: int) -> list[int]:
+    """Entries of each layer, together as many as `features` in each, in proportion to its mean gain.
+
+    gains (layers, documents): as `bought` gives them. A layer has LEAST, or `features` if these are fewer.
+    """
+    worth = np.maximum(gains.mean(axis=1), 0)
+    least = min(LEAST, features)
+    free = (features - least) * len(worth)
+    shares = worth / worth.sum() if worth.any() else np.full(len(worth), 1 / len(worth))
+    ends = np.round(np.cumsum(shares) * free).astype(int)
+    return (least + np.diff(ends, prepend=0)).tolist()
+
+
+def summary(results: Results) -> str:
+    """Markdown: what each layer buys, what the split does, and where it was measured.
+
+    Raises:
+        ResultsError: the evaluation was stopped before its end.
+    """
+    telling, testing = _halves(results)
+    rows = _rows(results)
+    check_finished(results, [*product(telling, (OURS, *rows)), *product(testing, (WINDOW, OURS, SPLIT))])
+    gains = bought(results)
+    sizes = split(gains, results.setup["config"]["features"])
+    lines = [["layer", "lost without its memory, nats", "entries by that"]]
+    lines += [[str(at), with_interval(gains[at], 4), count(size)] for at, size in enumerate(sizes)]
+    tested = Results(results.path, results.setup | {"documents": testing}, results.entries)
+    window, ours, spent = (mean_nll(tested, row, slice(None)) for row in (WINDOW, OURS, SPLIT))
+    outcome = [["saved over sinks + window, nats", "all layers alike", SPLIT, "alike minus split"]]
+    saved = map(with_interval, (window - ours, window - spent, spent - ours))
+    outcome += [[counted(len(testing), "other document"), *saved]]
+    return "\n\n".join([
+        f"{counted(len(telling), 'document')}:", markdown(lines), markdown(outcome), described(results.setup)
+    ])  # fmt: skip
+
+
+def _halves(results: Results) -> tuple[list[str], list[str]]:
+    """Documents that tell what layers buy, and those that test the split."""
+    names = list(results.setup["documents"])
+    return names[: len(names) // 2], names[len(names) // 2 :]
+
+
+def _rows(results: Results) -> list[str]:
+    return [without(layer) for layer in range(results.setup["layers"])]
+
+
+def _split(model: nn.Module, layout: Layout, sizes: list[int]) -> list[EdgeCache]:
+    """Empty caches with so many centres in each layer; none where it has 0."""
+    return [
+        EdgeCache(layout, CentroidMemory(gate.memory._heads, size) if size else None, gate.rotation)
+        for gate, size in zip(memory_gates(model), sizes)
+    ]

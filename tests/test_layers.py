@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from held_out import save_trained, write_books
+
+from mlx_edgeinf import evaluate
+from mlx_edgeinf.measure.gap import OURS, WINDOW
+from mlx_edgeinf.measure.layers import LEAST, SPLIT, bought, split, summary, without
+from mlx_edgeinf.measure.results import Results, ResultsError
+
+
+@pytest.fixture
+def run(tmp_path, tiny_subject):
+    books, gates = write_books(tmp_path / "books"), save_trained(tmp_path / "gates")
+
+    def command(*options: str) -> int:
+        usual = ["--data", str(books), "--documents", "2", "--length", "72", "--adapter-path", str(gates)]
+        return evaluate.main(["layers", *usual, "--output", str(tmp_path / "l.json"), *options])
+
+    return command
+
+
+def test_one_document_tells_what_layers_buy_and_the_other_tests_the_split(run, tmp_path, capsys):
+    assert run() == 0
+    results = Results.read(tmp_path / "l.json")
+    first, second = (results.entries[name] for name in results.setup["documents"])
+    assert first.keys() == {OURS, *map(without, range(results.setup["layers"]))}
+    assert second.keys() == {WINDOW, OURS, SPLIT}
+    shown = capsys.readouterr().out
+    assert "| layer | lost without its memory, nats |" in shown and "| 1 other document |" in shown
+
+
+def test_what_a_layer_buys_is_what_is_lost_without_its_memory(run, tmp_path):
+    assert run() == 0
+    results = Results.read(tmp_path / "l.json")
+    rows = next(iter(results.entries.values()))
+    per_token = {row: np.sum(entry["nats"]) / np.sum(entry["tokens"]) for row, entry in rows.items()}
+    for layer, gain in enumerate(bought(results)):
+        assert gain == pytest.approx([per_token[without(layer)] - per_token[OURS]])
+        assert per_token[without(layer)] != per_token[OURS]
+
+
+def test_each_row_leaves_out_a_layer_of_its_own(run, tmp_path):
+    assert run() == 0
+    rows = next(iter(Results.read(tmp_path / "l.json").entries.values()))
+    assert len({tuple(entry["nats"]) for entry in rows.values()}) == len(rows)
+
+
+@pytest.mark.parametrize(
+    "gains, sizes",
+    [
+        ([1, 1, 1, 1], [100, 100, 100, 100]),
+        ([3, 1, 0, 0], [LEAST + 252, LEAST + 84, LEAST, LEAST]),
+        ([2, -1, 0, 2], [LEAST + 168, LEAST, LEAST, LEAST + 168]),
+        ([0, 0, -1, 0], [100, 100, 100, 100]),
+    ],
+)
+def test_the_split_is_in_proportion_and_takes_no_more(gains, sizes):
+    assert split(np.array(gains, float)[:, None], 100) == sizes
+
+
+def test_rounding_loses_no_entry():
+    gains = np.random.default_rng(0).random((7, 3))
+    assert sum(split(gains, 33)) == 7 * 33
+
+
+def test_few_entries_are_split_alike():
+    assert split(np.array([[1.0], [0.0]]), 4) == [4, 4]
+
+
+def test_one_document_is_too_few(run, capsys):
+    assert run("--documents", "1") == 1
+    assert "--documents 2 or more" in capsys.readouterr().err
+
+
+def test_what_was_stopped_is_not_shown(run, tmp_path):
+    assert run() == 0
+    results = Results.read(tmp_path / "l.json")
+    next(iter(results.entries.values())).pop(without(0))
+    with pytest.raises(ResultsError, match="not finished"):
+        summary(results)
