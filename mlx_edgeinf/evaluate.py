@@ -118,7 +118,7 @@ def mixed(args: argparse.Namespace) -> str:
 def layers(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet; the tables."""
     if args.documents < 2:
-        raise CorpusError("Half of the documents tell what layers buy, others test it: --documents 2 or more.")
+        raise CorpusError("Half of the documents tell what layers buy, the rest tests it: take 2 or more.")
     subject = Subject.load(args.model, args.adapter_path)
     edges = _edges(subject, args.length)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)

@@ -71,7 +71,7 @@ def test_few_entries_are_split_alike():
 
 def test_one_document_is_too_few(run, capsys):
     assert run("--documents", "1") == 1
-    assert "--documents 2 or more" in capsys.readouterr().err
+    assert "take 2 or more" in capsys.readouterr().err
 
 
 def test_what_was_stopped_is_not_shown(run, tmp_path):
