@@ -46,15 +46,16 @@ import mlx.core as mx
 from .adapter import AdapterError
 from .attention import UnsupportedModel, trained_context
 from .document_memory import SaveFileError
-from .measure import evidence, gap, mixes, scores, variants
+from .measure import evidence, gap, scores, variants
 from .measure import facts as invented
 from .measure import layers as by_layer
 from .measure import lengths as far
+from .measure import mixes as mixing
 from .measure import selection as selecting
 from .measure.answers import Examiner, measure_answers
 from .measure.gap import OF_CENTROIDS, ROWS, SHUFFLED, WINDOW, ZEROED
 from .measure.hiding import LADDER, Text, books, hide
-from .measure.metrics import EXACT_MATCH, GATHERED, RougeMissing, rouge
+from .measure.metrics import EXACT_MATCH, GATHERED, Metric, RougeMissing, rouge
 from .measure.options import parse
 from .measure.passages import passages
 from .measure.perplexity import measure_losses
@@ -102,24 +103,24 @@ def gates(args: argparse.Namespace) -> str:
     return variants.summary(results)
 
 
-def mixed(args: argparse.Namespace) -> str:
+def mixes(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet; the table."""
-    subject = Subject.load(args.model, args.adapter_path)
-    edges = [2 * subject.config.window, *sorted(args.lengths)]
+    subject = _of_centroids(args)
+    edges = [2 * subject.config.window, *sorted({*args.lengths})]
     if edges[0] >= edges[1]:
         raise CorpusError(f"--lengths must be more than {edges[0]}, two windows of these gates.")
     documents = passages(args.data, subject.tokenizer, args.documents, edges[-1])
     setup = _setup(_without(args, "mixes"), documents, subject) | {"edges": edges, "gates": subject.gates}
     results = Results.resume(args.output, setup)
-    mixes.measure_mixes(Reader(subject.model, subject.untrained, documents, edges[0]), args.mixes, results)
-    return mixes.summary(results)
+    mixing.measure_mixes(Reader(subject.model, subject.untrained, documents, edges[0]), args.mixes, results)
+    return mixing.summary(results)
 
 
 def layers(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet; the tables."""
     if args.documents < 2:
         raise CorpusError("Half of the documents tell what layers buy, the rest tests it: take 2 or more.")
-    subject = Subject.load(args.model, args.adapter_path)
+    subject = _of_centroids(args)
     edges = _edges(subject, args.length)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
     told = {"edges": edges, "gates": subject.gates, "layers": len(subject.model.layers)}
@@ -163,8 +164,7 @@ def answers(args: argparse.Namespace) -> str:
     # All of them before the first is measured, so that a mistake shows at once.
     tasks = {task: load_task(task, args.data, args.documents, subject.tokenizer) for task in args.tasks}
     for task, exams in tasks.items():
-        metric = EXACT_MATCH if is_retrieval(task) else GATHERED if is_gathering(task) else summaries
-        examiner = Examiner(subject, exams, metric)
+        examiner = Examiner(subject, exams, _metric(task) or summaries)
         alone = argparse.Namespace(**vars(args) | {"tasks": [task]})
         exact = [name for name in exams if examiner.fits(name)]
         told = {"task": task, "rows": rows, "exact": exact, "recall": RECALLED}
@@ -197,6 +197,21 @@ def support(args: argparse.Namespace) -> str:
     results = Results.resume(args.output, setup)
     evidence.measure_support(args.data, args.documents, results)
     return evidence.summary(results)
+
+
+def _metric(task: str) -> Metric | None:
+    """How written answers are scored where it is known what is right."""
+    if is_retrieval(task):
+        return EXACT_MATCH
+    return GATHERED if is_gathering(task) else None
+
+
+def _of_centroids(args: argparse.Namespace) -> Subject:
+    """The subject of what only centroids are asked."""
+    subject = Subject.load(args.model, args.adapter_path)
+    if subject.config.kind != "centroids":
+        raise AdapterError(f"These gates have a memory of kind {subject.config.kind}, not of centroids.")
+    return subject
 
 
 def _without(args: argparse.Namespace, option: str) -> argparse.Namespace:
@@ -235,7 +250,7 @@ def _digest(document: object) -> str:
 
 
 MEASUREMENTS = {
-    "perplexity": perplexity, "gates": gates, "layers": layers, "mixes": mixed, "selection": selection,
+    "perplexity": perplexity, "gates": gates, "layers": layers, "mixes": mixes, "selection": selection,
     "lengths": lengths, "answers": answers, "facts": facts, "support": support,
 }  # fmt: skip
 FAILURES = (

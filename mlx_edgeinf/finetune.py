@@ -19,7 +19,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from .adapter import WEIGHTS, AdapterConfig, AdapterError, read_config
-from .attention import UnsupportedModel
+from .attention import UnsupportedModel, trained_context
 from .gate import FORMS
 from .kinds import KINDS
 from .models import base_name, equip, load_base, untrained_config
@@ -87,13 +87,7 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     if start and args.share:
         raise AdapterError("--share begins with untrained gates: leave it or --resume-adapter-file out.")
     config = read_config(start) if start else _config(args, model)
-    if args.max_seq_length < config.layout.capacity + 2:
-        raise CorpusError(
-            f"Excerpts of {args.max_seq_length} tokens end before anything is folded into memory. "
-            f"Choose a --max-seq-length well above {config.layout.capacity}."
-        )
-    if args.learn_last is not None and args.learn_last < 1:
-        raise CorpusError("--learn-last counts tokens: choose 1 or more, 3072 for instance.")
+    _check_lengths(args, config.layout.capacity, trained_context(model))
     renderer = Renderer(tokenizer, args.max_seq_length, config.layout.capacity)
     (taught, left_out), (held_out, _) = teaching(taught, renderer), teaching(held_out, renderer)
     mx.random.seed(args.seed)
@@ -103,12 +97,15 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     progress = resume(model, optimizer, Path(args.adapter_path), config) or _begin(
         args, len(taught), world.size(), start
     )
-    if progress.share != args.share:
-        how = f"with --share {progress.share}" if progress.share else "without --share"
-        raise AdapterError(
-            f"{args.adapter_path} holds gates that were trained {how}: go on as it began, or choose another "
-            "--adapter-path."
-        )
+    for option, begun, now in (
+        ("--share", progress.share, args.share), ("--learn-last", progress.counted, args.learn_last),
+    ):  # fmt: skip
+        if begun != now:
+            how = f"with {option} {begun}" if begun else f"without {option}"
+            raise AdapterError(
+                f"{args.adapter_path} holds gates that were trained {how}: go on as it began, or choose "
+                "another --adapter-path."
+            )
 
     def own(documents: Corpus, seed: int) -> Iterator[Excerpt]:
         """Of a stream that all processes share, every one's part."""
@@ -122,6 +119,26 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
         args.share,
     )  # fmt: skip
     return training, examples, left_out
+
+
+def _check_lengths(args: argparse.Namespace, capacity: int, context: int) -> None:
+    """See that excerpts have something to teach. capacity: tokens before there is a memory.
+
+    Raises:
+        CorpusError: they have not.
+    """
+    if args.max_seq_length < capacity + 2:
+        raise CorpusError(
+            f"Excerpts of {args.max_seq_length} tokens end before anything is folded into memory. "
+            f"Choose a --max-seq-length well above {capacity}."
+        )
+    if args.learn_last is not None and args.learn_last < 1:
+        raise CorpusError("--learn-last counts tokens: choose 1 or more, 3072 for instance.")
+    if args.distill and args.max_seq_length > context:
+        raise CorpusError(
+            f"Full attention knows {context} positions and has nothing to teach beyond: choose a "
+            "--max-seq-length up to that, or leave --distill out."
+        )
 
 
 def _examples(
@@ -183,7 +200,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--iters", type=int, default=50, help="Iterations to train for, one excerpt each.")
     parser.add_argument("--learning-rate", type=float, default=0.02, help="Peak learning rate.")
     parser.add_argument("--max-seq-length", type=int, default=4096, help="Tokens of an excerpt.")
-    parser.add_argument("--learn-last", type=int, help="Of texts of any length up to that; else all count.")
+    parser.add_argument("--learn-last", type=int, help="Of each, the last that count; see README.")
     parser.add_argument("--val-batches", type=int, default=6, help="Validation excerpts; 0 for none.")
     parser.add_argument("--steps-per-report", type=int, default=1, help="Iterations between reports.")
     parser.add_argument("--steps-per-eval", type=int, default=200, help="Iterations between validations.")

@@ -192,6 +192,13 @@ def test_tables_stand_side_by_side_with_one_command(ask, tmp_path, capsys):
     assert str(tmp_path) not in (tmp_path / "out" / "needles-600.json").read_text()
 
 
+def test_what_is_gathered_from_many_places_is_scored_by_the_places(ask, tmp_path):
+    write_books(tmp_path / "long" / "classics", length=100)
+    assert ask("--data", str(tmp_path / "long"), *FEW, tasks="gather-1900") == 0
+    entry = entries(tmp_path, "gather-1900.json")["a.md"][OURS]
+    assert all(q.keys() == {"depth", "log_probability", "gathered", "written"} for q in entry["questions"])
+
+
 def test_rouge_is_counted_where_summaries_are_asked_for(ask, tmp_path, monkeypatch):
     pytest.importorskip("rouge_score", reason="rouge-score is not installed (extra `evaluate`)")
     assert ask(*FEW, "--rouge", tasks="qmsum") == 0

@@ -222,8 +222,11 @@ def test_gates_that_were_trained_apart_are_not_shared(run, tmp_path, capsys):
     assert "--share begins with untrained gates" in one_sentence(capsys)
 
 
-@pytest.mark.parametrize("first, then", [([], ["--share", "heads"]), (["--share", "layers"], [])])
-def test_a_run_goes_on_sharing_what_it_began_with(run, capsys, first, then):
+@pytest.mark.parametrize("first, then", [
+    ([], ["--share", "heads"]), (["--share", "layers"], []), (["--learn-last", "6"], []),
+    ([], ["--learn-last", "6"]), (["--learn-last", "6"], ["--learn-last", "7"]),
+])  # fmt: skip
+def test_a_run_goes_on_as_it_began(run, capsys, first, then):
     run(*first)
     assert run("--iters", "4", *then) == 1
     assert "go on as it began" in one_sentence(capsys)
@@ -294,21 +297,3 @@ def test_two_processes_learn_from_the_average_of_an_excerpt_each(usual, run, mod
     saved = mx.load(str(tmp_path / "checkpoint.safetensors"))
     for path, moment in tree_flatten(optimizer.state):
         assert mx.allclose(saved[f"optimizer.{path}"], moment, rtol=1e-3, atol=1e-7), path
-
-
-# -- memories of all ages -------------------------------------------------------------
-
-
-def test_where_the_last_tokens_are_learnt_excerpts_differ_in_length(run, tmp_path):
-    assert run("--learn-last", "6", "--max-seq-length", "200", "--iters", "4") == 0
-    record = progress(tmp_path)
-    assert "--learn-last 6" in record["command"]
-    assert "| up to 200 tokens, the last 6 of each |" in (tmp_path / "README.md").read_text()
-    # From twice what is exact, 18 tokens, to 200.
-    assert 4 * 36 <= record["tokens"] < 4 * 200
-
-
-@pytest.mark.parametrize("number", ["0", "-3"])
-def test_to_learn_from_no_token_is_refused(run, capsys, number):
-    assert run("--learn-last", number) == 1
-    assert "choose 1 or more" in capsys.readouterr().err

@@ -5,9 +5,12 @@ import pytest
 from held_out import save_trained, write_books
 
 from mlx_edgeinf import evaluate
+from mlx_edgeinf.adapter import AdapterConfig
+from mlx_edgeinf.measure import layers
 from mlx_edgeinf.measure.gap import OURS, WINDOW
 from mlx_edgeinf.measure.layers import LEAST, SPLIT, bought, split, summary, without
 from mlx_edgeinf.measure.results import Results, ResultsError
+from mlx_edgeinf.measure.subject import Subject
 
 
 @pytest.fixture
@@ -41,10 +44,38 @@ def test_what_a_layer_buys_is_what_is_lost_without_its_memory(run, tmp_path):
         assert per_token[without(layer)] != per_token[OURS]
 
 
-def test_each_row_leaves_out_a_layer_of_its_own(run, tmp_path):
+def test_a_layer_without_its_memory_has_none(run, tmp_path, monkeypatch):
+    read, noted = layers._split, []
+    monkeypatch.setattr(layers, "_split", lambda *a: noted.append((a[2], read(*a))) or noted[-1][1])
     assert run() == 0
-    rows = next(iter(Results.read(tmp_path / "l.json").entries.values()))
-    assert len({tuple(entry["nats"]) for entry in rows.values()}) == len(rows)
+    for sizes, caches in noted[:2]:
+        kept = [bool(cache.memory) and cache.memory["z"].shape[-1] for cache in caches]
+        assert kept == sizes and sorted(sizes) == [0, 4]
+
+
+def test_the_split_is_read_and_compared_with_layers_alike(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(layers, "LEAST", 1)
+    # Whatever the random gates of a tiny model buy.
+    monkeypatch.setattr(layers, "bought", lambda _: np.array([[3.0], [1.0]]))
+    assert run() == 0
+    results = Results.read(tmp_path / "l.json")
+    rows = results.entries[list(results.setup["documents"])[1]]
+    per_token = {row: np.sum(entry["nats"]) / np.sum(entry["tokens"]) for row, entry in rows.items()}
+    assert rows[SPLIT]["nats"] != rows[OURS]["nats"]
+    line = next(line for line in capsys.readouterr().out.splitlines() if "other document" in line)
+    shown = [float(cell.split("(")[0]) for cell in line.split("|")[2:-1]]
+    pairs = ((WINDOW, OURS), (WINDOW, SPLIT), (SPLIT, OURS))
+    assert shown == pytest.approx([per_token[one] - per_token[other] for one, other in pairs], abs=6e-4)
+
+
+@pytest.mark.parametrize("measurement", ["layers", "mixes"])
+@pytest.mark.parametrize("kind", ["bank", "linear", "exponential"])
+def test_gates_of_other_kinds_are_refused(tmp_path, monkeypatch, capsys, measurement, kind):
+    subject = Subject(None, None, AdapterConfig("tiny", "", kind), {}, "")
+    monkeypatch.setattr(Subject, "load", lambda *_: subject)
+    more = ["--mixes", "4+0"] if measurement == "mixes" else []
+    assert evaluate.main([measurement, "--data", str(tmp_path), *more]) == 1
+    assert f"memory of kind {kind}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

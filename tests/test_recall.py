@@ -153,6 +153,20 @@ def test_a_question_is_asked_in_larger_blocks_than_an_answer(causal, sizes, monk
     assert [part.shape[::2] for part in parts] == sizes
 
 
+@pytest.mark.parametrize("block", [1, 4])
+def test_a_block_of_queries_is_chosen_for_by_as_many_up_to_its_first(block):
+    planted = Planted(1000, 64, wanted=16)
+    planted.recall.block = block
+    queries = mx.broadcast_to(mx.arange(11.0)[:, None], (1, H, 11, D))
+    parts = list(planted.recall.in_blocks(queries, queries[..., :1]))
+    assert [part.shape[::2] for part, _ in parts] == ([(11, 1)] if block == 1 else [(2, 4), (1, 3)])
+    chosen = [planted.recall._latest(part, other[..., 0])[0][:, 0, :, 0].tolist() for part, other in parts]
+    if block == 1:
+        assert chosen == [[[float(at)] for at in range(11)]]
+    else:
+        assert chosen == [[[0, 0, 0, 0], [1, 2, 3, 4]], [[5, 6, 7, 8]]]
+
+
 def test_no_more_pages_come_back_than_are_wanted_and_in_the_order_of_the_text():
     planted = Planted(1000, 64, wanted=64)
     chosen = planted.ask(888)

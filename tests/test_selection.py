@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -89,6 +91,22 @@ def test_where_all_is_recalled_all_ways_are_one(run, tmp_path):
 def test_distances_queries_and_tokens_matter_where_not_all_is_recalled(run, tmp_path, other):
     assert run("--rows", "means of 4:16:16", other) == 0
     assert all(rows["means of 4:16:16"] != rows[other] for rows in nats(tmp_path).values())
+
+
+def test_tokens_that_are_no_whole_pages_are_refused(run, capsys):
+    with pytest.raises(SystemExit):
+        run("--rows", "oracle:24:16")
+    assert "no whole pages of 16" in capsys.readouterr().err
+
+
+def test_what_was_begun_and_left_hides_no_other_row(run, tmp_path, capsys):
+    assert run("--rows", "Quest:16:16", "oracle:16:16") == 0
+    fields = json.loads((tmp_path / "s.json").read_text())
+    next(iter(fields["entries"].values())).pop("Quest:16:16")
+    (tmp_path / "s.json").write_text(json.dumps(fields))
+    assert run("--rows", "oracle:16:16") == 0
+    shown = capsys.readouterr().out.rpartition("2 documents:")[2]
+    assert "| oracle |" in shown and "Quest" not in shown
 
 
 @pytest.mark.parametrize("text", ["oracle", "oracle:16", "guess:16:16", "oracle:0:16", "oracle:16:x"])

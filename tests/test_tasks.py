@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -119,7 +120,9 @@ def test_what_one_traveller_did_is_hidden_in_every_fifth_and_asked_for_together(
     exams = load("gather-3000", data, 2)
     for exam in exams.values():
         (text,) = exam.pages
-        visits = re.findall(r"(?<=little\. )([A-Z]\w+ [A-Z]\w+) went to (\w+)\. ", text)
+        found = list(re.finditer(r"(?<=little\. )([A-Z]\w+ [A-Z]\w+) went to (\w+)\. ", text))
+        visits = [match.groups() for match in found]
+        assert all(after.start() > before.end() for before, after in pairwise(found))
         assert len(visits) == len({place for _, place in visits}) == len(DEPTHS) * len(TRAVELLERS)
         assert len(exam.questions) == len(TRAVELLERS)
         for who, question in zip(TRAVELLERS, exam.questions):

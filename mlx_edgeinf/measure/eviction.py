@@ -110,9 +110,7 @@ class RetainedMemory(CentroidMemory):
         centres, place = self._centres.features, mx.arange(points.shape[2])
         tokens = mx.where(place < centres, 0, weights[..., 0])
         best = mx.argsort(-tokens, axis=-1)[:, :, : self.features - centres]
-        # Of too few tokens not all that would be the best are there.
-        there = mx.take_along_axis(tokens, best, axis=2) > 0
-        kept = ((best[..., None] == place) & there[..., None]).astype(mx.float32)
+        kept = (best[..., None] == place).astype(mx.float32)
         rest = 1 - kept.sum(axis=2, keepdims=True)
         return mx.concatenate([self._nearest(state, points, weights, rest), kept], axis=2)
 
@@ -121,5 +119,18 @@ class RetainedMemory(CentroidMemory):
         centres = self._centres.features
         if not centres:
             return mx.zeros((*points.shape[:2], 0, points.shape[2]))
+        weights = weights * rest.swapaxes(-1, -2)
         own = {name: part[:, :, :centres] for name, part in state.items()}
-        return rest * self._centres._cluster(own, points, weights * rest.swapaxes(-1, -2))
+        # Centres start at points of the rest: at a retained token, or where none is, they would stay empty.
+        started = mx.where(own["z"][..., None] > 0, own["centres"], self._starts(points, weights))
+        own |= {"centres": started, "z": mx.maximum(own["z"], 1e-6)}
+        return rest * self._centres._cluster(own, points, weights)
+
+    def _starts(self, points: mx.array, weights: mx.array) -> mx.array:
+        """(B, G, centres, d): evenly, of the points behind the centres that have a weight."""
+        centres, place = self._centres.features, mx.arange(points.shape[2])
+        weighty = (weights[..., 0] > 0) & (place >= centres)
+        first = mx.argsort(mx.where(weighty, place, place + place.size), axis=-1)
+        number = weighty.sum(axis=-1, keepdims=True)
+        chosen = mx.take_along_axis(first, mx.arange(centres) * number // centres, axis=2)
+        return mx.take_along_axis(points, chosen[..., None], axis=2)

@@ -2,8 +2,9 @@
 
 Half of the documents tell: each is read with one layer after the other that forgets what leaves its
 window. What is lost is what that layer's memory buys, g. If what a memory buys grows with the logarithm
-of its size m, then sum g log m, under a given sum of all m, is greatest where m is in proportion to g.
-The other documents are read with that split, of as many entries together as all layers have alike.
+of its size m, then sum g log m, under a given sum of all m, is greatest where m is in proportion to g;
+a few entries each layer has in any case. The other documents are read with that split, of as many
+entries together as all layers have alike.
 """
 
 from __future__ import annotations
@@ -35,26 +36,24 @@ def without(layer: int) -> str:
 
 def measure_layers(reader: Reader, results: Results) -> None:
     """Read half of the reader's documents without each layer's memory, the others with the split."""
-    gates, sizes = memory_gates(reader.model), {}
-    each = {without(layer): layer for layer in range(len(gates))}
+    alike = [gate.memory.features for gate in memory_gates(reader.model)]
+    sizes = {without(at): [*alike[:at], 0, *alike[at + 1 :]] for at in range(len(alike))}
 
     @contextmanager
     def opened(row: str, length: int) -> Iterator[tuple[Reader, list[EdgeCache]]]:
-        if row in (OURS, WINDOW):
+        if row in sizes:
+            yield reader, _split(reader.model, reader.layout, sizes[row])
+        else:
             with reader.caches(row, length) as cache:
                 yield reader, cache
-        elif row == SPLIT:
-            yield reader, _split(reader.model, reader.layout, sizes[SPLIT])
-        else:
-            sizes[row] = [gate.memory.features for gate in gates]
-            sizes[row][each[row]] = 0
-            yield reader, _split(reader.model, reader.layout, sizes[row])
+
+    def measure(names: list[str], *rows: str) -> None:
+        measure_rows({name: reader.documents[name] for name in names}, rows, results, opened)
 
     telling, testing = _halves(results)
-    documents = reader.documents
-    measure_rows({name: documents[name] for name in telling}, (OURS, *each), results, opened)
-    sizes[SPLIT] = split(bought(results), gates[0].memory.features)
-    measure_rows({name: documents[name] for name in testing}, (WINDOW, OURS, SPLIT), results, opened)
+    measure(telling, OURS, *sizes)
+    sizes[SPLIT] = split(bought(results), alike[0])
+    measure(testing, WINDOW, OURS, SPLIT)
 
 
 def bought(results: Results) -> np.ndarray:
@@ -68,7 +67,7 @@ def bought(results: Results) -> np.ndarray:
 def split(gains: np.ndarray, features: int) -> list[int]:
     """Entries of each layer, together as many as `features` in each, in proportion to its mean gain.
 
-    gains (layers, documents): as `bought` gives them. A layer has LEAST, or `features` if these are fewer.
+    gains (layers, documents): as `bought` gives them. A layer has at least LEAST, or `features` if fewer.
     """
     worth = np.maximum(gains.mean(axis=1), 0)
     least = min(LEAST, features)

@@ -56,8 +56,7 @@ def summary(results: Results) -> str:
         ResultsError: the evaluation was stopped before its end.
     """
     documents = results.setup["documents"]
-    mixes = {row for name in documents for row in results.group(name)} - {WINDOW}
-    mixes = sorted(mixes, key=lambda row: (sum(_parts(row)), _parts(row)[1]))
+    mixes = sorted(results.common(documents) - {WINDOW}, key=lambda row: (sum(_parts(row)), _parts(row)[1]))
     check_finished(results, product(documents, (*mixes, WINDOW)))
     command = f"{results.setup['command']} --mixes {' '.join(mixes)}"
     table = markdown(list(_lines(results, mixes)))

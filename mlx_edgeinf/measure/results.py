@@ -12,6 +12,7 @@ import os
 import platform
 import shlex
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -79,6 +80,10 @@ class Results:
     def group(self, name: str) -> dict[str, Any]:
         """The entries of a group; none if nothing of it is measured yet."""
         return self.entries.get(name, {})
+
+    def common(self, groups: Iterable[str]) -> set[str]:
+        """Names that each of some groups has an entry of."""
+        return set.intersection(*(set(self.group(name)) for name in groups))
 
     def has(self, group: str, name: str) -> bool:
         return name in self.group(group)

@@ -31,7 +31,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..cache import EdgeCache
-from ..pagestore import PageStore
+from ..pagestore import PageStore, StoreShape
 from ..recall import Recall
 from ..recall.finding import best
 from ..recall.index import shares_of
@@ -133,6 +133,8 @@ def choice(text: str) -> str:
     way, *numbers = text.split(":")
     if way not in WAYS or len(numbers) != 2 or not all(n.isdecimal() and int(n) > 0 for n in numbers):
         raise ArgumentTypeError(f"{text} is not way:tokens:queries with one of {', '.join(WAYS)}")
+    if int(numbers[0]) % StoreShape.page_tokens:
+        raise ArgumentTypeError(f"{numbers[0]} tokens are no whole pages of {StoreShape.page_tokens}")
     return ":".join([way, *(str(int(number)) for number in numbers)])
 
 
@@ -170,7 +172,7 @@ def summary(results: Results) -> str:
         ResultsError: the evaluation was stopped before its end.
     """
     names = list(results.setup["documents"])
-    rows = {row for name in names for row in results.group(name)} - {*FIXED}
+    rows = results.common(names) - {*FIXED}
     rows = sorted(rows, key=lambda row: (list(WAYS).index(_parts(row)[0]), *_parts(row)[1:]))
     check_finished(results, product(names, (*FIXED, *rows)))
     header, *lines = (line[:-1] for line in share_lines(results, [FULL, *rows, WINDOW], FULL))

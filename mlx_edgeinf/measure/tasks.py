@@ -1,8 +1,7 @@
 """Tasks: documents, what is asked after each was read, and the answers known to be right.
 
     needles-TOKENS   invented facts in so many tokens of a book          DATA/classics
-    gather-TOKENS    all places that somebody went to, from as many   DATA/classics
-                     sentences in so many tokens of a book
+    gather-TOKENS    where somebody went, told in several places     DATA/classics
     lines-LINES      LongEval: the number in one of so many lines        DATA/longeval/LINES_lines.jsonl
     topics-TOPICS    LongEval: the first of so many topics of a talk     DATA/longeval/TOPICS_topics.jsonl
     squality         questions about a story, four people's answers      DATA/squality
@@ -129,7 +128,7 @@ def _visits(text: str, rng: random.Random) -> Exam:
     """A text with a journey of each traveller at each depth; all that one went to is asked for together."""
     places = rng.sample(PLACES, len(DEPTHS) * len(TRAVELLERS))
     journeys = list(zip(TRAVELLERS * len(DEPTHS), places))
-    # Together in the first half of each fifth.
+    # Together in the second half of each fifth.
     apart = (DEPTHS[1] - DEPTHS[0]) / len(TRAVELLERS) / 2
     depths = [depth + apart * at for depth in DEPTHS for at in range(len(TRAVELLERS))]
     hidden, _ = _hide(text, depths, [VISIT.format(who=who, place=place) for who, place in journeys])

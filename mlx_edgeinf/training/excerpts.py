@@ -50,8 +50,8 @@ def excerpts(
     Args:
         documents: with exercises as `teaching` left them.
         counted: of a text, how many of an excerpt's last tokens count, and excerpts are of all lengths
-            from twice what is exact to the renderer's, each doubling as likely as any other: memories
-            of all ages. None: all of excerpts that are as long as the renderer's.
+            from twice what is exact to the renderer's or what the text has, each doubling as likely as
+            any other: memories of all ages. None: all of excerpts as long as the renderer's.
 
     Raises:
         CorpusError: no text has the tokens of an excerpt, and there is no exercise.
@@ -75,7 +75,7 @@ def excerpts(
         if excerpt:
             yield excerpt
     raise CorpusError(
-        f"{PATIENCE} passages in a row, of {LETTERS * length} characters each, had fewer than {length} "
+        f"{PATIENCE} passages in a row, of {LETTERS} characters for each token of an excerpt, had too few "
         "tokens: choose other documents or a smaller --max-seq-length."
     )
 
