@@ -11,7 +11,6 @@ from tiny import MODELS, SIZES, llama_model, with_memory, without_positions
 from mlx_edgeinf.attention import store_shape
 from mlx_edgeinf.cache import Layout, forked
 from mlx_edgeinf.kinds import KINDS
-from mlx_edgeinf.measure.readings import every_page
 from mlx_edgeinf.pagestore import PageStore
 from mlx_edgeinf.recall import Recall, finding, recall, summarize
 from mlx_edgeinf.recall.recall import BLOCK, QUESTION_BLOCK
@@ -103,15 +102,6 @@ class Planted:
         queries, log_mass = in_batch(ROTATION.turn(4 * topics, middle), blocks), mx.zeros((blocks, H, length))
         self.recall.read(queries, log_mass, lambda *tokens: self.tokens.append(tokens) or {})
         return self.recall.chosen[-1]
-
-
-def test_an_index_of_every_page_is_what_it_would_be_without_a_bound():
-    bounded, free = (Planted(1000, runs, wanted=16) for runs in (8, 64))
-    index = every_page(bounded.recall)
-    assert index.grain == 16 < bounded.recall.index.grain
-    assert mx.allclose(index.filled, free.recall.index.filled[:, :62], atol=1e-2)
-    bounded.recall.index = index
-    assert bounded.ask(333).tolist() == free.ask(333).tolist() == [[333 // 16]] * G
 
 
 @pytest.mark.parametrize("runs", [64, 32, 16, 8])

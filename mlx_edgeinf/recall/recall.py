@@ -54,8 +54,6 @@ BLOCK, QUESTION_BLOCK = 16, 64
 # at once, TOGETHER.
 ASKED, THROUGHOUT = 1024, 512
 TOGETHER = 1 << 14
-# Of the index of a kv head and layer.
-RUNS = 2048
 
 # The memory less keys and values (1, G, T, d), for each block those where taken (n, G, T) is 1.
 Without = Callable[[mx.array, mx.array, mx.array], State]
@@ -100,7 +98,7 @@ class Recall:
 
     def __init__(
         self, pages: Pages, layer: int, rotation: Rotation, scale: float, place: int,
-        tokens: int = ASKED, runs: int = RUNS, throughout: bool = False, precision: mx.Dtype = mx.float32,
+        tokens: int = ASKED, runs: int = 2048, throughout: bool = False, precision: mx.Dtype = mx.float32,
     ):  # fmt: skip
         self.pages, self._layer, self._precision = pages, layer, precision
         self._rotation, self._scale, self._place, self._tokens = rotation, scale, place, tokens
