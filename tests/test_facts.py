@@ -14,7 +14,7 @@ from tiny import byte_tokenizer, llama_model, with_memory
 from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import AdapterConfig, gate_parameters
 from mlx_edgeinf.document_memory import SaveFileError
-from mlx_edgeinf.measure import facts, hiding, sides
+from mlx_edgeinf.measure import facts, hiding, options, sides
 from mlx_edgeinf.measure.gap import FULL, OURS, RECALL, RECALL_ALONE, UNNAMED, WINDOW
 from mlx_edgeinf.measure.results import Results, ResultsError
 from mlx_edgeinf.measure.subject import Subject
@@ -34,7 +34,8 @@ def few(monkeypatch):
     monkeypatch.setattr(hiding, "FACTS", FACTS)
     for module in (hiding, facts):
         monkeypatch.setattr(module, "ASKING", ASKING)
-    monkeypatch.setattr(evaluate, "LADDER", LADDER)
+    for module in (evaluate, options):
+        monkeypatch.setattr(module, "LADDER", LADDER)
     monkeypatch.setattr(facts, "KEPT", 300)
     monkeypatch.setattr(sides, "DECODED", sides.UNTIMED + 1)
 
