@@ -75,7 +75,7 @@ def excerpts(
         if excerpt:
             yield excerpt
     raise CorpusError(
-        f"{PATIENCE} passages in a row, of {LETTERS} characters for each token of an excerpt, had too few "
+        f"{PATIENCE} passages in a row, with {LETTERS} characters to a token, had too few "
         "tokens: choose other documents or a smaller --max-seq-length."
     )
 
