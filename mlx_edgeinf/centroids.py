@@ -97,8 +97,10 @@ class CentroidMemory(Memory):
     def _log_masses(self, state: State, z: mx.array) -> mx.array:
         """log z, less where the state has more tokens than the base model was trained on: as if of so many.
 
-        No head ever shared its attention among more, and the far past would drown what is exact: 2,048
-        tokens of a novel lost 3.139 nats each behind 63k others, and so 3.127; 3.360 and 3.352 behind 129k.
+        No head ever shared its attention among more, and a long past would drown what recall brings back:
+        single facts among a million tokens got -1.27 nats a token without this, and -0.62 with it. For
+        running text it hardly matters: 2,048 tokens of two novels lost 3.259 and 3.255 nats behind 63k
+        others, 3.379 and 3.386 behind 129k.
         """
         tokens = state["z"].sum(axis=-1, keepdims=True)
         return log_mass_of(z) - mx.log(mx.maximum(tokens / self._heads.farthest, 1))
