@@ -6,9 +6,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from held_out import save_trained, write_books
+from test_report import run as report
 from tiny import LAYOUT, llama_model, sequence, with_memory
 
-from mlx_edgeinf import evaluate, report
+from mlx_edgeinf import evaluate
 from mlx_edgeinf.measure.eviction import RetainedMemory
 from mlx_edgeinf.measure.gap import WINDOW
 from mlx_edgeinf.measure.mixes import mix
@@ -130,14 +131,14 @@ def test_lengths_within_two_windows_are_refused(run, capsys):
 
 def test_the_report_shows_them(run, tmp_path):
     assert run("4+0") == 0
-    page = tmp_path / "README.md"
-    page.write_text("<!-- mixes --><!-- /mixes -->")
-    others = "evaluation gates layers lengths answers support kills selection facts benchmark trained".split()
-    nowhere = [word for name in others for word in (f"--{name}", str(tmp_path / "none"))]
-    assert report.main([str(page), "--mixes", str(tmp_path / "m.json"), *nowhere]) == 0
-    assert "| centres | tokens |" in page.read_text()
+    shown = tmp_path / "shown"
+    shown.mkdir()
+    (shown / "README.md").write_text("<!-- mixes --><!-- /mixes -->")
+    measured = (tmp_path / "m.json").rename(shown / "m.json")
+    assert report(shown) == 0
+    assert "| centres | tokens |" in (shown / "README.md").read_text()
     # Of a document that was not read to the end there is no table.
-    fields = json.loads((tmp_path / "m.json").read_text())
+    fields = json.loads(measured.read_text())
     fields["entries"].popitem()
-    (tmp_path / "m.json").write_text(json.dumps(fields))
-    assert report.main([str(page), "--mixes", str(tmp_path / "m.json"), *nowhere]) == 1
+    measured.write_text(json.dumps(fields))
+    assert report(shown) == 1

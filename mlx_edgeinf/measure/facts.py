@@ -194,10 +194,9 @@ def summary(results: Results) -> str:
     wanted = pairs(lengths, results.setup["context"])
     check_finished(results, [(str(length), row) for length, row in wanted])
     rows = list(dict.fromkeys(row for _, row in wanted))
-    command = f"{results.setup['command']} --lengths {' '.join(map(str, lengths))}"
     return "\n\n".join([
         *(_scores(results, lengths, rows, kind) for kind in KINDS), _costs(results, lengths),
-        described(results.setup | {"command": command}),
+        described(results.setup, lengths=lengths),
     ])  # fmt: skip
 
 

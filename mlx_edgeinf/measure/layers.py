@@ -9,8 +9,8 @@ entries together as all layers have alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import product
 
 import mlx.nn as nn
@@ -20,7 +20,7 @@ from ..cache import EdgeCache, Layout
 from ..centroids import CentroidMemory
 from ..wording import count, counted
 from .gap import OURS, WINDOW, check_finished, mean_nll
-from .perplexity import measure_rows
+from .perplexity import measure_more_rows
 from .readings import Reader, memory_gates
 from .results import Results, described
 from .tables import markdown, with_interval
@@ -39,16 +39,12 @@ def measure_layers(reader: Reader, results: Results) -> None:
     alike = [gate.memory.features for gate in memory_gates(reader.model)]
     sizes = {without(at): [*alike[:at], 0, *alike[at + 1 :]] for at in range(len(alike))}
 
-    @contextmanager
-    def opened(row: str, length: int) -> Iterator[tuple[Reader, list[EdgeCache]]]:
-        if row in sizes:
-            yield reader, _split(reader.model, reader.layout, sizes[row])
-        else:
-            with reader.caches(row, length) as cache:
-                yield reader, cache
+    def caches(row: str) -> AbstractContextManager[list[EdgeCache]]:
+        return nullcontext(_split(reader.model, reader.layout, sizes[row]))
 
-    def measure(names: list[str], *rows: str) -> None:
-        measure_rows({name: reader.documents[name] for name in names}, rows, results, opened)
+    def measure(half: Results, *rows: str) -> None:
+        documents = {name: reader.documents[name] for name in half.setup["documents"]}
+        measure_more_rows(replace(reader, documents=documents), rows, results, caches)
 
     telling, testing = _halves(results)
     measure(telling, OURS, *sizes)
@@ -59,9 +55,8 @@ def measure_layers(reader: Reader, results: Results) -> None:
 def bought(results: Results) -> np.ndarray:
     """Nats a token that the memory of each layer saves, on the documents that tell (layers, documents)."""
     telling, _ = _halves(results)
-    told = Results(results.path, results.setup | {"documents": telling}, results.entries)
-    ours = mean_nll(told, OURS, slice(None))
-    return np.array([mean_nll(told, row, slice(None)) - ours for row in _rows(results)])
+    ours = mean_nll(telling, OURS, slice(None))
+    return np.array([mean_nll(telling, row, slice(None)) - ours for row in _rows(results)])
 
 
 def split(gains: np.ndarray, features: int) -> list[int]:
@@ -84,26 +79,29 @@ def summary(results: Results) -> str:
         ResultsError: the evaluation was stopped before its end.
     """
     telling, testing = _halves(results)
-    rows = _rows(results)
-    check_finished(results, [*product(telling, (OURS, *rows)), *product(testing, (WINDOW, OURS, SPLIT))])
+    told, tested = telling.setup["documents"], testing.setup["documents"]
+    pairs = [*product(told, (OURS, *_rows(results))), *product(tested, (WINDOW, OURS, SPLIT))]
+    check_finished(results, pairs)
     gains = bought(results)
     sizes = split(gains, results.setup["config"]["features"])
     lines = [["layer", "lost without its memory, nats", "entries by that"]]
     lines += [[str(at), with_interval(gains[at], 4), count(size)] for at, size in enumerate(sizes)]
-    tested = Results(results.path, results.setup | {"documents": testing}, results.entries)
-    window, ours, spent = (mean_nll(tested, row, slice(None)) for row in (WINDOW, OURS, SPLIT))
+    window, ours, spent = (mean_nll(testing, row, slice(None)) for row in (WINDOW, OURS, SPLIT))
     outcome = [["saved over sinks + window, nats", "all layers alike", SPLIT, "alike minus split"]]
     saved = map(with_interval, (window - ours, window - spent, spent - ours))
-    outcome += [[counted(len(testing), "other document"), *saved]]
+    outcome += [[counted(len(tested), "other document"), *saved]]
     return "\n\n".join([
-        f"{counted(len(telling), 'document')}:", markdown(lines), markdown(outcome), described(results.setup)
+        f"{counted(len(told), 'document')}:", markdown(lines), markdown(outcome), described(results.setup)
     ])  # fmt: skip
 
 
-def _halves(results: Results) -> tuple[list[str], list[str]]:
-    """Documents that tell what layers buy, and those that test the split."""
+def _halves(results: Results) -> tuple[Results, Results]:
+    """Of the documents that tell what layers buy, and of those that test the split."""
     names = list(results.setup["documents"])
-    return names[: len(names) // 2], names[len(names) // 2 :]
+    halves = names[: len(names) // 2], names[len(names) // 2 :]
+    setups = (results.setup | {"documents": half} for half in halves)
+    telling, testing = (Results(results.path, setup, results.entries) for setup in setups)
+    return telling, testing
 
 
 def _rows(results: Results) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise, product
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from ..cache import EdgeCache
 from ..wording import count, counted, size
 from .gap import WINDOW, check_finished, mean_nll
-from .perplexity import measure_rows
+from .perplexity import measure_more_rows
 from .readings import Reader, mixed
 from .results import Results, described
 from .tables import markdown, with_interval
@@ -38,15 +38,10 @@ def mix(text: str) -> str:
 def measure_mixes(reader: Reader, mixes: Sequence[str], results: Results) -> None:
     """Read the reader's documents with memories of each mix, and without any."""
 
-    @contextmanager
-    def opened(row: str, length: int) -> Iterator[tuple[Reader, list[EdgeCache]]]:
-        if row == WINDOW:
-            with reader.caches(row, length) as cache:
-                yield reader, cache
-        else:
-            yield reader, mixed(reader.model, reader.layout, *_parts(row))
+    def caches(row: str) -> AbstractContextManager[list[EdgeCache]]:
+        return nullcontext(mixed(reader.model, reader.layout, *_parts(row)))
 
-    measure_rows(reader.documents, (WINDOW, *mixes), results, opened)
+    measure_more_rows(reader, (WINDOW, *mixes), results, caches)
 
 
 def summary(results: Results) -> str:
@@ -58,9 +53,8 @@ def summary(results: Results) -> str:
     documents = results.setup["documents"]
     mixes = sorted(results.common(documents) - {WINDOW}, key=lambda row: (sum(_parts(row)), _parts(row)[1]))
     check_finished(results, product(documents, (*mixes, WINDOW)))
-    command = f"{results.setup['command']} --mixes {' '.join(mixes)}"
     table = markdown(list(_lines(results, mixes)))
-    told = described(results.setup | {"command": command})
+    told = described(results.setup, mixes=mixes)
     return f"{counted(len(documents), 'document')}:\n\n{table}\n\n{told}"
 
 

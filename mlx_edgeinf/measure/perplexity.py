@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import product
 
@@ -40,6 +40,20 @@ def measure_rows(
     # Row by row, so that a model is loaded once.
     pairs = [(name, row) for row, name in product(rows, documents)]
     measure_missing(results, pairs, {}, measure, partial(_told, results, pairs))
+
+
+def measure_more_rows(
+    reader: Reader, rows: Sequence[str], results: Results,
+    caches: Callable[[str], AbstractContextManager[list[EdgeCache]]],
+) -> None:  # fmt: skip
+    """Read the reader's documents in its own ways and in others. caches: of a row that is none of `ROWS`."""
+
+    @contextmanager
+    def opened(row: str, length: int) -> Iterator[tuple[Reader, list[EdgeCache]]]:
+        with reader.caches(row, length) if row in ROWS else caches(row) as cache:
+            yield reader, cache
+
+    measure_rows(reader.documents, rows, results, opened)
 
 
 def measure_losses(subject: Subject, documents: dict[str, list[int]], results: Results) -> None:

@@ -155,7 +155,11 @@ def _processor() -> str:
     return names or platform.processor() or "unknown processor"
 
 
-def described(setup: dict[str, Any]) -> str:
-    """The sentence under a table: command, machine and packages."""
+def described(setup: dict[str, Any], **added: list[Any]) -> str:
+    """The sentence under a table: command, machine and packages.
+
+    added: values of options that the setup leaves out, because they can be added to later.
+    """
+    words = [setup["command"], *(_option(name, values) for name, values in added.items())]
     packages = ", ".join(f"{name} {number}" for name, number in setup["packages"].items())
-    return f"`{setup['command']}` on {setup['machine']}; {packages}."
+    return f"`{' '.join(words)}` on {setup['machine']}; {packages}."

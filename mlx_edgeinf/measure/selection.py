@@ -24,7 +24,6 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
-from shlex import quote
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -38,7 +37,7 @@ from ..recall.index import shares_of
 from ..sources import grouped
 from ..wording import counted
 from .gap import FULL, WINDOW, check_finished, share_lines
-from .perplexity import measure_rows
+from .perplexity import measure_more_rows
 from .readings import Reader, temporary_pages
 from .results import Results, described
 from .tables import markdown
@@ -142,16 +141,12 @@ def measure_selection(reader: Reader, rows: Sequence[str], results: Results) -> 
     """Read the reader's documents with each choice of pages, with full attention, and with sinks + window."""
 
     @contextmanager
-    def opened(row: str, length: int) -> Iterator[tuple[Reader, list[EdgeCache]]]:
-        if row in FIXED:
-            with reader.caches(row, length) as cache:
-                yield reader, cache
-        else:
-            name, tokens, block = _parts(row)
-            with temporary_pages(reader.model, WAYS[name].precision) as pages:
-                yield reader, _estimating(reader, pages, WAYS[name], tokens, block)
+    def caches(row: str) -> Iterator[list[EdgeCache]]:
+        name, tokens, block = _parts(row)
+        with temporary_pages(reader.model, WAYS[name].precision) as pages:
+            yield _estimating(reader, pages, WAYS[name], tokens, block)
 
-    measure_rows(reader.documents, (*FIXED, *rows), results, opened)
+    measure_more_rows(reader, (*FIXED, *rows), results, caches)
 
 
 def _estimating(reader: Reader, pages: PageStore, way: Way, tokens: int, block: int) -> list[EdgeCache]:
@@ -178,8 +173,7 @@ def summary(results: Results) -> str:
     header, *lines = (line[:-1] for line in share_lines(results, [FULL, *rows, WINDOW], FULL))
     columns = ["pages chosen by", "tokens", "queries", *header[1:]]
     table = [columns, *([*_cells(row), *line] for row, *line in lines)]
-    command = " ".join([results.setup["command"], "--rows", *map(quote, rows)])
-    told = described(results.setup | {"command": command})
+    told = described(results.setup, rows=rows)
     return f"{counted(len(names), 'document')}:\n\n{markdown(table)}\n\n{told}"
 
 

@@ -84,8 +84,7 @@ def summary(results: Results) -> str:
         ResultsError: the evaluation was stopped before its end.
     """
     check_finished(results, product(results.setup["documents"], _rows(results)))
-    command = f"{results.setup['command']} --adapters {' '.join(results.group(GATES))}"
-    return f"{table(results)}\n\n{described(results.setup | {'command': command})}"
+    return f"{table(results)}\n\n{described(results.setup, adapters=list(results.group(GATES)))}"
 
 
 def table(results: Results) -> str:

@@ -57,20 +57,13 @@ def excerpts(
         CorpusError: no text has the tokens of an excerpt, and there is no exercise.
     """
     rng = random.Random(seed)
-    length = renderer.length if counted is None else min(2 * renderer.capacity, renderer.length)
+    length = _least(renderer, counted)
     fitting = {name: text for name, text in documents.items() if not _too_short(text, length)}
     if not fitting:
         raise CorpusError(f"No document is long enough for excerpts of {length} tokens.")
     names, misses = sorted(fitting), 0
     while misses < PATIENCE:
-        document = fitting[rng.choice(names)]
-        if isinstance(document, Exercise):
-            excerpt = _dialogue(document, renderer, rng)
-        elif counted is None:
-            excerpt = _passage(document, length, renderer, rng)
-        else:
-            longest = min(len(document) // LETTERS, renderer.length)
-            excerpt = _passage(document, _any_length(length, longest, rng), renderer, rng, counted)
+        excerpt = _drawn(fitting[rng.choice(names)], renderer, counted, rng)
         misses = 0 if excerpt else misses + 1
         if excerpt:
             yield excerpt
@@ -84,27 +77,29 @@ def _too_short(document: str | Exercise, length: int) -> bool:
     return isinstance(document, str) and len(document) <= LETTERS * length
 
 
-def _dialogue(exercise: Exercise, renderer: Renderer, rng: random.Random) -> Excerpt:
-    tokens, learnt = renderer.render(exercise.pages, rng.choice(exercise.dialogues))
-    return Excerpt(tokens, learnt=learnt)
+def _least(renderer: Renderer, counted: int | None) -> int:
+    """Tokens of the shortest excerpt of a text."""
+    return renderer.length if counted is None else min(2 * renderer.capacity, renderer.length)
 
 
-def _any_length(least: int, most: int, rng: random.Random) -> int:
-    """Uniform in its logarithm."""
-    return round(math.exp(rng.uniform(math.log(least), math.log(most))))
-
-
-def _passage(
-    text: str, length: int, renderer: Renderer, rng: random.Random, counted: int | None = None
+def _drawn(
+    document: str | Exercise, renderer: Renderer, counted: int | None, rng: random.Random
 ) -> Excerpt | None:
-    """So many tokens from anywhere in a text; None if the passage has too few."""
+    """A passage from anywhere in a text, or a dialogue; None if the passage has too few tokens."""
+    if isinstance(document, Exercise):
+        tokens, learnt = renderer.render(document.pages, rng.choice(document.dialogues))
+        return Excerpt(tokens, learnt=learnt)
+    length, learnt = renderer.length, 0
+    if counted is not None:
+        longest = min(len(document) // LETTERS, renderer.length)
+        # Uniform in its logarithm.
+        length = round(math.exp(rng.uniform(math.log(_least(renderer, counted)), math.log(longest))))
+        learnt = max(length - counted, 0)
     letters = LETTERS * length
-    start = rng.randrange(len(text) - letters + 1)
-    tokens = renderer.tokenizer.encode(text[start : start + letters], add_special_tokens=False)
-    if len(tokens) <= length:
-        return None
+    start = rng.randrange(len(document) - letters + 1)
+    tokens = renderer.tokenizer.encode(document[start : start + letters], add_special_tokens=False)
     # The first token may be half a word.
-    return Excerpt(tokens[1 : length + 1], learnt=0 if counted is None else max(length - counted, 0))
+    return Excerpt(tokens[1 : length + 1], learnt=learnt) if len(tokens) > length else None
 
 
 class Lessons:
