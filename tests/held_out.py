@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 from tiny import LAYOUT, llama_model, with_memory
 
+from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import AdapterConfig, fingerprint, save_adapter
 
 
@@ -20,6 +22,13 @@ def save_trained(folder: Path, seed: int = 1) -> Path:
     config = AdapterConfig("tiny", fingerprint(model), "centroids", 4, *LAYOUT.__dict__.values())
     save_adapter(model, config, folder)
     return folder
+
+
+def evaluating(folder: Path, measurement: str, output: str, *usual: str) -> Callable[..., int]:
+    """`evaluate` with options, of two books and trained gates in a folder; later options win."""
+    books, gates = write_books(folder / "books"), save_trained(folder / "gates")
+    usual = ("--data", str(books), "--documents", "2", "--adapter-path", str(gates), *usual)
+    return lambda *options: evaluate.main([measurement, *usual, "--output", str(folder / output), *options])
 
 
 def write_books(folder: Path, length: int = 20) -> Path:

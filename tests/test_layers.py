@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from held_out import save_trained, write_books
+from held_out import evaluating
 
 from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import AdapterConfig
@@ -15,13 +15,7 @@ from mlx_edgeinf.measure.subject import Subject
 
 @pytest.fixture
 def run(tmp_path, tiny_subject):
-    books, gates = write_books(tmp_path / "books"), save_trained(tmp_path / "gates")
-
-    def command(*options: str) -> int:
-        usual = ["--data", str(books), "--documents", "2", "--length", "72", "--adapter-path", str(gates)]
-        return evaluate.main(["layers", *usual, "--output", str(tmp_path / "l.json"), *options])
-
-    return command
+    return evaluating(tmp_path, "layers", "l.json", "--length", "72")
 
 
 def test_one_document_tells_what_layers_buy_and_the_other_tests_the_split(run, tmp_path, capsys):

@@ -5,11 +5,10 @@ import json
 import mlx.core as mx
 import numpy as np
 import pytest
-from held_out import save_trained, write_books
+from held_out import evaluating
 from test_report import run as report
 from tiny import LAYOUT, llama_model, sequence, with_memory
 
-from mlx_edgeinf import evaluate
 from mlx_edgeinf.measure.eviction import RetainedMemory
 from mlx_edgeinf.measure.gap import WINDOW
 from mlx_edgeinf.measure.mixes import mix
@@ -21,14 +20,8 @@ LENGTH = 90
 
 @pytest.fixture
 def run(tmp_path, tiny_subject):
-    books, gates = write_books(tmp_path / "books"), save_trained(tmp_path / "gates")
-
-    def command(*mixes: str, lengths: tuple[str, ...] = ("48", "72")) -> int:
-        usual = ["--data", str(books), "--documents", "2", "--adapter-path", str(gates)]
-        output = ["--output", str(tmp_path / "m.json")]
-        return evaluate.main(["mixes", *usual, *output, "--lengths", *lengths, "--mixes", *mixes])
-
-    return command
+    measure = evaluating(tmp_path, "mixes", "m.json", "--lengths", "48", "72")
+    return lambda *mixes, more=(): measure(*more, "--mixes", *mixes)
 
 
 def caches(centres: int, tokens: int) -> list:
@@ -125,7 +118,7 @@ def test_a_mix_is_told_as_it_is_counted():
 
 
 def test_lengths_within_two_windows_are_refused(run, capsys):
-    assert run("4+0", lengths=("10",)) == 1
+    assert run("4+0", more=("--lengths", "10")) == 1
     assert "two windows" in capsys.readouterr().err
 
 

@@ -5,9 +5,8 @@ import json
 import mlx.core as mx
 import numpy as np
 import pytest
-from held_out import save_trained, write_books
+from held_out import evaluating
 
-from mlx_edgeinf import evaluate
 from mlx_edgeinf.measure.gap import FULL, WINDOW
 from mlx_edgeinf.measure.results import Results
 from mlx_edgeinf.measure.selection import IN_PLACE, WAYS
@@ -53,13 +52,7 @@ def test_the_gaussian_knows_normal_keys():
 
 @pytest.fixture
 def run(tmp_path, tiny_subject):
-    books, gates = write_books(tmp_path / "books"), save_trained(tmp_path / "gates")
-
-    def command(*options: str) -> int:
-        usual = ["--data", str(books), "--documents", "2", "--length", "72", "--adapter-path", str(gates)]
-        return evaluate.main(["selection", *usual, "--output", str(tmp_path / "s.json"), *options])
-
-    return command
+    return evaluating(tmp_path, "selection", "s.json", "--length", "72")
 
 
 def nats(path) -> dict[str, dict[str, list[float]]]:

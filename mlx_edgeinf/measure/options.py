@@ -26,22 +26,22 @@ def parse(argv: list[str] | None, description: str) -> argparse.Namespace:
 def _perplexity(parser: argparse.ArgumentParser) -> None:
     _common(parser, "Folder of held-out documents.")
     _one(parser)
-    parser.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
-    parser.add_argument("--output", type=Path, default=FOLDER / "evaluate.json", help="Results file.")
+    _length(parser, 8192)
+    _output(parser, "evaluate.json")
 
 
 def _gates(parser: argparse.ArgumentParser) -> None:
     _common(parser, "Folder of held-out documents.")
     parser.add_argument("--adapters", type=Path, nargs="+", required=True, help="Folders of trained gates.")
-    parser.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
-    parser.add_argument("--output", type=Path, default=FOLDER / "gates", help="Folder of results files.")
+    _length(parser, 8192)
+    _output(parser, "gates", "Folder of results files.")
 
 
 def _layers(parser: argparse.ArgumentParser) -> None:
     _common(parser, "Folder of held-out documents.")
     _one(parser)
-    parser.add_argument("--length", type=int, default=4096, help="Tokens read of each document.")
-    parser.add_argument("--output", type=Path, default=FOLDER / "layers.json", help="Results file.")
+    _length(parser, 4096)
+    _output(parser, "layers.json")
 
 
 def _mixes(parser: argparse.ArgumentParser) -> None:
@@ -49,22 +49,22 @@ def _mixes(parser: argparse.ArgumentParser) -> None:
     _one(parser)
     parser.add_argument("--lengths", type=int, nargs="+", default=[8192, 32768], help="Ends of stretches.")
     parser.add_argument("--mixes", type=mix, nargs="+", required=True, help="Centres+tokens of each.")
-    parser.add_argument("--output", type=Path, default=FOLDER / "mixes.json", help="Results file.")
+    _output(parser, "mixes.json")
 
 
 def _selection(parser: argparse.ArgumentParser) -> None:
     _common(parser, "Folder of held-out documents.")
     _one(parser)
-    parser.add_argument("--length", type=int, default=8192, help="Tokens read of each document.")
+    _length(parser, 8192)
     parser.add_argument("--rows", type=choice, nargs="+", required=True, help="Way:tokens:queries of each.")
-    parser.add_argument("--output", type=Path, default=FOLDER / "selection.json", help="Results file.")
+    _output(parser, "selection.json")
 
 
 def _lengths(parser: argparse.ArgumentParser) -> None:
     _common(parser, "Folder of held-out documents.")
     _one(parser)
     parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="Tokens; the least: recent.")
-    parser.add_argument("--output", type=Path, default=FOLDER / "lengths.json", help="Results file.")
+    _output(parser, "lengths.json")
 
 
 def _answers(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +73,7 @@ def _answers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", nargs="+", choices=ROWS, help="Ways of reading; else all but ablations.")
     parser.add_argument("--rouge", action="store_true", help="Have summaries written, count ROUGE.")
     parser.add_argument("--tasks", nargs="+", required=True, help="needles-4096, lines-200, squality, ...")
-    parser.add_argument("--output", type=Path, default=FOLDER / "answers", help="Folder of results files.")
+    _output(parser, "answers", "Folder of results files.")
 
 
 def _facts(parser: argparse.ArgumentParser) -> None:
@@ -82,13 +82,13 @@ def _facts(parser: argparse.ArgumentParser) -> None:
     _one(parser)
     parser.add_argument("--lengths", nargs="+", type=int, choices=LADDER, required=True)
     parser.add_argument("--keep", type=Path, help="Folder for the reading, to go on with it after a stop.")
-    parser.add_argument("--output", type=Path, default=FOLDER / "facts.json", help="Results file.")
+    _output(parser, "facts.json")
 
 
 def _support(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="Folder of train and dev.")
     parser.add_argument("--documents", type=int, default=40, help="Of each kind at most.")
-    parser.add_argument("--output", type=Path, default=FOLDER / "support.json", help="Results file.")
+    _output(parser, "support.json")
 
 
 def _common(parser: argparse.ArgumentParser, data: str) -> None:
@@ -99,6 +99,14 @@ def _common(parser: argparse.ArgumentParser, data: str) -> None:
 
 def _one(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--adapter-path", type=Path, help="Trained gates; those shipped if not given.")
+
+
+def _length(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument("--length", type=int, default=default, help="Tokens read of each document.")
+
+
+def _output(parser: argparse.ArgumentParser, name: str, told: str = "Results file.") -> None:
+    parser.add_argument("--output", type=Path, default=FOLDER / name, help=told)
 
 
 # By name: what is told of each, and its options.
