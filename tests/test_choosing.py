@@ -8,6 +8,7 @@ import pytest
 from ram_pages import RamPages
 from tiny import llama_model
 
+from mlx_edgeinf.measure.readings import every_page
 from mlx_edgeinf.recall import Recall, finding, recall
 from mlx_edgeinf.recall.recall import BLOCK, QUESTION_BLOCK
 from mlx_edgeinf.rotation import Rotation
@@ -44,6 +45,15 @@ class Planted:
         queries, log_mass = in_batch(ROTATION.turn(4 * topics, middle), blocks), mx.zeros((blocks, H, length))
         self.recall.read(queries, log_mass, lambda *tokens: self.tokens.append(tokens) or {})
         return self.recall.chosen[-1]
+
+
+def test_an_index_of_every_page_is_what_it_would_be_without_a_bound():
+    bounded, free = (Planted(1000, runs, wanted=16) for runs in (8, 64))
+    index = every_page(bounded.recall)
+    assert index.grain == 16 < bounded.recall.index.grain
+    assert mx.allclose(index.filled, free.recall.index.filled[:, :62], atol=1e-2)
+    bounded.recall.index = index
+    assert bounded.ask(333).tolist() == free.ask(333).tolist() == [[333 // 16]] * G
 
 
 @pytest.mark.parametrize("runs", [64, 32, 16, 8])

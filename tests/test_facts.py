@@ -15,7 +15,7 @@ from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import AdapterConfig, gate_parameters
 from mlx_edgeinf.document_memory import SaveFileError
 from mlx_edgeinf.measure import facts, hiding, options, sides
-from mlx_edgeinf.measure.gap import FULL, OURS, RECALL, RECALL_ALONE, UNNAMED, WINDOW
+from mlx_edgeinf.measure.gap import FULL, OURS, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW
 from mlx_edgeinf.measure.results import Results, ResultsError
 from mlx_edgeinf.measure.subject import Subject
 from mlx_edgeinf.pagestore import Pages, PageStore
@@ -116,6 +116,19 @@ def test_every_row_is_asked_at_every_length_that_it_can_read(subject, results):
     assert disk == {RECALL: True, UNNAMED: True, OURS: False, RECALL_ALONE: True, WINDOW: False}
 
 
+def test_of_the_longest_text_all_pages_are_weighed_too(subject, results, monkeypatch):
+    weighed = []
+    monkeypatch.setattr(facts, "LONGEST", LADDER[1])
+    monkeypatch.setattr(facts, "every_page", lambda recall: weighed.append(recall) or recall.index)
+    facts.measure_facts(subject, text(), LADDER, results)
+    assert UNBOUNDED not in results.entries["600"]
+    # With the index as it is, it is the row that names nothing.
+    one, other = (results.entries["1000"][row] for row in (UNBOUNDED, UNNAMED))
+    assert [one[kind] for kind in hiding.KINDS] == [other[kind] for kind in hiding.KINDS]
+    assert len(weighed) == len(subject.model.layers)
+    assert "all pages weighed" in facts.summary(results)
+
+
 def test_recall_changes_the_answers_of_one_reading(subject, results, monkeypatch):
     read_on, lengths = facts.read_on, []
     monkeypatch.setattr(facts, "read_on", lambda *a: read_on(*a) or lengths.append(a[2][0].tokens))
@@ -166,7 +179,7 @@ def test_only_the_row_that_names_nothing_names_nothing(subject, results, monkeyp
     answer = facts.Asker._answer
     monkeypatch.setattr(facts.Asker, "_answer", lambda *a: asked.append(a[-1]) or answer(*a))
     facts.measure_facts(subject, text(), LADDER[:1], results)
-    rows = list(chain(*facts.READINGS.values()))
+    rows = [row for _, row in facts.pairs(LADDER[:1], CONTEXT)]
     each = len(asked) // len(rows)
     assert [asked[at * each : (at + 1) * each] for at in range(len(rows))] == [
         each * [row != UNNAMED] for row in rows

@@ -30,9 +30,9 @@ from ..savefile import begin_pages, load_memory, save_memory
 from ..turns import Prompter
 from ..wording import count, size
 from .answers import predicted
-from .gap import FULL, GATED, OURS, RECALL, RECALL_ALONE, UNNAMED, WINDOW, check_finished
-from .hiding import ASKING, KINDS, Gap, Text
-from .readings import QUOTA, Reader, check_recall
+from .gap import FULL, GATED, OURS, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW, check_finished
+from .hiding import ASKING, KINDS, LADDER, Gap, Text
+from .readings import QUOTA, Reader, check_recall, every_page
 from .results import Results, described
 from .sides import UNTIMED, decode
 from .subject import Subject
@@ -41,9 +41,11 @@ from .work import measured, together
 
 # Longer texts are read once, with memory and recall: a million tokens take hours.
 BOTH_WAYS = 1 << 15
+# Of a text as long as this all pages are weighed for once, which takes minutes: no index is coarser.
+LONGEST = LADDER[-1]
 
 # Ways of reading, and the rows that are asked from its forks.
-READINGS = {FULL: (FULL,), RECALL: (RECALL, UNNAMED, OURS), RECALL_ALONE: (RECALL_ALONE, WINDOW)}
+READINGS = {FULL: (FULL,), RECALL: (RECALL, UNNAMED, UNBOUNDED, OURS), RECALL_ALONE: (RECALL_ALONE, WINDOW)}
 # Tokens between two times that a reading is kept on disk.
 KEPT = 1 << 15
 
@@ -73,7 +75,7 @@ class Asker:
                 mx.reset_peak_memory()
                 self._read(memory, length - ASKING)
                 peak = {"peak_bytes": mx.get_peak_memory()}
-                for row in READINGS[way]:
+                for row in (row for row in READINGS[way] if _is_asked(row, length)):
                     yield length, row, peak | self._asked(memory, row, length)
 
     @contextmanager
@@ -127,8 +129,12 @@ class Asker:
         if row in (OURS, WINDOW):
             for layer in fork:
                 layer.recall = None
+        if row == UNBOUNDED:
+            for layer in fork:
+                layer.recall.index = every_page(layer.recall)
+        naming = row not in (UNNAMED, UNBOUNDED)
         gaps = self._text.gaps(length)
-        answers = {kind: [self._answer(gap, fork, row != UNNAMED) for gap in gaps[kind]] for kind in gaps}
+        answers = {kind: [self._answer(gap, fork, naming) for gap in gaps[kind]] for kind in gaps}
         _, *steps = decode(self._model, memory.tokens[memory.position - 1], fork)
         check_recall(fork)
         return answers | {
@@ -170,7 +176,7 @@ def measure_facts(
     world = mx.distributed.init()
     for way, rows in islice(READINGS.items(), world.rank(), None, world.size()):
         wanted = [length for length, row in pairs(lengths, results.setup["context"]) if row == rows[0]]
-        lacking = [length for length in wanted if any(missing(length, row) for row in rows)]
+        lacking = [n for n in wanted if any(_is_asked(row, n) and missing(n, row) for row in rows)]
         for length, row, entry in asker.measure(way, lacking) if lacking else ():
             results.add({(str(length), row): entry | ({"gates": subject.gates} if row in GATED else {})})
             print(f"{row}, {count(length)} tokens: {_told(entry)}", flush=True)
@@ -180,8 +186,13 @@ def measure_facts(
 def pairs(lengths: Sequence[int], context: int) -> list[tuple[int, str]]:
     """What there is to measure, by length and row: full attention only of what fits the base model."""
     most = {FULL: context, **dict.fromkeys(READINGS[RECALL_ALONE], BOTH_WAYS)}
-    rows = chain(*READINGS.values())
-    return [(length, row) for row in rows for length in lengths if length <= most.get(row, length)]
+    every = ((length, row) for row in chain(*READINGS.values()) for length in lengths)
+    return [(n, row) for n, row in every if n <= most.get(row, n) and _is_asked(row, n)]
+
+
+def _is_asked(row: str, length: int) -> bool:
+    """Whether a row that is asked from a reading is asked at a length."""
+    return row != UNBOUNDED or length >= LONGEST
 
 
 def summary(results: Results) -> str:

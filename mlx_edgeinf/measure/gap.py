@@ -23,6 +23,8 @@ SHUFFLED, ZEROED = "memory shuffled", "memory zeroed"
 RECALL, RECALL_ALONE = "ours with recall", "recall without memory"
 # Where something is asked for by name: what attention alone brings back.
 UNNAMED = "ours with recall, nothing named"
+# And what it would bring back if the index knew every page.
+UNBOUNDED = "ours with recall, nothing named, all pages weighed"
 ROWS = (
     FULL, RECALL, OURS, RECALL_ALONE, HALF, SNAPKV, H2O, LONGER,
     UNTRAINED, ALIKE, RETAINED, SHUFFLED, ZEROED, WINDOW,
@@ -30,7 +32,7 @@ ROWS = (
 # Those that ask how centroids are made up; the other kinds have neither another size nor weights.
 OF_CENTROIDS = (HALF, ALIKE, RETAINED)
 # What these rows say depends on the trained gates.
-GATED = (RECALL, UNNAMED, OURS, HALF, ALIKE, RETAINED, SHUFFLED)
+GATED = (RECALL, UNNAMED, UNBOUNDED, OURS, HALF, ALIKE, RETAINED, SHUFFLED)
 
 
 def summary(results: Results) -> str:

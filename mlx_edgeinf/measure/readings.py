@@ -26,7 +26,8 @@ from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
 from ..lexicon import MOST
 from ..pagestore import PageStore
-from ..recall import ASKED, BLOCK, QUESTION_BLOCK, summarize
+from ..recall import ASKED, BLOCK, QUESTION_BLOCK, Recall, summarize
+from ..recall.index import Index
 from ..training.bptt import segments
 from ..training.loss import cross_entropy, head
 from .eviction import H2OCache, RetainedMemory, RetainingLayout, SnapKVCache
@@ -180,6 +181,17 @@ def temporary_pages(model: nn.Module, precision: str = "int8") -> Iterator[PageS
         store = PageStore.create(Path(folder) / "pages", shape, "a text", QUOTA, summarize)
         with closing(store):
             yield store
+
+
+def every_page(recall: Recall) -> Index:
+    """An index that knows each page on disk by itself, however many there are: what its bound costs."""
+    pages, layer = recall.pages, recall._layer
+    there = pages.pages(layer)
+    every = np.broadcast_to(np.arange(there), (pages.shape.kv_heads, there))
+    moments = mx.array(pages.summaries(layer, every)).reshape(*every.shape, -1)
+    index = Index(there + there % 2, pages.shape.page_tokens)
+    index.restore(there * pages.shape.page_tokens, moments.astype(mx.float16))
+    return index
 
 
 def mixed(model: nn.Module, layout: Layout, centres: int, retained: int) -> list[EdgeCache]:
