@@ -163,15 +163,17 @@ def answers(args: argparse.Namespace) -> str:
     subject = Subject.load(args.model, args.adapter_path)
     # All of them before the first is measured, so that a mistake shows at once.
     tasks = {task: load_task(task, args.data, args.documents, subject.tokenizer) for task in args.tasks}
+    # Writing takes longer than reading: what was written of some documents stands beside what was not.
+    files = {task: f"{task}-rouge" if args.rouge else task for task in tasks}
     for task, exams in tasks.items():
         examiner = Examiner(subject, exams, _metric(task) or summaries)
         alone = argparse.Namespace(**vars(args) | {"tasks": [task]})
         exact = [name for name in exams if examiner.fits(name)]
         told = {"task": task, "rows": rows, "exact": exact, "recall": RECALLED}
         setup = _setup(alone, exams, subject) | told
-        results = Results.resume(args.output / f"{task}.json", setup)
+        results = Results.resume(args.output / f"{files[task]}.json", setup)
         measure_answers(examiner, results, subject.gates)
-    return scores.summary(args.output, tasks)
+    return scores.summary(args.output, files.values())
 
 
 def facts(args: argparse.Namespace) -> str:

@@ -64,8 +64,8 @@ def report(args: argparse.Namespace) -> None:
         page = insert(page, "gates", "\n\n".join(tables))
     if args.trained.exists():
         page = insert(page, "curve", curve.summary(args.trained))
-    if tasks := _tasks(args.answers):
-        page = insert(page, "answers", scores.summary(args.answers, tasks))
+    if names := _names(args.answers):
+        page = insert(page, "answers", scores.summary(args.answers, names))
     if args.benchmark.exists():
         results = Results.read(args.benchmark)
         page = insert(page, "benchmark", benchmark.summary(results))
@@ -74,12 +74,12 @@ def report(args: argparse.Namespace) -> None:
     replace_text(args.page, page)
 
 
-def _tasks(folder: Path) -> list[str]:
-    """Tasks that have results in a folder, those of a kind by their length."""
+def _names(folder: Path) -> list[str]:
+    """Results files in a folder, without their endings; tasks of a kind by their length."""
 
-    def kind_and_length(task: str) -> tuple[str, int]:
-        kind, _, length = task.partition("-")
-        return kind, int(length) if length.isdigit() else 0
+    def kind_and_length(name: str) -> tuple[str, int, str]:
+        kind, _, length = name.partition("-")
+        return kind, int(length) if length.isdigit() else 0, name
 
     return sorted((path.stem for path in folder.glob("*.json")), key=kind_and_length)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .results import Results, ResultsError, described
-from .tables import markdown, ratio
+from .tables import folded, markdown, ratio
 
 FULL, WINDOW = "full attention", "sinks + window"
 LONGER, H2O, SNAPKV = "longer window, same bytes", "H2O, same bytes", "SnapKV, same bytes"
@@ -42,7 +42,8 @@ def summary(results: Results) -> str:
         ResultsError: the evaluation was stopped before its end.
     """
     check_finished(results, product(results.setup["documents"], results.setup["rows"]))
-    return "\n\n".join([table(results), documents_table(results), described(results.setup)])
+    each = folded("Document by document", documents_table(results))
+    return "\n\n".join([table(results), each, described(results.setup)])
 
 
 def check_finished(results: Results, pairs: Iterable[tuple[str, str]]) -> None:

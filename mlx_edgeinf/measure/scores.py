@@ -17,7 +17,7 @@ from ..wording import count, counted, size
 from .gap import FULL, ROWS, WINDOW, check_finished
 from .metrics import NAMES
 from .results import Results, described
-from .tables import markdown, with_interval
+from .tables import folded, markdown, with_interval
 
 FIFTHS = ("0-20 %", "20-40 %", "40-60 %", "60-80 %", "80-100 %")
 
@@ -33,13 +33,13 @@ def means(questions: list[dict]) -> dict[str, float]:
     return {label: mean(q[key] for q in questions) for key, label in NAMES.items() if key in questions[0]}
 
 
-def summary(folder: Path, tasks: Iterable[str]) -> str:
-    """Markdown: the tables of some tasks, and where they were measured.
+def summary(folder: Path, names: Iterable[str]) -> str:
+    """Markdown: the tables of some results files, and where they were measured.
 
     Raises:
         ResultsError: one of them was not measured, or not to its end.
     """
-    measured = [Results.read(folder / f"{task}.json") for task in tasks]
+    measured = [Results.read(folder / f"{name}.json") for name in names]
     for results in measured:
         check_finished(results, pairs(results.setup))
     return "\n\n".join([*map(table, measured), *_commands([results.setup for results in measured])])
@@ -80,7 +80,7 @@ def _depths(results: Results) -> str:
     for row in _rows(results):
         answered = _by_fifth(_entries(results, row))
         lines.append([row, *(_at_depth(answered.get(at, []), len(asked[at])) for at in asked)])
-    return markdown(lines)
+    return folded("By where the answer stands", markdown(lines))
 
 
 def _by_fifth(entries: list[dict]) -> dict[int, list[dict]]:

@@ -13,6 +13,11 @@ def markdown(lines: list[list[str]]) -> str:
     return "\n".join([header, "|---" * len(lines[0]) + "|", *rest])
 
 
+def folded(title: str, table: str) -> str:
+    """Markdown: a table of details, under a title that opens it."""
+    return f"<details><summary>{title}</summary>\n\n{table}\n\n</details>"
+
+
 def interval(gains: np.ndarray, gaps: np.ndarray) -> tuple[float, float]:
     """95 % bootstrap interval over documents of sum(gains) / sum(gaps)."""
     picks = np.random.default_rng(SEED).integers(len(gaps), size=(RESAMPLES, len(gaps)))
