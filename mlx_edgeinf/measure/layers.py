@@ -23,7 +23,7 @@ from .gap import OURS, WINDOW, check_finished, mean_nll
 from .perplexity import measure_more_rows
 from .readings import Reader, memory_gates
 from .results import Results, described
-from .tables import markdown, with_interval
+from .tables import folded, markdown, with_interval
 
 SPLIT = "split by what layers buy"
 LEAST = 16  # entries of a layer that buys nothing
@@ -90,9 +90,8 @@ def summary(results: Results) -> str:
     outcome = [["saved over sinks + window, nats", "all layers alike", SPLIT, "alike minus split"]]
     saved = map(with_interval, (window - ours, window - spent, spent - ours))
     outcome += [[counted(len(tested), "other document"), *saved]]
-    return "\n\n".join([
-        f"{counted(len(told), 'document')}:", markdown(lines), markdown(outcome), described(results.setup)
-    ])  # fmt: skip
+    each = folded(f"Layer by layer, {counted(len(told), 'document')}", markdown(lines))
+    return "\n\n".join([markdown(outcome), each, described(results.setup)])
 
 
 def _halves(results: Results) -> tuple[Results, Results]:
