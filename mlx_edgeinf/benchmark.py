@@ -42,7 +42,7 @@ from .measure.sides import (
     with_weights_of,
 )
 from .measure.tables import markdown
-from .models import load, load_base, shipped_gates
+from .models import found_gates, load, load_base
 from .pagestore import StoreError
 from .starter import StarterModelError
 from .terminal import run
@@ -73,7 +73,7 @@ def benchmark(args: argparse.Namespace) -> Results:
     if not results.has("short", "path"):
         results.add({("short", "path"): short_path(edge, plain, tokens[:SHORT])})
         print(short_line(results), flush=True)
-    folder = args.adapter_path or shipped_gates(model)
+    folder = args.adapter_path or found_gates(model, args.model)
     if folder and not results.has("gates", "swap"):
         results.add({("gates", "swap"): {"seconds": list(swaps(model, folder))}})
         print(swap_line(results), flush=True)
@@ -232,7 +232,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.benchmark", description=description)
     parser.add_argument("--text", type=Path, required=True, help="A long text file.")
     parser.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
-    parser.add_argument("--adapter-path", type=Path, help="Trained gates; those shipped if not given.")
+    parser.add_argument("--adapter-path", type=Path, help="Trained gates; else those beside the model or shipped.")
     lengths = [2048, 4096, 8192, 16384, 65536]
     parser.add_argument("--lengths", type=int, nargs="+", default=lengths, help="Tokens to measure at.")
     parser.add_argument("--stock-up-to", type=int, default=16384, help="Longest length for stock mlx-lm.")

@@ -46,7 +46,7 @@ class Engine:
 
     Args:
         model: hub id or local folder; None is the starter model.
-        adapter: folder of trained gates; None takes those shipped for the model.
+        adapter: folder of trained gates; None takes those beside the model, or shipped for it.
         memory_mb: see `models.load`.
         on_progress: told what is being prepared and how far, 0 to 1.
         recall_gb: what the pages of one document may take on disk; 0 for no exact recall.

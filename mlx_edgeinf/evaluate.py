@@ -99,6 +99,7 @@ def gates(args: argparse.Namespace) -> str:
     setup = _setup(_without(args, "adapters"), documents) | {"edges": edges, "base_model": base}
     results = Results.resume(args.output / f"{base}.json", setup)
     variants.add_gates(told, results)
+    del subject  # each is loaded anew, so that one model is held at a time
     variants.measure_variants(args.model, folders, documents, results)
     return variants.summary(results)
 
@@ -163,8 +164,8 @@ def answers(args: argparse.Namespace) -> str:
     subject = Subject.load(args.model, args.adapter_path)
     # All of them before the first is measured, so that a mistake shows at once.
     tasks = {task: load_task(task, args.data, args.documents, subject.tokenizer) for task in args.tasks}
-    # Writing takes longer than reading: what was written of some documents stands beside what was not.
-    files = {task: f"{task}-rouge" if args.rouge else task for task in tasks}
+    # Writing takes longer than reading: what was written of few documents stands beside what was not.
+    files = {task: f"{task}-rouge" if summaries and not _metric(task) else task for task in tasks}
     for task, exams in tasks.items():
         examiner = Examiner(subject, exams, _metric(task) or summaries)
         alone = argparse.Namespace(**vars(args) | {"tasks": [task]})

@@ -94,18 +94,13 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     equip(model, config, start, exact_limit=0)
     optimizer = make_optimizer(args.learning_rate, args.iters)
     optimizer.init(model.trainable_parameters())
-    progress = resume(model, optimizer, Path(args.adapter_path), config) or _begin(
-        args, len(taught), world.size(), start
-    )
-    for option, begun, now in (
-        ("--share", progress.share, args.share), ("--learn-last", progress.counted, args.learn_last),
-    ):  # fmt: skip
-        if begun != now:
-            how = f"with {option} {begun}" if begun else f"without {option}"
-            raise AdapterError(
-                f"{args.adapter_path} holds gates that were trained {how}: go on as it began, or choose "
-                "another --adapter-path."
-            )
+    begun = _begin(args, len(taught), world.size(), start)
+    progress = resume(model, optimizer, Path(args.adapter_path), config) or begun
+    if progress.command != begun.command:
+        raise AdapterError(
+            f"{args.adapter_path} holds gates of another run. Go on as it began, by `{progress.command}`, "
+            "or choose another --adapter-path."
+        )
 
     def own(documents: Corpus, seed: int) -> Iterator[Excerpt]:
         """Of a stream that all processes share, every one's part."""

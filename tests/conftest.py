@@ -92,7 +92,7 @@ def tiny_subject(monkeypatch) -> None:
     from mlx_edgeinf.measure import subject
 
     monkeypatch.setattr(subject, "load_base", lambda _: (llama_model(), byte_tokenizer()))
-    monkeypatch.setattr(subject, "shipped_gates", lambda _: None)
+    monkeypatch.setattr(subject, "found_gates", lambda *_: None)
 
 
 @pytest.fixture

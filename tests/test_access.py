@@ -75,7 +75,7 @@ def test_the_address_is_told_in_the_terminal_and_not_in_the_list_of_processes(mo
     monkeypatch.setattr("gradio.Blocks.block_thread", lambda page: page.close())
     monkeypatch.setattr(door, "Preparation", lambda load: None)
     monkeypatch.setattr(door, "serve", lambda page, port: "http://127.0.0.1:7860/secret/")
-    door.open_page(None, None, None, tmp_path / "library", None, True)
+    door.open_page(None, None, None, 8, tmp_path / "library", None, True)
     assert "http://127.0.0.1:7860/secret/ " in capsys.readouterr().out
     assert opened[0].startswith("file://") and "secret" not in opened[0]
 

@@ -224,13 +224,14 @@ def test_gates_that_were_trained_apart_are_not_shared(run, tmp_path, capsys):
 
 @pytest.mark.parametrize("first, then", [
     ([], ["--share", "heads"]), (["--share", "layers"], []), (["--learn-last", "6"], []),
-    ([], ["--learn-last", "6"]), (["--learn-last", "6"], ["--learn-last", "7"]),
+    ([], ["--learn-last", "6"]), (["--learn-last", "6"], ["--learn-last", "7"]), ([], ["--iters", "4"]),
+    ([], ["--seed", "1"]), ([], ["--learning-rate", "0.5"]), ([], ["--distill", "1"]),
 ])  # fmt: skip
 def test_a_run_goes_on_as_it_began(run, capsys, first, then):
     run(*first)
-    assert run("--iters", "4", *then) == 1
-    assert "go on as it began" in one_sentence(capsys)
-    assert run("--iters", "4", *first) == 0
+    assert run(*then) == 1
+    assert "Go on as it began" in one_sentence(capsys)
+    assert run(*first) == 0
 
 
 def test_gates_of_unknown_origin_have_no_runs_before_them(tmp_path):

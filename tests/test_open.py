@@ -14,15 +14,24 @@ def test_a_library_that_cannot_be_opened_ends_the_program_with_one_sentence(tmp_
     folder = tmp_path / "library"
     folder.write_text("no folder")
     with pytest.raises(SystemExit) as ended:
-        door.open_page(None, None, None, folder, None, False)
+        door.open_page(None, None, None, 8, folder, None, False)
     assert str(folder) in ended.value.code and ended.value.code.count(". ") == 0
 
 
 def test_serve_opens_the_library_that_it_is_told(monkeypatch, tmp_path):
     given = []
     monkeypatch.setattr(door, "open_page", lambda *options: given.extend(options))
-    assert main(["serve", "--library", str(tmp_path), "--port", "7999", "--no-browser"]) == 0
-    assert given == [None, None, None, tmp_path, 7999, False]
+    options = ["--library", str(tmp_path), "--recall-gb", "30", "--port", "7999", "--no-browser"]
+    assert main(["serve", *options]) == 0
+    assert given == [None, None, None, 30, tmp_path, 7999, False]
+
+
+@pytest.mark.parametrize("option", [("--host", "0.0.0.0"), ("--api-key-file", "key")])
+def test_options_of_the_api_are_refused_for_the_page(monkeypatch, option, capsys):
+    monkeypatch.setattr(door, "open_page", None)
+    with pytest.raises(SystemExit):
+        main(["serve", *option])
+    assert "are for --api" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -37,8 +46,8 @@ def test_the_model_chosen_last_is_loaded_unless_one_is_named(monkeypatch, tmp_pa
     monkeypatch.setattr(door, "build", lambda room: rooms.append(room) or Mock())
     monkeypatch.setattr(door, "serve", lambda *_, **__: "")
     choose_model(Library(tmp_path).folder, "/chosen")
-    door.open_page(model, adapter, 80, tmp_path, None, False)
+    door.open_page(model, adapter, 80, 30, tmp_path, None, False)
     rooms[0].preparation.engine  # noqa: B018 - waits
-    assert [(args[0], args[2], args[3]) for args in engines] == [(*loaded, 80)]
+    assert [(args[0], *args[2:]) for args in engines] == [(*loaded, 80, 30)]
     rooms[0].picker.load("/other", print)
-    assert engines[-1][0] == "/other" and engines[-1][2:] == (None, 80)
+    assert engines[-1][0] == "/other" and engines[-1][2:] == (None, 80, 30)

@@ -12,6 +12,12 @@ def test_prose_keeps_the_shape_of_a_text():
     assert all(tag in html for tag in ("<h1>", "<strong>", "<li>one</li>"))
 
 
+def test_code_in_which_sentences_end_is_shown_once():
+    html = prose("Run `First do. Then go. And on.` now. Done.", lambda sentence: f"[{sentence.strip()}]")
+    assert html.count("<code>") == 1 and html.count("Then go.") == 2
+    assert re.sub(r"\[.*?\]|<.*?>", "", html).strip() == "Run First do. Then go. And on. now. Done."
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -25,6 +25,7 @@ from .shelves import add_library
 from .sitting import Sitting, UnusableEngine, load_engine
 
 LIBRARY = "Folder of the library; the user's own if not given."
+LOOPBACK = "127.0.0.1"
 FAILURES = (DocumentError, LibraryError, SaveFileError, UnusableEngine, OSError)
 
 
@@ -83,7 +84,10 @@ def serve(args: argparse.Namespace) -> None:
         return
     from ..ui.open import open_page
 
-    open_page(args.model, args.adapter, args.memory_mb, args.library, args.port, not args.no_browser)
+    open_page(
+        args.model, args.adapter, args.memory_mb, args.recall_gb, args.library, args.port,
+        not args.no_browser,
+    )  # fmt: skip
 
 
 def typed() -> Iterator[str]:
@@ -122,12 +126,15 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add_follow(growing)
     add_library(commands)
     add_models(commands)
-    _serving(commands.add_parser("serve", help="Open the page in a browser, or an OpenAI-compatible API."))
+    serving = commands.add_parser("serve", help="Open the page in a browser, or an OpenAI-compatible API.")
+    _serving(serving)
     args = parser.parse_args(argv)
     if "-" in getattr(args, "files", ()) and args.ocr:
         commands.choices[args.command].error("text from stdin has no scanned pages: leave --ocr out")
     if args.command == "chat" and "-" in args.files and not args.question:
         talk.error("the document comes from stdin, so questions cannot be typed: ask with --question")
+    if args.command == "serve" and not args.api and (args.host != LOOPBACK or args.api_key_file):
+        serving.error("only this machine reaches the page: --host and --api-key-file are for --api")
     return args
 
 
@@ -138,7 +145,7 @@ def _serving(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--library", type=Path, help=LIBRARY)
     api = parser.add_argument_group("instead of the page, for OpenAI's clients")
     api.add_argument("--api", action="store_true", help="Serve http://127.0.0.1:8080/v1.")
-    api.add_argument("--host", default="127.0.0.1", help="Address; others than this machine's need a key.")
+    api.add_argument("--host", default=LOOPBACK, help="Address; others than this machine's need a key.")
     api.add_argument(
         "--api-key-file", type=Path,
         help="File of the key to ask for, made if missing; else MLX_EDGEINF_API_KEY.",
@@ -157,7 +164,7 @@ def _reading(parser: argparse.ArgumentParser) -> None:
 
 def _model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
-    parser.add_argument("--adapter", help="Folder of trained gates; those shipped if not given.")
+    parser.add_argument("--adapter", help="Folder of trained gates; else those beside the model or shipped.")
     parser.add_argument("--memory-mb", type=float, help="Megabytes that a document's state may take.")
     parser.add_argument(
         "--recall-gb", type=float, default=RECALL_GB,

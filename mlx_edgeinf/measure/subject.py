@@ -11,7 +11,7 @@ import mlx.nn as nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from ..adapter import WEIGHTS, AdapterConfig, AdapterError, gate_parameters, load_weights, read_config
-from ..models import equip, load_base, shipped_gates
+from ..models import equip, found_gates, load_base
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class Subject:
 
     @classmethod
     def load(cls, path_or_hf_repo: str | None, adapter_path: Path | None) -> Subject:
-        """A model and its gates; None is the starter model, and the gates shipped for the model.
+        """A model and its gates; None is the starter model, and the gates that `models.load` would find.
 
         Raises:
-            AdapterError: no gates ship for this model, or they do not fit it.
+            AdapterError: there are no gates for this model, or they do not fit it.
             UnsupportedModel, StarterModelError: see `models.load`.
         """
         model, tokenizer = load_base(path_or_hf_repo)
-        folder = adapter_path or shipped_gates(model)
+        folder = adapter_path or found_gates(model, path_or_hf_repo)
         if folder is None:
-            raise AdapterError("No gates ship for this model: name trained ones with --adapter-path.")
+            raise AdapterError("There are no trained gates for this model: name some with --adapter-path.")
         config = read_config(folder)
         mx.random.seed(0)
         equip(model, config, exact_limit=0)

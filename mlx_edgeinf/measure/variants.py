@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -62,11 +61,15 @@ def measure_variants(
 ) -> None:
     """Read documents, by name the tokens of each, with the gates of each folder, by their name."""
 
-    # Gates of another kind need a model of their own; one is held at a time.
-    @lru_cache(maxsize=1)
+    held: dict[Path, Reader] = {}
+
     def reader(folder: Path) -> Reader:
-        subject = Subject.load(model, folder)
-        return Reader(subject.model, subject.untrained, documents, results.setup["edges"][0])
+        if folder not in held:
+            # Gates of another kind need a model of their own; one is held at a time.
+            held.clear()
+            subject = Subject.load(model, folder)
+            held[folder] = Reader(subject.model, subject.untrained, documents, results.setup["edges"][0])
+        return held[folder]
 
     @contextmanager
     def opened(row: str, length: int) -> Iterator[tuple[Reader, list[EdgeCache]]]:

@@ -24,6 +24,7 @@ def open_page(
     model: str | None,
     adapter: str | None,
     memory_mb: float | None,
+    recall_gb: float,
     folder: Path | None,
     port: int | None,
     browser: bool,
@@ -45,7 +46,7 @@ def open_page(
     first = model or (None if adapter else chosen_model(library.folder))
 
     def load(model: str | None, note: Note) -> Engine:
-        return load_engine(model, note, adapter if model == first else None, memory_mb)
+        return load_engine(model, note, adapter if model == first else None, memory_mb, recall_gb)
 
     picker = Picker(load, first)
     room = Room(Preparation(partial(load, first)), library, picker)

@@ -16,6 +16,7 @@ from ..catalogue.download import Cancelled, download
 from ..catalogue.home import default_home, local_model
 from ..catalogue.lessons import ITERATIONS, folder_lessons, library_lessons
 from ..catalogue.offers import Gates, Offer, offer_of, offers
+from ..document_memory import RECALL_GB
 from ..wording import time_left
 from .background import Background
 from .preparation import Note, Replacement
@@ -30,13 +31,14 @@ TRAINING = "Gates are being trained: until that is done or stopped under Models,
 
 
 def load_engine(
-    model: str | None, note: Note, adapter: str | None = None, memory_mb: float | None = None
+    model: str | None, note: Note, adapter: str | None = None, memory_mb: float | None = None,
+    recall_gb: float = RECALL_GB,
 ) -> Engine:
     """The engine for a model, None for the starter model; see `engine.Engine`."""
     # Only now: MLX and mlx-lm take seconds to import, and the page is to open at once.
     from ..engine import Engine
 
-    return Engine(model, adapter, memory_mb, note)
+    return Engine(model, adapter, memory_mb, note, recall_gb)
 
 
 @dataclass(frozen=True)

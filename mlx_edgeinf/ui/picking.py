@@ -88,7 +88,7 @@ def _told(room: Room, work: Callable[[], None]) -> None:
     """Do it, or say in the panel why it cannot be done."""
     try:
         work()
-    except (CorpusError, LibraryError, ModelRefused) as error:
+    except (CorpusError, LibraryError, ModelRefused, OSError) as error:
         room.picker.problem = str(error)
 
 

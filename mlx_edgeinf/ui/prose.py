@@ -47,7 +47,7 @@ def _noted(pieces: list[Token], note: Callable[[str], str]) -> Iterator[Token]:
             if piece.type == "text":
                 yield Token("text", "", 0, content=text[done : end - at])
                 done = end - at
-            else:
+            elif not done:
                 yield piece
                 done = len(text)
             yield Token("html_inline", "", 0, content=note(sentence))

@@ -92,7 +92,7 @@ def _eyebrow(session: Session) -> str:
         return "Summary, being written"
     page = session.draft.page
     place = f"after page {count(page)}" if page else "within page 1"
-    return f"Draft {place}, revised as the reading goes on"
+    return f"Draft {place}; another follows as the reading goes on"
 
 
 def _unsummarised(session: Session) -> str:
