@@ -232,7 +232,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.benchmark", description=description)
     parser.add_argument("--text", type=Path, required=True, help="A long text file.")
     parser.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
-    parser.add_argument("--adapter-path", type=Path, help="Trained gates; else those beside the model or shipped.")
+    parser.add_argument("--adapter-path", type=Path, help="Trained gates; else those found or shipped.")
     lengths = [2048, 4096, 8192, 16384, 65536]
     parser.add_argument("--lengths", type=int, nargs="+", default=lengths, help="Tokens to measure at.")
     parser.add_argument("--stock-up-to", type=int, default=16384, help="Longest length for stock mlx-lm.")

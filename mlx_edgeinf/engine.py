@@ -63,13 +63,17 @@ class Engine:
         on_progress: Callable[[str, float], None] | None = None,
         recall_gb: float = RECALL_GB,
     ):
-        self._thread = MLXThread()
         self.name = Path(model).name if model else NAME
         self.recall_bytes = int(recall_gb * 1e9)
         path = model or str(starter_model(on_progress))
         if on_progress:
             on_progress(f"Loading {self.name}", 1.0)
-        self._model, self._tokenizer = self._run(lambda: load(path, adapter, memory_mb=memory_mb))
+        self._thread = MLXThread()
+        try:
+            self._model, self._tokenizer = self._run(lambda: load(path, adapter, memory_mb=memory_mb))
+        except BaseException:
+            self.close()
+            raise
         gates = Path(adapter) if adapter else self._run(lambda: found_gates(self._model, path))
         # Without trained gates the untrained ones answer.
         self.has_gates = gates is not None
@@ -203,12 +207,9 @@ class Engine:
     # -- answering --------------------------------------------------------------
 
     def generate(
-        self,
-        texts: list[str],
-        memory: DocumentMemory | None = None,
-        max_tokens: int = 256,
+        self, texts: list[str], memory: DocumentMemory | None = None, max_tokens: int = 256,
         cancel: Event | None = None,
-    ) -> Iterator[str]:
+    ) -> Iterator[str]:  # fmt: skip
         """Answer from a fork of the memory, yielding the whole answer so far.
 
         An answer that reaches max_tokens ends with its last whole sentence.
@@ -221,12 +222,9 @@ class Engine:
         return self._stepwise(self._generate(texts, memory, max_tokens, cancel))
 
     def answer(
-        self,
-        texts: list[str],
-        memory: DocumentMemory | None = None,
-        max_tokens: int = 256,
+        self, texts: list[str], memory: DocumentMemory | None = None, max_tokens: int = 256,
         cancel: Event | None = None,
-    ) -> Iterator[Piece]:
+    ) -> Iterator[Piece]:  # fmt: skip
         """Answer as `generate` does, but piece by piece, and to the last token."""
         return self._stepwise(self._answer(texts, memory, max_tokens, cancel))
 

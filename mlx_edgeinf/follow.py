@@ -238,13 +238,13 @@ def known_text(library: Library, path: Path) -> tuple[Document, int]:
     A file that has only grown since goes on where it was; one that begins otherwise is another text.
 
     Raises:
-        DocumentError: it cannot be opened, or is no text.
+        DocumentError: it cannot be opened.
     """
     data = opened(path).read_bytes()
     key = sha256(f"followed {path.resolve()}".encode()).hexdigest()
     while entry := library.find(key):
         document = library.document(entry.id)
-        length = known_bytes(data, document.pages, path.name)
+        length = known_bytes(data, document.pages)
         if length is not None:
             return document, length
         key = sha256(key.encode()).hexdigest()

@@ -86,9 +86,9 @@ def load_base(path_or_hf_repo: str | None = None) -> tuple[nn.Module, TokenizerW
             f"The model {path} is not on this machine, and the hub cannot be reached: connect to the "
             "internet, or give the folder of a model."
         ) from error
-    except (OSError, RuntimeError, ValueError) as error:
-        # mlx-lm's for a type it does not know, the hub's for a path taken as a name, MLX's for weights
-        # that were cut short.
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        # mlx-lm's for a type it does not know, or a configuration that lacks something; the hub's for a path
+        # taken as a name; MLX's for weights that were cut short.
         reason = str(error).partition("\n")[0].rstrip(":. ")
         raise UnsupportedModel(
             f"The model {path} cannot be loaded: {reason}. If its files may be damaged, download it again; "

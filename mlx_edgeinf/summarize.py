@@ -37,6 +37,8 @@ UNION = (
 MILESTONES, APART = (0.05, 0.25, 0.5, 0.75), 6144
 # A part for map-reduce: small models answer best well inside their context.
 PART_TOKENS, PART_ANSWER_TOKENS = 3000, 96
+# What a model must read exactly for that: several times what is made of it.
+LEAST_EXACT = 512
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def summarize(
         max_tokens: length of a summary at most.
 
     Raises:
-        DocumentError: no page of the document has text.
+        DocumentError: no page of the document has text, or the model cannot read in this way.
     """
     require_text(document)
     yield from STRATEGIES[strategy].run(_Run(engine, document, strategy, cancel or Event(), max_tokens))
@@ -84,7 +86,7 @@ def require_text(document: Document) -> None:
     if len(document.pages_without_text) == len(document.pages):
         raise DocumentError(
             f"{document.name} has no text on any page: it is probably a scan, so have its text recognised "
-            "(OCR) first, on the command line by --ocr."
+            "(OCR) first: the page has a button for that, commands have --ocr."
         )
 
 
@@ -111,6 +113,19 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.total = sum(self.engine.count(page.text) for page in self.document.pages)
+
+    def exact(self, document: Document, most: int) -> Iterator[Document]:
+        """Parts of a document that the model reads exactly, of so many tokens at most.
+
+        Raises:
+            DocumentError: it reads too little at once to make anything of it.
+        """
+        if self.engine.exact_tokens < LEAST_EXACT:
+            raise DocumentError(
+                f"{self.engine.name} cannot read enough of {self.document.name} exactly at once: choose a "
+                "summary from memory, or a model with a longer context."
+            )
+        return parts(document, self.engine.count, min(most, self.engine.exact_tokens))
 
     def read(self, memory: DocumentMemory) -> Iterator[Reading]:
         """Read a memory's document, or part of the whole, to its end; first what was read of it before."""
@@ -207,7 +222,7 @@ def _milestones(memory: DocumentMemory) -> list[float]:
 def _map_reduce(run: _Run) -> Iterator[RunEvent]:
     """Summarise every part exactly, then the summaries; the chat knows the summaries alone."""
     pages: list[Page] = []
-    for part in parts(run.document, run.engine.count, PART_TOKENS):
+    for part in run.exact(run.document, PART_TOKENS):
         memory = run.engine.open(part)
         yield from run.read(memory)
         if run.cancel.is_set():
@@ -225,7 +240,7 @@ def _map_reduce(run: _Run) -> Iterator[RunEvent]:
 
 def _condensed(run: _Run, summaries: Document) -> DocumentMemory:
     """The summaries, read; summarised again first, as often as it takes until they are one part."""
-    while len(batches := list(parts(summaries, run.engine.count, PART_TOKENS))) > 1:
+    while len(batches := list(run.exact(summaries, PART_TOKENS))) > 1:
         summaries = replace(summaries, pages=tuple(_condense(run, batch) for batch in batches))
     memory = run.engine.open(summaries)
     for _ in run.engine.ingest(memory, run.cancel):
@@ -242,7 +257,7 @@ def _condense(run: _Run, batch: Document) -> Page:
 
 def _truncate(run: _Run) -> Iterator[RunEvent]:
     """Read only what fits the base model's context; the receipt says how little that is."""
-    memory = run.engine.open(next(parts(run.document, run.engine.count, run.engine.exact_tokens)))
+    memory = run.engine.open(next(run.exact(run.document, run.engine.exact_tokens)))
     yield from run.read(memory)
     if not run.cancel.is_set():
         yield from run.write(QUESTION, memory, final=True)
@@ -274,13 +289,10 @@ STRATEGIES: dict[str, Strategy] = {
             resumes=True,
         ),
         Strategy(
-            "map-reduce",
-            "Part by part",
+            "map-reduce", "Part by part",
             "Summarise each part exactly, then the summaries. The chat knows the summaries alone.",
             _map_reduce,
         ),
-        Strategy(
-            "truncate", "Beginning only", "Read only what fits the model at once, exactly.", _truncate
-        ),
+        Strategy("truncate", "Beginning only", "Read only what fits the model at once, exactly.", _truncate),
     )
-}
+}  # fmt: skip

@@ -47,6 +47,7 @@ class MLXThread(Executor):
             if not self._closed:
                 self._closed = True
                 self._jobs.put(None)
+                atexit.unregister(self.shutdown)
         if wait:
             self._thread.join()
 

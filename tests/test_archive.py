@@ -165,6 +165,12 @@ HOSTILE = {
     ),
     "a chat about nothing": in_json("chats.json", lambda chats: chats[0].update(reading=7)),
     "a summary of nothing": in_json("summaries.json", lambda summaries: summaries[0].update(reading=2)),
+    "a summary of a reading that is not there": lambda members: (
+        in_json(MANIFEST, lambda manifest: manifest.update(readings=[]))(members),
+        in_json("chats.json", list.clear)(members),
+        [members.pop(name) for name in list(members) if name.startswith("memories/")],
+        in_json("summaries.json", lambda summaries: summaries[0].update(reading=0))(members),
+    ),
     "a receipt without fields": in_json("summaries.json", lambda summaries: summaries[0].update(receipt={})),
     "a memory that is none": lambda members: members.update({"memories/0.safetensors": b"rubbish"}),
     "memories swapped for others": lambda members: members.update(

@@ -69,6 +69,26 @@ def test_a_summary_names_the_pages_that_support_its_sentences(run, tmp_path, cap
     assert " ".join(each["sentence"] for each in told["support"]) == text
 
 
+def test_nobody_can_ask_about_a_document_without_text(run, tmp_path, capsys):
+    (tmp_path / "empty.txt").write_text("\n\f\n")
+    assert run("chat", tmp_path / "empty.txt", "--question", "Who?") == 1
+    printed = capsys.readouterr()
+    assert "empty.txt has no text on any page" in printed.err and not printed.out
+
+
+def test_what_ends_recall_while_something_is_asked_is_told(run, book, capsys, monkeypatch):
+    failing = lambda memory: "Answers come without exact recall from now on."  # noqa: E731
+    asked = room.ask
+
+    def ask(engine, memory, *options):
+        monkeypatch.setattr(type(memory), "without_recall", property(failing))
+        return asked(engine, memory, *options)
+
+    monkeypatch.setattr(room, "ask", ask)
+    assert run("chat", book, "--question", "Who?", "--question", "When?") == 0
+    assert capsys.readouterr().err.count("without exact recall") == 1
+
+
 def test_for_another_program_it_is_json(run, book, capsys):
     assert run("summarize", book, "--json", "--strategy", "rolling") == 0
     told = json.loads(capsys.readouterr().out)

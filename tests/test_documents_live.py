@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,20 @@ def test_other_encodings_are_read_from_where_they_show():
     assert fed([pieces[:7], pieces[7:]]) == [Page(1, "Ein Café.\nNoch eins.")]
 
 
+def test_a_text_after_one_in_another_encoding_is_unicode_again():
+    live = LiveText("talk.txt")
+    live.add("Ein Café.\n".encode("cp1252"))
+    live.break_line()
+    live.add("naïve café\n".encode())
+    assert live.end() == [Page(1, "Ein Café.\nnaïve café")]
+
+
+def test_a_coloured_line_of_a_log_is_text_however_it_comes():
+    line, rest = b"\x1b[31mError\x1b[0m: disk\n", b"All is well again, and went on for a while.\n" * 40
+    pages = fed([line, rest])
+    assert pages == fed([line + rest]) and known_bytes(line + rest, pages) == len(line + rest)
+
+
 def test_what_is_no_text_is_refused():
     with pytest.raises(DocumentError, match="^talk.txt is not text in UTF-8, so it cannot be followed"):
         fed([bytes(range(32)) * 20])
@@ -84,16 +99,24 @@ def test_what_is_no_text_is_refused():
 def test_a_file_that_grew_is_known_by_its_beginning(end):
     data = TEXT.encode()
     before = fed([data[:end].decode(errors="ignore").encode()])
-    at = known_bytes(data, before, "talk.txt")
+    at = known_bytes(data, before)
     rest = LiveText("talk.txt", before)
     pages = [*before, *rest.add(data[at:]), *rest.end()]
     squeezed = lambda text: "".join(text.split())  # noqa: E731
     assert squeezed("".join(page.text for page in pages)) == squeezed(TEXT)
 
 
+def test_the_place_in_an_endless_line_is_found_at_once():
+    words = " ".join(f"wörd{n}" for n in range(60_000)).encode()
+    end = len(words) // 2
+    start = time.monotonic()
+    assert known_bytes(words, fed([words[:end]])) == end
+    assert time.monotonic() - start < 10
+
+
 @pytest.mark.parametrize("data", [TEXT.encode()[:3000], b"Another text.\n" + TEXT.encode(), b""])
 def test_a_file_that_begins_otherwise_is_not_known(data):
-    assert known_bytes(data, fed([TEXT.encode()]), "talk.txt") is None
+    assert known_bytes(data, fed([TEXT.encode()])) is None
 
 
 # -- the end of a file ---------------------------------------------------------------

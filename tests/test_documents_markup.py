@@ -84,6 +84,11 @@ def test_a_table_of_endless_columns_ends(blocks):
     assert len(table) < 2000
 
 
+@pytest.mark.parametrize("across", [0, -3])
+def test_a_cell_takes_a_column_whatever_it_says(blocks, across):
+    assert blocks(f"<table><tr><td colspan={across}>a<td>b</table>") == ["| a | b |\n| --- | --- |"]
+
+
 def test_a_table_that_lays_out_a_page_is_read_as_the_page(blocks):
     html = "<table><tr><td><h2>News</h2><p>Rain.</p><td><table><tr><td>a<td>b</table></table>"
     assert blocks(html) == ["## News", "Rain.", "| a | b |\n| --- | --- |"]

@@ -85,6 +85,14 @@ def test_a_type_of_model_that_nobody_knows_is_named_in_a_sentence(model_folder, 
     assert re.fullmatch(r"The model .*strange cannot be loaded: [^\n]*strange[^\n]*\.", str(refusal.value))
 
 
+@pytest.mark.parametrize("config", [{}, {"model_type": "llama"}])
+def test_a_configuration_that_lacks_something_is_told_in_a_sentence(model_folder, tmp_path, config):
+    folder = shutil.copytree(model_folder, tmp_path / "bare")
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnsupportedModel, match="bare cannot be loaded: "):
+        load(str(folder))
+
+
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 

@@ -24,6 +24,7 @@ def small_parts(monkeypatch):
     """Two pages a part, and answers so short that three of them fit in a part."""
     monkeypatch.setattr(home, "PART_TOKENS", 130)
     monkeypatch.setattr(home, "PART_ANSWER_TOKENS", 4)
+    monkeypatch.setattr(home, "LEAST_EXACT", 1)
 
 
 @pytest.fixture
@@ -145,7 +146,8 @@ def test_only_rolling_carries_the_draft_on(engine, questions):
     assert questions[-1] == [home.REVISION.format(draft=wholes[-1])]
 
 
-def test_map_reduce_asks_each_part_and_then_the_answers(engine, questions):
+def test_map_reduce_asks_each_part_and_then_the_answers(engine, questions, monkeypatch):
+    monkeypatch.setattr(engine, "exact_tokens", 130)
     events = run(engine, "map-reduce")
     assert questions == [[home.SECTION]] * 3 + [[home.UNION]]
     sections = [draft for draft in of(Draft, events) if not draft.final]
@@ -161,6 +163,22 @@ def test_map_reduce_condenses_answers_that_are_too_many(engine, questions, monke
     assert len(questions) > 6 + 1 and questions[-1] == [home.UNION]
     assert sum(engine.count(page.text) for page in finished.memory.document.pages) <= 64
     assert finished.receipt.pages_read == 6
+
+
+def test_parts_are_no_longer_than_the_model_reads_exactly(engine, monkeypatch):
+    monkeypatch.setattr(home, "PART_TOKENS", 10**6)
+    opened, open_one = [], engine.open
+    monkeypatch.setattr(engine, "open", lambda part: opened.append(part) or open_one(part))
+    run(engine, "map-reduce")
+    sizes = [sum(engine.count(page.text) for page in part.pages) for part in opened]
+    assert len(sizes) > 2 and max(sizes) <= engine.exact_tokens
+
+
+@pytest.mark.parametrize("strategy", ["map-reduce", "truncate"])
+def test_a_model_that_reads_next_to_nothing_exactly_refuses_to(engine, strategy, monkeypatch):
+    monkeypatch.setattr(home, "LEAST_EXACT", engine.exact_tokens + 1)
+    with pytest.raises(DocumentError, match="choose a summary from memory"):
+        run(engine, strategy)
 
 
 def test_truncate_reads_what_fits_and_says_so(engine):
@@ -210,7 +228,8 @@ def test_a_draft_cut_short_does_not_replace_a_whole_one(engine, strategy):
     assert events[-1].summary == [d for d in drafts if d.page <= 1][-1].text != drafts[-1].text
 
 
-def test_stopped_between_the_parts_keeps_the_part_before(engine):
+def test_stopped_between_the_parts_keeps_the_part_before(engine, monkeypatch):
+    monkeypatch.setattr(engine, "exact_tokens", 130)
     events = run(engine, "map-reduce", stop=lambda e: isinstance(e, Draft) and e.page == 4)
     assert [page.number for page in events[-1].memory.document.pages] == [3, 4]
     assert events[-1].memory.complete and events[-1].receipt.pages_read == 4

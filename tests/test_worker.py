@@ -101,3 +101,12 @@ def test_a_finished_job_is_let_go_of_before_the_next_one_comes(thread):
 def test_a_process_that_used_the_thread_ends_well(_):
     ended = subprocess.run([sys.executable, "-c", PROCESS], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_thread_that_was_shut_down_is_not_remembered(monkeypatch):
+    forgotten = []
+    monkeypatch.setattr("mlx_edgeinf.worker.atexit.unregister", forgotten.append)
+    thread = MLXThread()
+    thread.shutdown()
+    thread.shutdown()
+    assert forgotten == [thread.shutdown]

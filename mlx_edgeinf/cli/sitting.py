@@ -19,7 +19,7 @@ from ..document_memory import DocumentMemory
 from ..documents import Document, PasswordRequired, joined, piped_document, read_document
 from ..events import Finished, Reading
 from ..library import Checkpoint, Entry, Library, LibraryError, Reader, latest_by
-from ..summarize import summarize
+from ..summarize import require_text, summarize
 from .console import Steps, stoppable, watched
 
 if TYPE_CHECKING:
@@ -74,16 +74,18 @@ class Sitting:
             events = summarize(self._reader, self._reader.document, strategy, cancel, max_tokens)
             finished = watched(events)
         self._library.finish(self._engine, self._entry.id, finished)
-        self._tell_problem()
+        self._tell_problem(finished.memory)
         return finished
 
     def conversation(self, by_page: int | None = None) -> Conversation:
         """Read on to the end, and begin to talk about it, or about what was known of it by a page.
 
         Raises:
+            DocumentError: it has no text.
             KeyboardInterrupt: it was stopped before the end.
             LibraryError: of no page so early the memory was kept.
         """
+        require_text(self._reader.document)
         memory = self._reader.open(self._reader.document)
         with stoppable() as cancel:
             steps = map(Reading, self._reader.ingest(memory, cancel))
@@ -91,7 +93,7 @@ class Sitting:
                 watched(steps)
             if cancel.is_set():
                 raise KeyboardInterrupt
-        self._tell_problem()
+        self._tell_problem(memory)
         reading = self._library.reading_of(self._engine, self._entry.id)
         page = None
         if by_page and by_page < len(memory.page_ends):
@@ -110,9 +112,10 @@ class Sitting:
             f"these pages ({pages}), or of all."
         )
 
-    def _tell_problem(self) -> None:
-        if self._reader.problem:
-            print(self._reader.problem, file=sys.stderr)
+    def _tell_problem(self, memory: DocumentMemory | None) -> None:
+        """Say which memory had to be given up, or that it answers without exact recall."""
+        if problem := self._reader.problem or (memory.without_recall if memory else ""):
+            print(problem, file=sys.stderr)
 
 
 class Conversation:
@@ -123,6 +126,7 @@ class Conversation:
     ):
         self._library, self._engine, self._memory, self._chat = library, engine, memory, chat
         self._page = page
+        self._told = memory.without_recall
         self._turns: list[Turn] = []
 
     def ask(self, question: str, max_tokens: int, cancel: Event) -> Iterator[str]:
@@ -133,6 +137,9 @@ class Conversation:
         """Make a question and its answer part of the conversation."""
         self._turns.append(Turn(question, answer, self._page))
         self._library.add_turn(self._chat, self._turns[-1])
+        if (problem := self._memory.without_recall) != self._told:
+            print(problem, file=sys.stderr)
+            self._told = problem
         return self._turns[-1]
 
 

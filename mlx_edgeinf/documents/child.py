@@ -39,8 +39,6 @@ class Child:
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(PATIENCE)
         self.stream = self.channel.makefile("rb")
-        request |= {"reader": reader, "memory": MEMORY}
-        self.channel.sendall(json.dumps(request).encode() + b"\n")
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", str(WORKERS)],
@@ -49,6 +47,10 @@ class Child:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        # Only now that somebody reads it: it may be longer than what the channel holds.
+        request |= {"reader": reader, "memory": MEMORY}
+        with suppress(OSError):  # of a child that has died, which its answer tells
+            self.channel.sendall(json.dumps(request).encode() + b"\n")
 
     def answer(self) -> dict[str, Any]:
         """Return the child's next answer; raises `ChildDied` if none comes in time."""

@@ -7,12 +7,16 @@ text alone, and not on the pauses in which it came.
 from __future__ import annotations
 
 import codecs
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from .characters import CONTROLS, readable
 from .document import DocumentError, Page
-from .plain import CONTROL_SHARE, PAGE, cut, decoded, pieces
+from .plain import CONTROL_SHARE, PAGE, cut, pieces
+
+# Characters from which a share tells anything: one line of a log has colours, a few hundred have their share.
+JUDGED = 4096
 
 
 class LiveText:
@@ -25,9 +29,11 @@ class LiveText:
 
     def __init__(self, name: str, pages: Sequence[Page] = ()) -> None:
         self._name, self._count = name, len(pages)
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._decoder = _unicode()
         self._line = ""
         self._lines: list[str] = []
+        # Of all that has come.
+        self._controls = self._characters = 0
 
     def add(self, data: bytes) -> list[Page]:
         """Take what has come; returns the pages that are full now.
@@ -36,7 +42,9 @@ class LiveText:
             DocumentError: it is no text.
         """
         text = self._decoded(data)
-        if len(CONTROLS.findall(text)) > CONTROL_SHARE * len(text):
+        self._controls += len(CONTROLS.findall(text))
+        self._characters += len(text)
+        if self._controls > CONTROL_SHARE * max(self._characters, JUDGED):
             raise DocumentError(f"{self._name} is not text in UTF-8, so it cannot be followed.")
         *lines, self._line = (self._line + text).replace("\r\n", "\n").split("\n")
         self._lines += filter(None, map(readable, chain(lines, self._begun())))
@@ -49,7 +57,7 @@ class LiveText:
         if line := readable(self._line):
             self._lines.append(line)
         self._line = ""
-        self._decoder.reset()
+        self._decoder = _unicode()
 
     @property
     def rest(self) -> list[Page]:
@@ -87,30 +95,45 @@ class LiveText:
             return self._decoder.decode(held + data)
 
 
-def known_bytes(data: bytes, pages: Sequence[Page], name: str) -> int | None:
+def _unicode() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8-sig")()
+
+
+def known_bytes(data: bytes, pages: Sequence[Page]) -> int | None:
     """How many bytes of a file these pages, which were read of it before, take; None if it begins otherwise.
 
     Spaces and line ends do not count: they are not in the pages as they are in the file.
-
-    Raises:
-        DocumentError: the file is no text.
     """
     wanted, at, taken = squeezed("".join(page.text for page in pages)), 0, 0
     for line in data.splitlines(keepends=True):
-        found = squeezed(readable(decoded(line, name)))
+        found = _said(line, _encoding(line))
         if not wanted.startswith(found, at):
             rest = wanted[at:]
-            return taken + _length_of(rest, line, name) if found.startswith(rest) else None
+            return taken + _length_of(rest, line) if found.startswith(rest) else None
         at, taken = at + len(found), taken + len(line)
         if at == len(wanted):
             return taken
     return None
 
 
-def _length_of(wanted: str, line: bytes, name: str) -> int:
-    """Bytes of a line whose beginning was read before the rest of it came."""
-    ends = range(1, len(line))
-    return next((end for end in ends if squeezed(readable(decoded(line[:end], name))) == wanted), 0)
+def _length_of(wanted: str, line: bytes) -> int:
+    """Bytes of a line whose beginning was read before the rest of it came; 0 if it cannot be told."""
+    encoding = _encoding(line)
+    end = bisect_left(range(len(line)), len(wanted), key=lambda end: len(_said(line[:end], encoding)))
+    return end if _said(line[:end], encoding) == wanted else 0
+
+
+def _encoding(line: bytes) -> str:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+def _said(line: bytes, encoding: str) -> str:
+    """What a line has in common with its page, without a character that is cut in two."""
+    return squeezed(readable(line.decode(encoding, "ignore")))
 
 
 def squeezed(text: str) -> str:

@@ -248,7 +248,8 @@ def _check(contents: Contents) -> None:
     _require(numbers == list(range(1, len(numbers) + 1)) and numbers != [])
     _require(all(reading.position <= reading.tokens for reading in readings))
     _require(all(chat.reading < len(readings) for chat in contents.chats))
-    _require(all((summary.reading or 0) < max(len(readings), 1) for summary in contents.summaries))
+    made_of = (summary.reading for summary in contents.summaries if summary.reading is not None)
+    _require(all(reading < len(readings) for reading in made_of))
 
 
 def _require(sound: bool) -> None:

@@ -51,9 +51,8 @@ class PageFolders:
                 _remove(folder)
 
     def nbytes(self, document: int) -> int:
-        """Bytes that the pages of a document take."""
-        files = (file for folder in self._of_document(document) for file in folder.iterdir())
-        return sum(file.stat().st_size for file in files)
+        """Bytes that the pages of a document take, those of a reading under way among them."""
+        return sum(map(_nbytes, self._of_document(document)))
 
     def _of_document(self, document: int) -> list[Path]:
         return [folder for folder in self._every() if folder.name.startswith(f"{document}-")]
@@ -69,3 +68,12 @@ def _name(document: int, identity: str) -> str:
 def _remove(folder: Path) -> None:
     with suppress(StoreInUse):
         remove_store(folder)
+
+
+def _nbytes(folder: Path) -> int:
+    total = 0
+    with suppress(FileNotFoundError):  # deleted meanwhile
+        for file in folder.iterdir():
+            with suppress(FileNotFoundError):  # replaced meanwhile
+                total += file.stat().st_size
+    return total

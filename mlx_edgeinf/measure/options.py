@@ -98,7 +98,7 @@ def _common(parser: argparse.ArgumentParser, data: str) -> None:
 
 
 def _one(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--adapter-path", type=Path, help="Trained gates; else those beside the model or shipped.")
+    parser.add_argument("--adapter-path", type=Path, help="Trained gates; else those found or shipped.")
 
 
 def _length(parser: argparse.ArgumentParser, default: int) -> None:

@@ -50,7 +50,7 @@ class Memories:
 
     def __init__(self, library: Library, engine: Engine, most: int):
         self._library, self._engine, self._most = library, engine, most
-        self._places: dict[tuple[int, str], Place] = {}
+        self._places: dict[int, Place] = {}
         self._changing = Lock()
 
     @contextmanager
@@ -60,12 +60,10 @@ class Memories:
         Raises:
             LibraryError: the document was deleted.
         """
-        # Both, as a number may be given again after a deletion.
-        key = entry.id, entry.sha256
         with self._changing:
-            place = self._places.pop(key, None) or Place(Reader(self._library, self._engine, entry.id))
+            place = self._places.pop(entry.id, None) or Place(Reader(self._library, self._engine, entry.id))
             place.users += 1
-            self._places[key] = place
+            self._places[entry.id] = place
             self._make_room()
         try:
             yield place
@@ -76,7 +74,7 @@ class Memories:
     def forget(self, entry: Entry) -> None:
         """Let go of a document that was deleted."""
         with self._changing:
-            self._places.pop((entry.id, entry.sha256), None)
+            self._places.pop(entry.id, None)
 
     def _make_room(self) -> None:
         idle = [key for key, place in self._places.items() if not place.users]

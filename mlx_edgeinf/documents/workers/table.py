@@ -28,9 +28,9 @@ class Table:
         """How many rows more a cell further up reaches down, by column."""
 
     def add_cell(self, text: str, across: int, down: int) -> None:
-        """Go on with the row: a cell that spans `across` columns and `down` rows."""
+        """Go on with the row: a cell that spans `across` columns, one at least, and `down` rows."""
         self._pass_covered()
-        for column in range(len(self._row), len(self._row) + min(across, MOST_ACROSS)):
+        for column in range(len(self._row), len(self._row) + max(1, min(across, MOST_ACROSS))):
             self._row.append(text.replace("|", "\\|"))
             self._covered[column] = min(down, MOST_DOWN) - 1
             text = ""
