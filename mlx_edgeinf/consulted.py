@@ -14,7 +14,7 @@ MOST = 5
 def consulted(memory: DocumentMemory, fork: list[EdgeCache]) -> tuple[int, ...]:
     """Pages of the document, from 0, that came back to a fork of its memory most often for their length.
 
-    Over all layers, heads and choices; those above the average, at most MOST, the first one first.
+    Over all layers, heads and choices; those above the average, at most MOST, the most consulted first.
     """
     recall, layout = fork[0].recall, fork[0].layout
     counts: Counter[int] = sum((layer.recall.consulted for layer in fork), Counter())

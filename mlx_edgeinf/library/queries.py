@@ -16,6 +16,7 @@ from ..chat import Turn
 from ..documents import Document, Page
 from ..events import Receipt
 from . import past
+from .database import GONE
 from .provenance import add_pages, pages, written
 from .rows import Chat, DiskUse, Entry, Hit, LibraryError, Reading, Summary
 
@@ -274,7 +275,7 @@ def _all(db: Connection, query: str, *values: Any) -> Iterable[dict[str, Any]]:
 def _one(db: Connection, query: str, id: int) -> dict[str, Any]:
     row = next(iter(_all(db, query, id)), None)
     if row is None:
-        raise LibraryError("This document is no longer in the library: it was deleted meanwhile.")
+        raise LibraryError(GONE)
     return row
 
 
