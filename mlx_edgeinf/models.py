@@ -145,7 +145,7 @@ def found_gates(model: nn.Module, path_or_hf_repo: str | None) -> Path | None:
 
 
 def shipped_gates(model: nn.Module) -> Path | None:
-    """Folder of the gates that ship for this base model, if any."""
+    """Folder of the gates that ship for this base model, if any; of several the first by name."""
     own = fingerprint(model)
     configs = (path for home in SHIPPED_GATES for path in sorted(home.glob("*/adapter_config.json")))
     return next((path.parent for path in configs if read_config(path.parent).fingerprint == own), None)

@@ -21,7 +21,8 @@ from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError
 from .terminal import run
 
-SHIPPED = Path("assets/gates/smollm2-135m-instruct")
+# Their record has the training of the shipped gates, and how it went on.
+TRAINED = Path("assets/gates/smollm2-135m-instruct-long")
 # What is made of one results file each, by the comments that it stands between.
 TABLES = {
     "evaluate": gap.summary,
@@ -98,7 +99,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--evaluation", dest="evaluate", type=Path, default=FOLDER / "evaluate.json", help="Perplexity."
     )
-    parser.add_argument("--trained", type=Path, default=SHIPPED, help="Gates whose training is shown.")
+    parser.add_argument("--trained", type=Path, default=TRAINED, help="Gates whose training is shown.")
     parser.add_argument("--gates", type=Path, default=FOLDER / "gates", help="A file for each base model.")
     parser.add_argument("--lengths", type=Path, default=FOLDER / "lengths.json", help="Long texts.")
     parser.add_argument("--layers", type=Path, default=FOLDER / "layers.json", help="What each buys.")
