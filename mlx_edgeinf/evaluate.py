@@ -131,12 +131,12 @@ def layers(args: argparse.Namespace) -> str:
 
 
 def selection(args: argparse.Namespace) -> str:
-    """Measure what the results file does not hold yet; the table."""
+    """Measure what the results file of this length does not hold yet; the table."""
     subject = Subject.load(args.model, args.adapter_path)
     edges = _edges(subject, args.length)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
     setup = _setup(_without(args, "rows"), documents, subject) | {"edges": edges}
-    results = Results.resume(args.output, setup)
+    results = Results.resume(args.output / f"{args.length}.json", setup)
     reader = Reader(subject.model, subject.untrained, documents, edges[0])
     selecting.measure_selection(reader, args.rows, results)
     return selecting.summary(results)

@@ -30,10 +30,11 @@ TABLES = {
     "layers": layers.summary,
     "mixes": mixes.summary,
     "support": evidence.summary,
-    "selection": selection.summary,
     "facts": facts.summary,
     "kills": kills.summary,
 }
+# And of folders of them, the same from each.
+FOLDERS = {"gates": variants.summary, "selection": selection.summary}
 
 
 class MarkersMissing(ValueError):
@@ -60,9 +61,9 @@ def report(args: argparse.Namespace) -> None:
     for name, summary in TABLES.items():
         if (path := getattr(args, name)).exists():
             page = insert(page, name, summary(Results.read(path)))
-    if variant_files := sorted(args.gates.glob("*.json"), key=lambda path: path.stem):
-        tables = [variants.summary(Results.read(path)) for path in variant_files]
-        page = insert(page, "gates", "\n\n".join(tables))
+    for name, summary in FOLDERS.items():
+        if files := sorted(getattr(args, name).glob("*.json"), key=lambda path: (len(path.stem), path.stem)):
+            page = insert(page, name, "\n\n".join(summary(Results.read(path)) for path in files))
     if args.trained.exists():
         page = insert(page, "curve", curve.summary(args.trained))
     if names := _names(args.answers):
@@ -106,7 +107,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--mixes", type=Path, default=FOLDER / "mixes.json", help="Makings of memories.")
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
     parser.add_argument("--support", type=Path, default=FOLDER / "support.json", help="Page links.")
-    parser.add_argument("--selection", type=Path, default=FOLDER / "selection.json", help="Recalled pages.")
+    parser.add_argument("--selection", type=Path, default=FOLDER / "selection", help="Recalled pages.")
     parser.add_argument("--facts", type=Path, default=FOLDER / "facts.json", help="In one long reading.")
     parser.add_argument("--kills", type=Path, default=FOLDER / "kills.json", help="Of the library's process.")
     parser.add_argument("--benchmark", type=Path, default=FOLDER / "benchmark.json", help="Its results.")

@@ -67,7 +67,7 @@ def run(folder: Path) -> int:
         str(folder / "README.md"), "--evaluation", str(folder / "e.json"),
         "--gates", str(folder / "gates"), "--lengths", str(folder / "l.json"),
         "--answers", str(folder / "answers"), "--support", str(folder / "s.json"),
-        "--kills", str(folder / "kills.json"), "--selection", str(folder / "c.json"),
+        "--kills", str(folder / "kills.json"), "--selection", str(folder / "selection"),
         "--facts", str(folder / "f.json"), "--mixes", str(folder / "m.json"),
         "--layers", str(folder / "layers.json"),
         "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),

@@ -52,12 +52,12 @@ def test_the_gaussian_knows_normal_keys():
 
 @pytest.fixture
 def run(tmp_path, tiny_subject):
-    return evaluating(tmp_path, "selection", "s.json", "--length", "72")
+    return evaluating(tmp_path, "selection", "s", "--length", "72")
 
 
 def nats(path) -> dict[str, dict[str, list[float]]]:
     """By document and row."""
-    entries = Results.read(path / "s.json").entries
+    entries = Results.read(path / "s" / "72.json").entries
     return {name: {row: entry["nats"] for row, entry in rows.items()} for name, rows in entries.items()}
 
 
@@ -94,9 +94,9 @@ def test_tokens_that_are_no_whole_pages_are_refused(run, capsys):
 
 def test_what_was_begun_and_left_hides_no_other_row(run, tmp_path, capsys):
     assert run("--rows", "Quest:16:16", "oracle:16:16") == 0
-    fields = json.loads((tmp_path / "s.json").read_text())
+    fields = json.loads((tmp_path / "s" / "72.json").read_text())
     next(iter(fields["entries"].values())).pop("Quest:16:16")
-    (tmp_path / "s.json").write_text(json.dumps(fields))
+    (tmp_path / "s" / "72.json").write_text(json.dumps(fields))
     assert run("--rows", "oracle:16:16") == 0
     shown = capsys.readouterr().out.rpartition("2 documents:")[2]
     assert "| oracle |" in shown and "Quest" not in shown

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .database import Database
     from .files import Files
 
-# Of a reading. The starter model's take 71 MB each, whatever the document, and up to 47 MB more with the index
-# of what exact recall keeps: nothing asks it, but leaving it out would mean writing what is only renamed.
+# Of a reading. The starter model's take 71 MB each, whatever the document, and up to 47 MB more with the
+# index of what exact recall keeps: nothing asks it, but without it they would have to be written anew.
 MOST, MOST_BYTES = 8, 500_000_000
 
 

@@ -57,7 +57,7 @@ def _selection(parser: argparse.ArgumentParser) -> None:
     _one(parser)
     _length(parser, 8192)
     parser.add_argument("--rows", type=choice, nargs="+", required=True, help="Way:tokens:queries of each.")
-    _output(parser, "selection.json")
+    _output(parser, "selection", "Folder of results files, one for each length.")
 
 
 def _lengths(parser: argparse.ArgumentParser) -> None:
