@@ -12,6 +12,7 @@ from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.events import Draft, Finished, Reading
 from mlx_edgeinf.library import Library, LibraryError, Reader, reader
 from mlx_edgeinf.library.reader import Pace
+from mlx_edgeinf.pagestore import PageStore
 from mlx_edgeinf.summarize import summarize
 
 BOOK = book(6)
@@ -35,6 +36,7 @@ def small_parts(monkeypatch):
     """Two pages a part, and answers so short that three of them fit in a part."""
     monkeypatch.setattr(home, "PART_TOKENS", 130)
     monkeypatch.setattr(home, "PART_ANSWER_TOKENS", 4)
+    monkeypatch.setattr(home, "LEAST_EXACT", 1)
 
 
 def made(library: Library, engine: Engine) -> Reader:
@@ -66,6 +68,23 @@ def test_a_summary_that_was_stopped_goes_on_to_the_same_memory(engine, library, 
     assert same(state(second[-1].memory), state(whole[-1].memory))
     assert second[-1].receipt.tokens_read == 6 * 64 and not second[-1].receipt.stopped
     assert second[-1].receipt.seconds > first[-1].receipt.seconds
+
+
+@pytest.mark.parametrize("stop_at", [150, 10_000], ids=["stopped", "to the end"])
+def test_what_was_read_is_saved_before_its_pages_are_let_go_of(engine, library, monkeypatch, stop_at):
+    """Another window that opens them then would cut them back to what was saved before."""
+    settle, saved = PageStore.settle, []
+
+    def settling(store):
+        reading = library.reading_of(engine, library.entries()[0].id)
+        saved.append((store.tokens, reading.position if reading else 0))
+        settle(store)
+
+    monkeypatch.setattr(engine, "recall_bytes", 10**9)
+    monkeypatch.setattr(Pace, "step", lambda *_, **__: False)
+    monkeypatch.setattr(PageStore, "settle", settling)
+    finished = run(made(library, engine), stop_at=stop_at)[-1]
+    assert saved[-1] == (finished.memory.pages.tokens, finished.memory.position) and saved[-1][0] > 0
 
 
 def engine_for(engine: Engine) -> Engine:

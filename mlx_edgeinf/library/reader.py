@@ -79,13 +79,18 @@ class Reader:
             return
         with self._library.under_way(self._id):
             pace = Pace(lambda: self._library.save(self._engine, self._id, memory))
-            mark = 0
+            mark, saved = 0, None
             for stats in steps:
                 yield stats
                 reached = stats.pages * (MOST + 1) // stats.pages_total
-                if pace.step(marked=reached > mark):
+                # At the end while its pages are still held: another window that opens them finds them saved.
+                if memory.complete or (cancel and cancel.is_set()):
+                    pace.save()
+                    saved = memory.position
+                elif pace.step(marked=reached > mark):
                     mark = reached
-            pace.save()
+            if saved != memory.position:
+                pace.save()
 
 
 class Pace:
