@@ -7,7 +7,8 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
 
 0 is a model that forgets what leaves the window, 1 is one that forgets nothing.
 
-`lengths`: the same for texts far beyond the base model's context (see `measure.lengths`).
+`lengths`: the loss far beyond the base model's context, after everything and after the latest tokens alone
+(see `measure.lengths`).
 
 `gates`: the loss under gates that were trained otherwise, or on other base weights (see `measure.variants`).
 
@@ -26,6 +27,8 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
     python -m mlx_edgeinf.evaluate perplexity --data FOLDER
     python -m mlx_edgeinf.evaluate lengths --data FOLDER --documents 2
     python -m mlx_edgeinf.evaluate gates --data FOLDER --adapters GATES OTHER_GATES
+    python -m mlx_edgeinf.evaluate layers --data FOLDER --documents 4
+    python -m mlx_edgeinf.evaluate selection --data FOLDER --rows Gaussian:512:16 oracle:512:4
     python -m mlx_edgeinf.evaluate mixes --data FOLDER --mixes 500+0 250+250 0+500
     python -m mlx_edgeinf.evaluate answers --data FOLDER --tasks needles-4096 lines-200 squality qmsum
     python -m mlx_edgeinf.evaluate facts --data FOLDER --lengths 8192 32768

@@ -29,6 +29,8 @@ ROWS = (
     FULL, RECALL, OURS, RECALL_ALONE, HALF, SNAPKV, H2O, LONGER,
     UNTRAINED, ALIKE, RETAINED, SHUFFLED, ZEROED, WINDOW,
 )  # fmt: skip
+# Between these lies the gap.
+ENDS = (FULL, WINDOW)
 # Those that ask how centroids are made up; the other kinds have neither another size nor weights.
 OF_CENTROIDS = (HALF, ALIKE, RETAINED)
 # What these rows say depends on the trained gates.

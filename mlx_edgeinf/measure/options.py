@@ -63,7 +63,7 @@ def _selection(parser: argparse.ArgumentParser) -> None:
 def _lengths(parser: argparse.ArgumentParser) -> None:
     _common(parser, "Folder of held-out documents.")
     _one(parser)
-    parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="Tokens; the least: recent.")
+    parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="Tokens; `recent` means the least.")
     _output(parser, "lengths.json")
 
 
@@ -77,8 +77,7 @@ def _answers(parser: argparse.ArgumentParser) -> None:
 
 
 def _facts(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="Folder of books to hide them in.")
-    parser.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
+    _from(parser, "Folder of books to hide them in.")
     _one(parser)
     parser.add_argument("--lengths", nargs="+", type=int, choices=LADDER, required=True)
     parser.add_argument("--keep", type=Path, help="Folder for the reading, to go on with it after a stop.")
@@ -91,9 +90,13 @@ def _support(parser: argparse.ArgumentParser) -> None:
     _output(parser, "support.json")
 
 
-def _common(parser: argparse.ArgumentParser, data: str) -> None:
+def _from(parser: argparse.ArgumentParser, data: str) -> None:
     parser.add_argument("--data", type=Path, required=True, help=data)
     parser.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
+
+
+def _common(parser: argparse.ArgumentParser, data: str) -> None:
+    _from(parser, data)
     parser.add_argument("--documents", type=int, default=6, help="How many, evenly from the sorted names.")
 
 

@@ -70,7 +70,7 @@ class AlikeCache(EdgeCache):
 
 @dataclass
 class Reader:
-    """Reads token lists, all of one length, in each of the ways that are compared.
+    """Reads token lists in each of the ways that are compared.
 
     untrained: parameters of the gates before any training.
     first: position of the first token whose loss counts.

@@ -36,7 +36,7 @@ from ..recall.finding import best
 from ..recall.index import shares_of
 from ..sources import grouped
 from ..wording import counted
-from .gap import FULL, WINDOW, check_finished, share_lines
+from .gap import ENDS, FULL, WINDOW, check_finished, share_lines
 from .perplexity import measure_more_rows
 from .readings import Reader, temporary_pages
 from .results import Results, described
@@ -110,7 +110,6 @@ class Way(NamedTuple):
     kind: type[Estimating] = Estimating
 
 
-FIXED = (FULL, WINDOW)
 IN_PLACE = "means of 4, at true distances"
 WAYS: dict[str, Way] = {
     "mean key": Way(by_means(None)),
@@ -146,7 +145,7 @@ def measure_selection(reader: Reader, rows: Sequence[str], results: Results) -> 
         with temporary_pages(reader.model, WAYS[name].precision) as pages:
             yield _estimating(reader, pages, WAYS[name], tokens, block)
 
-    measure_more_rows(reader, (*FIXED, *rows), results, caches)
+    measure_more_rows(reader, (*ENDS, *rows), results, caches)
 
 
 def _estimating(reader: Reader, pages: PageStore, way: Way, tokens: int, block: int) -> list[EdgeCache]:
@@ -167,9 +166,9 @@ def summary(results: Results) -> str:
         ResultsError: the evaluation was stopped before its end.
     """
     names = list(results.setup["documents"])
-    rows = results.common(names) - {*FIXED}
+    rows = results.common(names) - {*ENDS}
     rows = sorted(rows, key=lambda row: (list(WAYS).index(_parts(row)[0]), *_parts(row)[1:]))
-    check_finished(results, product(names, (*FIXED, *rows)))
+    check_finished(results, product(names, (*ENDS, *rows)))
     header, *lines = (line[:-1] for line in share_lines(results, [FULL, *rows, WINDOW], FULL))
     columns = ["pages chosen by", "tokens", "queries", *header[1:]]
     table = [columns, *([*_cells(row), *line] for row, *line in lines)]
@@ -178,7 +177,7 @@ def summary(results: Results) -> str:
 
 
 def _cells(row: str) -> list[str]:
-    return [row, "-", "-"] if row in FIXED else [*map(str, _parts(row))]
+    return [row, "-", "-"] if row in ENDS else [*map(str, _parts(row))]
 
 
 def _parts(row: str) -> tuple[str, int, int]:

@@ -15,14 +15,13 @@ from pathlib import Path
 from ..cache import EdgeCache
 from ..training.checkpoint import PROGRESS, trained_share
 from ..wording import counted, size
-from .gap import FULL, OURS, WINDOW, check_finished, share_lines
+from .gap import ENDS, FULL, OURS, WINDOW, check_finished, share_lines
 from .perplexity import measure_rows
 from .readings import Reader
 from .results import Results, ResultsError, described
 from .subject import Subject
 from .tables import markdown
 
-FIXED = (FULL, WINDOW)
 GATES = "gates"  # the group of the results that tells what each of them is
 
 
@@ -74,7 +73,7 @@ def measure_variants(
     @contextmanager
     def opened(row: str, length: int) -> Iterator[tuple[Reader, list[EdgeCache]]]:
         reading = reader(folders.get(row, next(iter(folders.values()))))
-        with reading.caches(row if row in FIXED else OURS, length) as cache:
+        with reading.caches(row if row in ENDS else OURS, length) as cache:
             yield reading, cache
 
     measure_rows(documents, (FULL, *folders, WINDOW), results, opened)
