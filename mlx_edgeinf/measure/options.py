@@ -63,7 +63,7 @@ def _selection(parser: argparse.ArgumentParser) -> None:
 def _lengths(parser: argparse.ArgumentParser) -> None:
     _common(parser, "Folder of held-out documents.")
     _one(parser)
-    parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="Tokens; `recent` is the least.")
+    parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="`recent`: the least.")
     _output(parser, "lengths.json")
 
 
