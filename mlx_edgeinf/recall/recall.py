@@ -6,7 +6,7 @@ of the block and some before it speak for it, because it must not know what come
 are placed right before the window, in their order (the sinks stay where they are, among them): at their
 true distances a long past would run out of positions that the model knows.
 
-While a document is read its tokens go to disk and nothing comes back: it is read as fast as without,
+While a document is read its tokens go to disk and nothing comes back: it is read nearly as fast as without,
 and what comes back is for the text that follows, a question and its answer, read into a fork. With
 memory off, or to measure what recall adds to running text, it can come back throughout.
 
