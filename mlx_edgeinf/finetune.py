@@ -10,6 +10,7 @@ document an iteration, segment by segment (see `training`); several share the wo
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -36,6 +37,8 @@ from .training.run import Training
 from .training.sharing import WAYS
 
 # Options that are fields of `AdapterConfig`.
+# What a run may go on with that it did not begin with.
+_MAY_CHANGE = re.compile(r"--(iters|learning-rate) \S+ ?")
 SIZES = ("kind", "features", "sinks", "window", "segment", "gate")
 
 # What a person can put right; each carries its sentence.
@@ -96,11 +99,7 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     optimizer.init(model.trainable_parameters())
     begun = _begin(args, len(taught), world.size(), start)
     progress = resume(model, optimizer, Path(args.adapter_path), config) or begun
-    if progress.command != begun.command:
-        raise AdapterError(
-            f"{args.adapter_path} holds gates of another run. Go on as it began, by `{progress.command}`, "
-            "or choose another --adapter-path."
-        )
+    _go_on(progress, begun.command, args.adapter_path)
 
     def own(documents: Corpus, seed: int) -> Iterator[Excerpt]:
         """Of a stream that all processes share, every one's part."""
@@ -114,6 +113,22 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
         args.share,
     )  # fmt: skip
     return training, examples, left_out
+
+
+def _go_on(progress: Progress, command: str, folder: str) -> None:
+    """See that a run goes on as it began; to another end or at another rate, which its record tells.
+
+    Raises:
+        AdapterError: it would not.
+    """
+    *_, latest = progress.command.split("\n")
+    if _MAY_CHANGE.sub("", latest) != _MAY_CHANGE.sub("", command):
+        raise AdapterError(
+            f"{folder} holds gates of another run. Go on as it began, by `{latest}`, or choose another "
+            "--adapter-path."
+        )
+    if latest != command:
+        progress.command += f"\n{command}"
 
 
 def _check_lengths(args: argparse.Namespace, capacity: int, context: int) -> None:

@@ -55,7 +55,7 @@ def cells(line: str) -> list[str]:
 
 def tables(results: Results) -> list[list[list[str]]]:
     """The cells of each table, without the line under the header."""
-    blocks = [block.splitlines() for block in scores.table(results).split("\n\n")[1:]]
+    blocks = [block.splitlines() for block in scores.table(results).split("\n\n") if block.startswith("|")]
     return [[cells(line) for line in block if not line.startswith("|---")] for block in blocks]
 
 

@@ -30,4 +30,5 @@ def _curve(run: dict) -> str:
         tokens = run["tokens"] * iteration // run["iteration"]
         gained = (first - loss) / (first - last) if first != last else 0
         lines.append([count(iteration), count(tokens), f"{loss:.4f}", f"{gained:.2f}"])
-    return f"{markdown(lines)}\n\n`{run['command']}`"
+    commands = ", then ".join(f"`{command}`" for command in run["command"].split("\n"))
+    return f"{markdown(lines)}\n\n{commands}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import indent
+
 from ..adapter import AdapterConfig
 
 TEMPLATE = """# Memory gates for {base_model}
@@ -42,7 +44,7 @@ def write_card(config: AdapterConfig, share: float, runs: list[dict], machine: s
         runs: of each training run in turn, the fields of `finetune.Progress`.
     """
     rows = [_row(number, run) for number, run in enumerate(runs, start=1)]
-    commands = "\n\n".join(f"    {run['command']}" for run in runs)
+    commands = "\n\n".join(indent(run["command"], "    ") for run in runs)
     fields = {name: getattr(config, name) for name in config.__dataclass_fields__}
     return TEMPLATE.format(
         **fields, share=share, rows="\n".join(rows), machine=machine, commands=commands

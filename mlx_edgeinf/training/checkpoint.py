@@ -36,9 +36,9 @@ OPTIMIZER = "optimizer."  # begins the names of its arrays in the checkpoint
 class Progress:
     """What a training run has done so far; saved beside the adapter.
 
-    command, data, documents, length, counted, share: what it was asked to do. seconds: spent
-    training. losses, validation: (iteration, nats per token). earlier: the runs
-    that made the gates this one started from.
+    command, data, documents, length, counted, share: what it was asked to do; if it went on to another
+    end or at another rate, each command on a line of its own. seconds: spent training. losses,
+    validation: (iteration, nats per token). earlier: the runs that made the gates this one started from.
     """
 
     command: str
