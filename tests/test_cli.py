@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -279,26 +277,3 @@ def test_a_stopped_answer_ends_the_questions_and_those_answered_are_printed(run,
 def test_a_model_that_cannot_be_used_leaves_no_document_behind(run, book, tmp_path, library):
     assert run("summarize", book, "--adapter", tmp_path) == 1
     assert not library().entries()
-
-
-@pytest.fixture
-def listing(run, book, tmp_path) -> list[str]:
-    """A command that lists a library of one document, for a process of its own."""
-    run("summarize", book)
-    run("library", "rename", 1, "Größe")
-    program = "import sys; from mlx_edgeinf.cli import main; sys.exit(main())"
-    return [sys.executable, "-c", program, "library", "--library", str(tmp_path / "library")]
-
-
-def test_a_terminal_of_few_characters_is_no_failure(listing):
-    few = os.environ | {"PYTHONIOENCODING": "ascii"}
-    told = subprocess.run(listing, env=few, capture_output=True)
-    assert told.returncode == 0 and b"Gr??e: 1 page" in told.stdout and not told.stderr
-    told = subprocess.run([*listing, "--json"], env=few, capture_output=True)
-    assert json.loads(told.stdout)[0]["name"] == "Größe"
-
-
-def test_a_reader_that_has_enough_is_no_failure(listing):
-    closed = subprocess.Popen(listing, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    closed.stdout.close()
-    assert closed.stderr.read() == b"" and closed.wait() == 0

@@ -22,6 +22,27 @@ def test_without_held_out_documents_there_is_no_validation(run, tmp_path, capsys
     assert len(done["losses"]) == 3 and not done["validation"]
 
 
+@pytest.mark.parametrize("first, then", [
+    ([], ["--share", "heads"]), (["--share", "layers"], []), (["--learn-last", "6"], []),
+    ([], ["--learn-last", "6"]), (["--learn-last", "6"], ["--learn-last", "7"]),
+    ([], ["--seed", "1"]), ([], ["--max-seq-length", "50"]), ([], ["--distill", "1"]),
+])  # fmt: skip
+def test_a_run_goes_on_as_it_began(run, capsys, first, then):
+    run(*first)
+    assert run(*then) == 1
+    assert "Go on as it began" in one_sentence(capsys)
+    assert run(*first) == 0
+
+
+def test_a_run_that_goes_on_further_and_slower_says_so(run, tmp_path):
+    run()
+    assert run("--iters", "4", "--learning-rate", "0.01") == 0
+    done = progress(tmp_path)
+    first, then = done["command"].split("\n")
+    assert "--iters 3 --learning-rate 0.02" in first and "--iters 4 --learning-rate 0.01" in then
+    assert done["iteration"] == 4 and "    " + then in (tmp_path / "README.md").read_text()
+
+
 def test_gates_without_their_checkpoint_are_not_overwritten(run, tmp_path, capsys):
     run()
     before = weights(tmp_path)

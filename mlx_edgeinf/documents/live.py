@@ -15,7 +15,7 @@ from .characters import CONTROLS, readable
 from .document import DocumentError, Page
 from .plain import CONTROL_SHARE, PAGE, cut, pieces
 
-# Characters from which a share tells anything: one line of a log has colours, a few hundred have their share.
+# Characters from which a share tells anything: one short line may be colours for the most part.
 JUDGED = 4096
 
 
