@@ -74,6 +74,12 @@ def test_nobody_can_ask_about_a_document_without_text(run, tmp_path, capsys):
     assert "empty.txt has no text on any page" in printed.err and not printed.out
 
 
+def test_pages_that_no_answer_can_know_are_named(run, tmp_path, capsys):
+    (tmp_path / "gaps.txt").write_text("The whale swam past the ship.\f\n\fIt was the month of May.")
+    assert run("chat", tmp_path / "gaps.txt", "--question", "Who?") == 0
+    assert "Pages without text: 2." in capsys.readouterr().err
+
+
 def test_what_ends_recall_while_something_is_asked_is_told(run, book, capsys, monkeypatch):
     failing = lambda memory: "Answers come without exact recall from now on."  # noqa: E731
     asked = room.ask

@@ -8,6 +8,7 @@ import pytest
 from fakes import small_pdf
 from serving import WHALE, about, client_of, served
 
+from mlx_edgeinf.document_memory import DocumentMemory
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.library import Library
 
@@ -156,6 +157,14 @@ def test_a_document_in_the_request_itself_is_the_uploaded_one(ask, whale, segmen
         messages = about("")
         messages[0]["content"][0]["file"] = {"file_data": data, "filename": "whale.txt"}
         assert text(ask(messages)) == text(first) and len(segments) == read
+
+
+def test_what_ends_recall_is_told_where_the_server_runs(ask, whale, monkeypatch, capsys):
+    told = property(lambda memory: "Answers come without exact recall from now on.")
+    monkeypatch.setattr(DocumentMemory, "without_recall", told)
+    for question in ("Who swam?", "Where?"):
+        assert text(ask(about(whale.id, question)))
+    assert capsys.readouterr().err.count("whale.txt: Answers come without exact recall") == 1
 
 
 def test_several_documents_are_one_collection(ask, client, whale, segments):

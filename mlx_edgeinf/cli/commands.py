@@ -25,7 +25,6 @@ from .shelves import add_library
 from .sitting import Sitting, UnusableEngine, load_engine
 
 LIBRARY = "Folder of the library; the user's own if not given."
-LOOPBACK = "127.0.0.1"
 FAILURES = (DocumentError, LibraryError, SaveFileError, UnusableEngine, OSError)
 
 
@@ -133,7 +132,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         commands.choices[args.command].error("text from stdin has no scanned pages: leave --ocr out")
     if args.command == "chat" and "-" in args.files and not args.question:
         talk.error("the document comes from stdin, so questions cannot be typed: ask with --question")
-    if args.command == "serve" and not args.api and (args.host != LOOPBACK or args.api_key_file):
+    if args.command == "serve" and not args.api and (args.host or args.api_key_file):
         serving.error("only this machine reaches the page: --host and --api-key-file are for --api")
     return args
 
@@ -145,7 +144,7 @@ def _serving(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--library", type=Path, help=LIBRARY)
     api = parser.add_argument_group("instead of the page, for OpenAI's clients")
     api.add_argument("--api", action="store_true", help="Serve http://127.0.0.1:8080/v1.")
-    api.add_argument("--host", default=LOOPBACK, help="Address; others than this machine's need a key.")
+    api.add_argument("--host", help="Address; this machine's own if not given, others need a key.")
     api.add_argument(
         "--api-key-file", type=Path,
         help="File of the key to ask for, made if missing; else MLX_EDGEINF_API_KEY.",

@@ -20,6 +20,7 @@ from ..documents import Document, PasswordRequired, joined, piped_document, read
 from ..events import Finished, Reading
 from ..library import Checkpoint, Entry, Library, LibraryError, Reader, latest_by
 from ..summarize import require_text, summarize
+from ..wording import page_places
 from .console import Steps, stoppable, watched
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Sitting:
             events = summarize(self._reader, self._reader.document, strategy, cancel, max_tokens)
             finished = watched(events)
         self._library.finish(self._engine, self._entry.id, finished)
-        self._tell_problem(finished.memory)
+        _tell(self._reader.trouble(finished.memory))
         return finished
 
     def conversation(self, by_page: int | None = None) -> Conversation:
@@ -93,13 +94,15 @@ class Sitting:
                 watched(steps)
             if cancel.is_set():
                 raise KeyboardInterrupt
-        self._tell_problem(memory)
+        _tell(self._reader.trouble(memory))
+        if blank := self.document.pages_without_text:
+            _tell(f"Pages without text: {page_places(self.document.pages, blank)}.")
         reading = self._library.reading_of(self._engine, self._entry.id)
         page = None
         if by_page and by_page < len(memory.page_ends):
             checkpoint = self._as_of(reading.id, by_page)
             memory, page = self._library.past.open(self._engine, checkpoint), checkpoint.page
-            print(f"Asked as of page {page}.", file=sys.stderr)
+            _tell(f"Asked as of page {page}.")
         return Conversation(self._library, self._engine, memory, self._library.begin_chat(reading.id), page)
 
     def _as_of(self, reading: int, page: int) -> Checkpoint:
@@ -111,11 +114,6 @@ class Sitting:
             f"The memory of {self._reader.document.name} as of page {page} was not kept: ask as of one of "
             f"these pages ({pages}), or of all."
         )
-
-    def _tell_problem(self, memory: DocumentMemory | None) -> None:
-        """Say which memory had to be given up, or that it answers without exact recall."""
-        if problem := self._reader.problem or (memory.without_recall if memory else ""):
-            print(problem, file=sys.stderr)
 
 
 class Conversation:
@@ -138,9 +136,15 @@ class Conversation:
         self._turns.append(Turn(question, answer, self._page))
         self._library.add_turn(self._chat, self._turns[-1])
         if (problem := self._memory.without_recall) != self._told:
-            print(problem, file=sys.stderr)
+            _tell(problem)
             self._told = problem
         return self._turns[-1]
+
+
+def _tell(sentence: str) -> None:
+    """Say something beside what was asked for; nothing, if there is nothing to say."""
+    if sentence:
+        print(sentence, file=sys.stderr)
 
 
 def _document(file: str, on_scan: Progress | None = None) -> Document:

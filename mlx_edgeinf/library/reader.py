@@ -55,6 +55,10 @@ class Reader:
         self.problem = self.problem or memory.refused
         return memory
 
+    def trouble(self, memory: DocumentMemory | None) -> str:
+        """For people: which memory had to be given up, or why this one answers without exact recall."""
+        return self.problem or (memory.without_recall if memory else "")
+
     def _kept(self) -> DocumentMemory | None:
         known = self._library.reading_of(self._engine, self._id)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ def answered(
 ) -> Iterator[Happening]:
     """Read the document on to its end, then answer: where the reading stands, pieces of text, the end.
 
-    Ends early, without `Ended`, once `cancel` is set.
+    Ends early, without `Ended`, once `cancel` is set. OpenAI's answers have no place for what goes wrong on
+    the way and is got over, so that whoever runs the server is told on stderr.
     """
     if question.entry is None:
         yield from _written(engine, question, None, 0, cancel)
@@ -50,6 +52,8 @@ def answered(
         before = yield from place.read(cancel)
         if not cancel.is_set():
             yield from _written(engine, question, place.memory, before, cancel)
+        if news := place.news():
+            print(f"{question.entry.name}: {news}", file=sys.stderr, flush=True)
 
 
 def _written(

@@ -21,6 +21,7 @@ class Place:
         self._reader, self._turn = reader, Lock()
         self.memory: DocumentMemory | None = None
         self.users = 0
+        self._told = ""
 
     def read(self, cancel: Event) -> Generator[Stats, None, int]:
         """Read on to the end, where that is still to do; returns how many tokens were read before.
@@ -39,6 +40,12 @@ class Place:
             return before
         finally:
             self._turn.release()
+
+    def news(self) -> str:
+        """What went wrong with the memory, for people; empty from the second time on."""
+        trouble = self._reader.trouble(self.memory)
+        news, self._told = "" if trouble == self._told else trouble, trouble
+        return news
 
 
 class Memories:

@@ -17,8 +17,9 @@ import uvicorn
 from ..engine import Engine
 from ..library import Library
 from .app import Api, create_app
+from .guard import LOOPBACK
 
-HOST, PORT = "127.0.0.1", 8080
+HOST, PORT = LOOPBACK[0], 8080
 KEY_VARIABLE = "MLX_EDGEINF_API_KEY"
 # For the segment that is being read when the server is told to end.
 GRACE_SECONDS = 30
@@ -43,13 +44,13 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    load: Callable[[], Engine], library: Library, host: str, port: int | None, key_file: Path | None
+    load: Callable[[], Engine], library: Library, host: str | None, port: int | None, key_file: Path | None
 ) -> None:
     """Serve the API until Ctrl-C.
 
     Args:
         load: called once it is sure that the port is ours.
-        host: an address of this machine; others than its own need an API key.
+        host: an address of this machine; None is 127.0.0.1, others than its own need an API key.
         port: None is 8080.
         key_file: a file with the key, made with a new one if it is missing; None takes the key from
             MLX_EDGEINF_API_KEY, if that is set.
@@ -57,6 +58,7 @@ def serve(
     Raises:
         ServerError: there is no key where one is needed, or the port is taken.
     """
+    host = HOST if host is None else host
     key, local = api_key(key_file, os.environ), is_local(host)
     if not key and not local:
         raise ServerError(
