@@ -20,6 +20,8 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
 
 `answers`: documents are read by every row, and then questions about them are asked (see `measure.tasks`).
 
+`retention`: questions about stories by how long ago they were read (see `measure.retention`).
+
 `facts`: invented facts in one long reading, asked for at several lengths (see `measure.facts`).
 
 `support`: how often the pages linked to a sentence are its evidence (see `measure.claims`). Needs no model.
@@ -31,6 +33,7 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
     python -m mlx_edgeinf.evaluate selection --data FOLDER --rows Gaussian:512:16 oracle:512:4
     python -m mlx_edgeinf.evaluate mixes --data FOLDER --mixes 500+0 250+250 0+500
     python -m mlx_edgeinf.evaluate answers --data FOLDER --tasks needles-4096 lines-200 squality qmsum
+    python -m mlx_edgeinf.evaluate retention --data FOLDER --documents 20 --read 12
     python -m mlx_edgeinf.evaluate facts --data FOLDER --lengths 8192 32768
     python -m mlx_edgeinf.evaluate support --data FOLDER
     mlx.launch -n 2 -- python -m mlx_edgeinf.evaluate perplexity --data FOLDER
@@ -54,6 +57,7 @@ from .measure import facts as invented
 from .measure import layers as by_layer
 from .measure import lengths as far
 from .measure import mixes as mixing
+from .measure import retention as lasting
 from .measure import selection as selecting
 from .measure.answers import Examiner, measure_answers
 from .measure.gap import OF_CENTROIDS, ROWS, SHUFFLED, WINDOW, ZEROED
@@ -180,6 +184,19 @@ def answers(args: argparse.Namespace) -> str:
     return scores.summary(args.output, files.values())
 
 
+def retention(args: argparse.Namespace) -> str:
+    """Measure what the results file does not hold yet, one story at a time; the table."""
+    if not 0 < args.read < args.documents:
+        raise CorpusError("Some of the --documents are read and others are not: --read must be less.")
+    subject = Subject.load(args.model, args.adapter_path)
+    stories = load_task("squality", args.data, args.documents, subject.tokenizer)
+    retelling = lasting.Retelling(subject, stories, args.read)
+    told = {"read": args.read, "tokens": len(retelling.tokens), "gates": subject.gates, "recall": RECALLED}
+    results = Results.resume(args.output, _setup(args, stories, subject) | told)
+    lasting.measure_retention(retelling, results)
+    return lasting.summary(results)
+
+
 def facts(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet, one length and row at a time; the tables."""
     subject = Subject.load(args.model, args.adapter_path)
@@ -257,7 +274,7 @@ def _digest(document: object) -> str:
 
 MEASUREMENTS = {
     "perplexity": perplexity, "gates": gates, "layers": layers, "mixes": mixes, "selection": selection,
-    "lengths": lengths, "answers": answers, "facts": facts, "support": support,
+    "lengths": lengths, "answers": answers, "retention": retention, "facts": facts, "support": support,
 }  # fmt: skip
 FAILURES = (
     AdapterError, CorpusError, ResultsError, RougeMissing, SaveFileError, StarterModelError, UnsupportedModel,

@@ -16,7 +16,20 @@ from pathlib import Path
 from . import benchmark
 from .adapter import AdapterError
 from .atomic import replace_text
-from .measure import curve, evidence, facts, gap, kills, layers, lengths, mixes, scores, selection, variants
+from .measure import (
+    curve,
+    evidence,
+    facts,
+    gap,
+    kills,
+    layers,
+    lengths,
+    mixes,
+    retention,
+    scores,
+    selection,
+    variants,
+)
 from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError
 from .terminal import run
@@ -29,6 +42,7 @@ TABLES = {
     "lengths": lengths.summary,
     "layers": layers.summary,
     "mixes": mixes.summary,
+    "retention": retention.summary,
     "support": evidence.summary,
     "facts": facts.summary,
     "kills": kills.summary,
@@ -108,6 +122,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
     parser.add_argument("--support", type=Path, default=FOLDER / "support.json", help="Page links.")
     parser.add_argument("--selection", type=Path, default=FOLDER / "selection", help="Recalled pages.")
+    parser.add_argument("--retention", type=Path, default=FOLDER / "retention.json", help="By time.")
     parser.add_argument("--facts", type=Path, default=FOLDER / "facts.json", help="In one long reading.")
     parser.add_argument("--kills", type=Path, default=FOLDER / "kills.json", help="Of the library's process.")
     parser.add_argument("--benchmark", type=Path, default=FOLDER / "benchmark.json", help="Its results.")

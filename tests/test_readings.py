@@ -21,6 +21,7 @@ from mlx_edgeinf.measure.gap import (
     OURS,
     RECALL,
     RECALL_ALONE,
+    RECALL_UNTRAINED,
     ROWS,
     SHUFFLED,
     SNAPKV,
@@ -84,7 +85,7 @@ def test_full_attention_never_takes_the_base_path(reader, monkeypatch):
 
 def test_every_row_counts_the_same_tokens_and_no_two_read_alike(reader):
     # Of so short a text everything is recalled, and the memory adds nothing.
-    rows = [row for row in ROWS if row not in (SHUFFLED, ZEROED, RECALL_ALONE)]
+    rows = [row for row in ROWS if row not in (SHUFFLED, ZEROED, RECALL_ALONE, RECALL_UNTRAINED)]
     read = [losses(reader, "first", row) for row in rows]
     assert {each.size for each in read} == {LENGTH - FIRST}
     differences = [np.abs(a - b).max() for at, a in enumerate(read) for b in read[:at]]
@@ -176,6 +177,13 @@ def test_where_all_is_recalled_the_memory_adds_nothing(reader):
     assert np.allclose(recalled, alone, atol=1e-3) and not np.allclose(recalled, own, atol=0.1)
 
 
+def test_untrained_gates_have_recall_too(reader):
+    with reader.caches(RECALL_UNTRAINED, LENGTH) as cache:
+        now = gate_parameters(reader.model)
+        assert all(np.array_equal(now[path], value) for path, value in reader.untrained.items())
+        assert all(layer.recall and layer._kind for layer in cache)
+
+
 def test_recalled_pages_are_gone_after_reading(reader, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with reader.caches(RECALL, LENGTH) as cache:
@@ -186,7 +194,7 @@ def test_recalled_pages_are_gone_after_reading(reader, monkeypatch, tmp_path):
 
 def test_half_the_memory_and_untrained_gates_leave_the_model_as_it_was(reader):
     before = losses(reader, "first", OURS)
-    for row in (HALF, UNTRAINED):
+    for row in (HALF, UNTRAINED, RECALL_UNTRAINED):
         losses(reader, "first", row)
     assert np.array_equal(losses(reader, "first", OURS), before)
 

@@ -72,8 +72,8 @@ class Examiner:
         lenders: list[EdgeCache] = []
         if row == SHUFFLED:
             lenders = self._model.make_cache()
-            lending = _pieces(self.documents[self._after(name)], lenders[0])
-        for piece in _pieces(self.documents[name], cache[0]):
+            lending = pieces(self.documents[self._after(name)], lenders[0])
+        for piece in pieces(self.documents[name], cache[0]):
             if lenders and (lent := next(lending, None)) is not None:
                 read_on(self._model, lent, lenders)
             for borrower, lender in zip(cache, lenders):
@@ -158,7 +158,7 @@ def measure_answers(examiner: Examiner, results: Results, trained: str) -> None:
     measure_missing(results, wanted, dict.fromkeys(GATED, trained), examiner.measure, told)
 
 
-def _pieces(tokens: Sequence[int], cache: EdgeCache) -> Iterator[mx.array]:
+def pieces(tokens: Sequence[int], cache: EdgeCache) -> Iterator[mx.array]:
     """Tokens in the pieces between which the cache folds."""
     edges = [0, *range(cache.layout.capacity, len(tokens), cache.layout.segment), len(tokens)]
     return (mx.array(tokens[start:stop]) for start, stop in pairwise(edges))

@@ -21,13 +21,15 @@ OURS, HALF, UNTRAINED = "ours", "ours, half the memory", "gate untrained"
 ALIKE, RETAINED = "nothing retained, all averaged", "all retained, nothing averaged"
 SHUFFLED, ZEROED = "memory shuffled", "memory zeroed"
 RECALL, RECALL_ALONE = "ours with recall", "recall without memory"
+# What every model can have before gates are trained for it.
+RECALL_UNTRAINED = "gate untrained, with recall"
 # Where something is asked for by name: what attention alone brings back.
 UNNAMED = "ours with recall, nothing named"
 # And what it would bring back if the index knew every page.
 UNBOUNDED = "ours with recall, nothing named, all pages weighed"
 ROWS = (
     FULL, RECALL, OURS, RECALL_ALONE, HALF, SNAPKV, H2O, LONGER,
-    UNTRAINED, ALIKE, RETAINED, SHUFFLED, ZEROED, WINDOW,
+    RECALL_UNTRAINED, UNTRAINED, ALIKE, RETAINED, SHUFFLED, ZEROED, WINDOW,
 )  # fmt: skip
 # Between these lies the gap.
 ENDS = (FULL, WINDOW)

@@ -76,6 +76,13 @@ def _answers(parser: argparse.ArgumentParser) -> None:
     _output(parser, "answers", "Folder of results files.")
 
 
+def _retention(parser: argparse.ArgumentParser) -> None:
+    _common(parser, "Folder of squality.")
+    _one(parser)
+    parser.add_argument("--read", type=int, required=True, help="Of the documents, how many are read.")
+    _output(parser, "retention.json")
+
+
 def _facts(parser: argparse.ArgumentParser) -> None:
     _from(parser, "Folder of books to hide them in.")
     _one(parser)
@@ -121,6 +128,7 @@ MEASUREMENTS = {
     "selection": ("The loss by how recalled pages are chosen.", _selection),
     "lengths": ("The loss far beyond the base model's context.", _lengths),
     "answers": ("Questions about documents.", _answers),
+    "retention": ("What is left of stories by how long ago they were read.", _retention),
     "facts": ("Invented facts in one long reading.", _facts),
     "support": ("How often the pages linked to a sentence are right.", _support),
 }

@@ -40,6 +40,7 @@ from .gap import (
     OURS,
     RECALL,
     RECALL_ALONE,
+    RECALL_UNTRAINED,
     RETAINED,
     SHUFFLED,
     SNAPKV,
@@ -118,17 +119,17 @@ class Reader:
     def caches(self, row: str, length: int) -> Iterator[list[EdgeCache]]:
         """Empty caches of a row, for `length` tokens, and its gates and sizes as long as they are used."""
         with ExitStack() as others:
-            if row == UNTRAINED:
+            if row in (UNTRAINED, RECALL_UNTRAINED):
                 others.enter_context(gates(self.model, self.untrained))
             if row == HALF:
                 others.enter_context(features(self.model, half(memory_gates(self.model)[0], self.layout)))
-            recalling = row in (RECALL, RECALL_ALONE)
+            recalling = row in (RECALL, RECALL_ALONE, RECALL_UNTRAINED)
             pages = others.enter_context(temporary_pages(self.model)) if recalling else None
             yield self._caches(row, length, pages)
 
     def _caches(self, row: str, length: int, pages: PageStore | None) -> list[EdgeCache]:
         layout, memories = self.layout, memory_gates(self.model)
-        if row in (OURS, HALF, UNTRAINED, RECALL):
+        if row in (OURS, HALF, UNTRAINED, RECALL, RECALL_UNTRAINED):
             return self.model.make_cache(pages=pages, throughout=self.throughout)
         if row == FULL:
             return [ExactCache.like(cache, length) for cache in self.model.make_cache()]

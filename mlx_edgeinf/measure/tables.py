@@ -34,3 +34,11 @@ def ratio(gains: np.ndarray, gaps: np.ndarray, digits: int = 2) -> str:
 def with_interval(values: np.ndarray, digits: int = 3) -> str:
     """The mean of one value for each document, or question, with its 95 % bootstrap interval."""
     return ratio(values, np.ones_like(values), digits)
+
+
+def apart(first: np.ndarray, second: np.ndarray, digits: int = 3) -> str:
+    """How much greater the mean of one group is than that of another, with its 95 % bootstrap interval."""
+    draw = np.random.default_rng(SEED).choice
+    means = [draw(group, (RESAMPLES, len(group))).mean(axis=1) for group in (first, second)]
+    low, high = np.percentile(means[0] - means[1], [2.5, 97.5])
+    return f"{first.mean() - second.mean():.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

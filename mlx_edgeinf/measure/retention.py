@@ -1,0 +1,136 @@
+"""What is left of a story at the end of a long reading, by how many tokens ago it was read.
+
+Stories are read one behind the other, as one text. Then questions about each of them are asked from forks of
+that one reading, and questions about others that were not read: with what was kept, and with sinks and window
+alone. What is gained on stories that were not read is not memory of them, but of what all stories are like; what
+is gained more on those that were read is. Each story's first question is left out: it asks for the plot of "the
+story" and does not say of which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate, chain, product
+from statistics import mean
+
+import mlx.core as mx
+import numpy as np
+
+from ..cache import EdgeCache, forked
+from ..generation import read_on
+from ..lexicon import Lexicon
+from ..turns import Prompter
+from ..wording import count
+from .answers import pieces, predicted
+from .gap import OURS, RECALL, ZEROED, check_finished
+from .readings import Reader, check_recall
+from .results import Results, described
+from .subject import Subject
+from .tables import apart, markdown, with_interval
+from .tasks import Exam, Question
+
+# Asked from one reading: with its memory and its pages on disk, without these, without either.
+ROWS = (RECALL, OURS, ZEROED)
+# Of stories that were read at most so many tokens ago, and more than the one before.
+NEAREST = 16_384
+
+
+class Retelling:
+    """Stories, some of them read, all of them asked about.
+
+    Args:
+        stories: by name. read: how many of them, from the first.
+    """
+
+    def __init__(self, subject: Subject, stories: dict[str, Exam], read: int):
+        self._model, self._prompter = subject.model, Prompter(subject.tokenizer)
+        self._lexicon = Lexicon(self._prompter)
+        self._reader = Reader(subject.model, subject.untrained, {}, first=0, throughout=False)
+        self._stories = stories
+        texts = [self._tokens(stories[name]) for name in list(stories)[:read]]
+        self.tokens = [*self._prompter.opening, *chain.from_iterable(texts)]
+        ends = accumulate(map(len, texts), initial=len(self._prompter.opening))
+        self._ago = {name: len(self.tokens) - end for name, end in zip(stories, list(ends)[1:])}
+
+    def measure(self, missing: list[str]) -> Iterator[tuple[str, str, dict]]:
+        """Read once, then ask about some of the stories in every row; story, row and entry.
+
+        Raises:
+            StoreError: the pages on disk failed.
+        """
+        with self._reader.caches(RECALL, len(self.tokens)) as cache:
+            for piece in pieces(self.tokens, cache[0]):
+                read_on(self._model, piece, cache)
+                check_recall(cache)
+            forks = {row: self._fork(cache, row) for row in ROWS}
+            for name, row in product(missing, ROWS):
+                asked = [self._asked(question, forks[row]) for question in self._stories[name].questions[1:]]
+                yield name, row, {"ago": self._ago.get(name), "log_probability": asked}
+
+    def _fork(self, cache: list[EdgeCache], row: str) -> list[EdgeCache]:
+        fork = forked(cache)
+        for layer, attention in zip(fork, (layer.self_attn for layer in self._model.layers)):
+            if row != RECALL:
+                layer.recall = None
+            if row == ZEROED:
+                layer.memory = attention.memory_gate.memory.empty(1)
+        return fork
+
+    def _asked(self, question: Question, cache: list[EdgeCache]) -> float:
+        """Log-probability of people's answers, nats a token, on average."""
+        *prompt, last = self._prompter.conversation([question.text])
+        asked = forked(cache, named=self._lexicon.named(self.tokens, [question.text], cache))
+        read_on(self._model, mx.array(prompt), asked)
+        answers = map(self._prompter.text, question.answers)
+        return mean(predicted(self._model, last, each, asked).log_probability for each in answers)
+
+    def _tokens(self, exam: Exam) -> list[int]:
+        return [*chain.from_iterable(map(self._prompter.page, exam.pages))]
+
+
+def measure_retention(retelling: Retelling, results: Results) -> None:
+    """Measure the stories that the results lack."""
+    missing = [name for name in results.setup["documents"] if len(results.group(name)) < len(ROWS)]
+    for name, row, entry in retelling.measure(missing) if missing else ():
+        results.add({(name, row): entry})
+        print(f"{name}, {row}: {mean(entry['log_probability']):.3f}", flush=True)
+
+
+def summary(results: Results) -> str:
+    """Markdown: the table, and where it was measured.
+
+    Raises:
+        ResultsError: the evaluation was stopped before its end.
+    """
+    check_finished(results, product(results.setup["documents"], ROWS))
+    told = f"{count(results.setup['tokens'])} tokens of {count(results.setup['read'])} stories"
+    return f"{told}:\n\n{markdown(list(_lines(results)))}\n\n{described(results.setup)}"
+
+
+def _lines(results: Results) -> Iterator[list[str]]:
+    rows = [row for row in ROWS if row != ZEROED]
+    yield ["read", "stories", *(f"{row}, gained over sinks + window" for row in rows)]
+    bins = _bins(results)
+    for told, names in bins.items():
+        yield [told, count(len(names)), *(with_interval(_gained(results, row, names)) for row in rows)]
+    *read, unread = bins.values()
+    pairs = ((_gained(results, row, [*chain(*read)]), _gained(results, row, unread)) for row in rows)
+    yield ["read minus not read", "", *(apart(*pair) for pair in pairs)]
+
+
+def _bins(results: Results) -> dict[str, list[str]]:
+    """Names of stories by when they were read, the latest first; at the end those that were not."""
+    ago = {name: results.entries[name][OURS]["ago"] for name in results.setup["documents"]}
+    bins, low, high = {}, -1, NEAREST
+    while low < results.setup["tokens"]:
+        names = [name for name, at in ago.items() if at is not None and low < at <= high]
+        if names:
+            bins[f"at most {count(high)} tokens ago"] = names
+        low, high = high, 2 * high
+    return bins | {"never": [name for name, at in ago.items() if at is None]}
+
+
+def _gained(results: Results, row: str, names: list[str]) -> np.ndarray:
+    """Nats a token, by story, over its questions."""
+    scores = ([results.entries[name][each]["log_probability"] for each in (row, ZEROED)] for name in names)
+    return np.array([np.mean(with_it) - np.mean(without) for with_it, without in scores])
