@@ -83,7 +83,7 @@ def test_the_loss_while_gates_were_trained_is_told_as_a_curve(tmp_path):
     (tmp_path / "README.md").write_text("<!-- curve --><!-- /curve -->")
     assert run(tmp_path) == 0
     page = (tmp_path / "README.md").read_text()
-    assert "| 20 | 2,000 | 3.4600 | 0.80 |" in page and "`train`" in page
+    assert "| 20 | 2,000 | 3.4600 | 0.0400 |" in page and "`train`" in page
 
 
 @pytest.mark.parametrize(

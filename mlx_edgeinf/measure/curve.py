@@ -24,11 +24,10 @@ def summary(folder: Path) -> str:
 
 
 def _curve(run: dict) -> str:
-    (_, first), *_, (_, last) = run["validation"]
-    lines = [["iteration", "tokens read", "held-out loss, nats", "of all that was gained"]]
+    _, first = run["validation"][0]
+    lines = [["iteration", "tokens read", "held-out loss, nats", "gained"]]
     for iteration, loss in run["validation"]:
         tokens = run["tokens"] * iteration // run["iteration"]
-        gained = (first - loss) / (first - last) if first != last else 0
-        lines.append([count(iteration), count(tokens), f"{loss:.4f}", f"{gained:.2f}"])
+        lines.append([count(iteration), count(tokens), f"{loss:.4f}", f"{first - loss:.4f}"])
     commands = ", then ".join(f"`{command}`" for command in run["command"].split("\n"))
     return f"{markdown(lines)}\n\n{commands}"
