@@ -22,8 +22,8 @@ from ..lexicon import Lexicon
 from ..turns import Prompter
 from ..wording import count
 from .answers import pieces, predicted
-from .gap import OURS, RECALL, ZEROED, check_finished
-from .readings import Reader, check_recall
+from .gap import OURS, RECALL, WINDOW, ZEROED, check_finished
+from .readings import Reader, check_recall, memory_gates
 from .results import Results, described
 from .subject import Subject
 from .tables import apart, markdown, with_interval
@@ -69,11 +69,11 @@ class Retelling:
 
     def _fork(self, cache: list[EdgeCache], row: str) -> list[EdgeCache]:
         fork = forked(cache)
-        for layer, attention in zip(fork, (layer.self_attn for layer in self._model.layers)):
+        for layer, gate in zip(fork, memory_gates(self._model)):
             if row != RECALL:
                 layer.recall = None
             if row == ZEROED:
-                layer.memory = attention.memory_gate.memory.empty(1)
+                layer.memory = gate.memory.empty(1)
         return fork
 
     def _asked(self, question: Question, cache: list[EdgeCache]) -> float:
@@ -109,7 +109,7 @@ def summary(results: Results) -> str:
 
 def _lines(results: Results) -> Iterator[list[str]]:
     rows = [row for row in ROWS if row != ZEROED]
-    yield ["read", "stories", *(f"{row}, gained over sinks + window" for row in rows)]
+    yield ["read", "stories", *(f"{row}, gained over {WINDOW}" for row in rows)]
     bins = _bins(results)
     for told, names in bins.items():
         yield [told, count(len(names)), *(with_interval(_gained(results, row, names)) for row in rows)]
