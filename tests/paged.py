@@ -17,6 +17,9 @@ QUOTA = 1 << 30
 # Keys and values (layer, key or value, head, token, d) of one text.
 TEXT = np.random.default_rng(7).standard_normal((LAYERS, 2, HEADS, 6000, DIM)).astype(np.float16)
 
+# The first page of each kv head.
+PAGE_0 = np.zeros((HEADS, 1), int)
+
 
 def sub_means(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Means of the keys of four tokens each."""
@@ -30,10 +33,6 @@ def new_store(folder: Path, shape: StoreShape = SHAPE, quota_bytes: int = QUOTA)
 
 def resumed(folder: Path) -> PageStore:
     return PageStore.resume(folder, QUOTA, sub_means)
-
-
-def opened(folder: Path) -> PageStore:
-    return PageStore.open(folder, sub_means)
 
 
 def extend(pages: Pages, count: int, text: np.ndarray = TEXT) -> None:

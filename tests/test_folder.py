@@ -2,7 +2,7 @@ import json
 import os
 
 import pytest
-from paged import LAYERS, assert_holds, new_store, opened, resumed, stored
+from paged import LAYERS, assert_holds, new_store, resumed, stored
 
 from mlx_edgeinf.pagestore import folder as folder_module
 from mlx_edgeinf.pagestore import store as store_module
@@ -25,7 +25,7 @@ def closed(tmp_path):
 def test_another_version_is_named(closed, monkeypatch):
     monkeypatch.setattr(folder_module, "FORMAT", 2)
     with pytest.raises(StoreError, match="another version"):
-        opened(closed)
+        resumed(closed)
 
 
 def test_the_header_tells_people_what_the_folder_is(closed):
@@ -57,20 +57,20 @@ def test_a_removed_store_makes_room_for_a_new_one(closed):
     assert_holds(stored(closed, 100), 100)
 
 
-# -- one writer or many readers ----------------------------------------------------
+# -- one writer, many readers ------------------------------------------------------
 
 
-def test_a_store_is_written_by_one_and_read_by_none_meanwhile(tmp_path):
+def test_a_store_is_written_by_one_alone(tmp_path):
     store = stored(tmp_path, 100)
-    for attempt in (opened, resumed, new_store, remove_store):
+    for attempt in (resumed, new_store, remove_store):
         with pytest.raises(StoreInUse, match="is in use by another window or program"):
             attempt(tmp_path)
     assert_holds(store, 100)
 
 
-def test_a_store_removed_while_it_is_opened_is_not_opened(closed, monkeypatch):
-    def locked_too_late(folder, shape, writing):
-        files = open_locked(folder, shape, writing)
+def test_a_store_removed_while_it_is_opened_is_not_resumed(closed, monkeypatch):
+    def locked_too_late(folder, shape):
+        files = open_locked(folder, shape)
         (folder / "pages").unlink()
         return files
 
@@ -79,10 +79,13 @@ def test_a_store_removed_while_it_is_opened_is_not_opened(closed, monkeypatch):
         resumed(closed)
 
 
-def test_many_may_read_a_store_that_nobody_writes(closed):
-    first, second = opened(closed), opened(closed)
-    for attempt in (resumed, remove_store):
-        with pytest.raises(StoreInUse):
-            attempt(closed)
+def test_many_may_read_a_store_that_they_have_settled(closed):
+    first = resumed(closed)
+    first.settle()
+    second = resumed(closed)
+    second.settle()
     assert_holds(first, 1005)
     assert_holds(second, 1005)
+    second.go_on()
+    with pytest.raises(StoreInUse):
+        first.go_on()

@@ -45,8 +45,8 @@ def test_tokens_come_back_as_they_went_however_they_were_cut(tmp_path, pieces):
 def test_pages_may_be_larger(tmp_path, page):
     store = new_store(tmp_path, StoreShape(LAYERS, HEADS, DIM, page))
     extend(store, 1000)
-    keys, values = store.read(1, 1, np.array([3, 0]), np.float16)
-    assert_same((keys[0], values[0]), tuple(TEXT[1, :, 1, 3 * page : 4 * page]))
+    found = store.gather(1, np.full((HEADS, 1), 3), np.float16)
+    assert_same(found, tuple(TEXT[1, :, :, 3 * page : 4 * page]))
     assert store.waiting(1)[0].shape == (HEADS, 1000 % page, DIM)
 
 
@@ -79,9 +79,9 @@ def test_where_the_disk_cannot_be_told_pages_are_read_all_the_same(tmp_path, mon
 
 def test_reading_gives_float32_of_the_same_value(tmp_path):
     store = stored(tmp_path, 320)
-    keys, values = store.read(0, 1, np.array([7]))
+    keys, values = store.gather(0, np.full((HEADS, 1), 7))
     assert keys.dtype == values.dtype == np.float32
-    assert np.array_equal(values[0], TEXT[0, 1, 1, 112:128].astype(np.float32))
+    assert_same((keys, values), tuple(TEXT[0, :, :, 112:128].astype(np.float32)))
 
 
 def test_no_pages_asked_for_are_none(tmp_path):
@@ -234,7 +234,7 @@ def test_a_fork_of_what_was_cut_away_answers_no_more(tmp_path):
     store.truncate(500)
     extend(store, 500, TEXT[:, ::-1])
     with pytest.raises(StoreError, match="was cut back since this conversation began"):
-        fork.read(0, 0, np.array([40]))
+        fork.gather(0, np.full((HEADS, 1), 40))
 
 
 def test_a_fork_without_a_place_for_its_files_says_so(tmp_path):

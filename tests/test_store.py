@@ -8,13 +8,13 @@ from paged import (
     DIM,
     HEADS,
     PAGE,
+    PAGE_0,
     QUOTA,
     SHAPE,
     TEXT,
     assert_holds,
     extend,
     new_store,
-    opened,
     resumed,
     stored,
     sub_means,
@@ -40,7 +40,7 @@ def closed(tmp_path):
 
 
 def test_a_store_is_opened_as_it_was_closed(closed):
-    store = opened(closed)
+    store = resumed(closed)
     assert (store.document, store.shape) == ("a text", SHAPE)
     assert_holds(store, 1005)
 
@@ -51,7 +51,7 @@ def test_precision_survives_the_disk(tmp_path, name):
     extend(store, 320)
     before = store.gather(1, np.arange(40).reshape(HEADS, 20) % 20)
     store.close()
-    after = opened(tmp_path).gather(1, np.arange(40).reshape(HEADS, 20) % 20)
+    after = resumed(tmp_path).gather(1, np.arange(40).reshape(HEADS, 20) % 20)
     assert np.array_equal(before, after)
     assert np.abs(after[0] - TEXT[1, 0, :, :320]).max() < (0.02 if name == "int8" else 1e-9)
 
@@ -91,15 +91,19 @@ def test_layers_of_different_length_are_cut_to_what_all_hold(tmp_path):
 @pytest.mark.parametrize("change", [
     lambda store: extend(store, 20), lambda store: store.sync(), lambda store: store.truncate(3)
 ], ids=["append", "sync", "truncate"])  # fmt: skip
-def test_a_store_open_for_reading_is_never_changed(closed, change):
+def test_a_settled_store_is_never_changed(closed, change):
+    store = resumed(closed)
+    store.settle()
     before = {path.name: path.read_bytes() for path in closed.iterdir()}
-    with pytest.raises(StoreError, match="open for reading alone"):
-        change(opened(closed))
+    with pytest.raises(StoreError, match="is settled: go on with it first"):
+        change(store)
     assert before == {path.name: path.read_bytes() for path in closed.iterdir()}
 
 
-def test_a_store_open_for_reading_can_be_forked(closed):
-    fork = opened(closed).fork(QUOTA)
+def test_a_settled_store_can_be_forked(closed):
+    store = resumed(closed)
+    store.settle()
+    fork = store.fork(QUOTA)
     extend(fork, 100)
     assert_holds(fork, 1105)
 
@@ -108,13 +112,13 @@ def test_a_closed_store_says_so(tmp_path):
     store = stored(tmp_path, 500)
     store.close()
     with pytest.raises(StoreError, match="is closed"):
-        store.read(0, 0, np.array([0]))
+        store.gather(0, PAGE_0)
 
 
 def test_a_second_store_in_one_folder_is_refused(closed):
     with pytest.raises(StoreError, match="already holds a document's pages"):
         new_store(closed)
-    assert_holds(opened(closed), 1005)
+    assert_holds(resumed(closed), 1005)
 
 
 def test_a_checkpoint_is_written_once_its_pages_are_on_disk(tmp_path, monkeypatch):
@@ -144,7 +148,7 @@ RECORD = 2 * 2 * PAGE * DIM + 8
 @pytest.mark.parametrize("at", [0, 200, RECORD - 9, RECORD - 1], ids=["first", "key", "value", "checksum"])
 def test_a_flipped_bit_in_a_page_is_found_when_that_page_is_read(closed, at):
     flip(closed / "pages", RECORD * 5 + at)
-    store = opened(closed)
+    store = resumed(closed)
     with pytest.raises(StoreDamaged, match=r"^Page 5 of layer 0, head 0 in .*pages is damaged: read the doc"):
         store.gather(0, np.array([[1, 5], [1, 5]]))
     store.gather(0, np.array([[1, 6], [1, 5]]))
@@ -153,7 +157,7 @@ def test_a_flipped_bit_in_a_page_is_found_when_that_page_is_read(closed, at):
 def test_a_flipped_bit_in_a_summary_is_found(closed):
     flip(closed / "summaries", 1000)
     with pytest.raises(StoreDamaged, match="summaries is damaged"):
-        opened(closed).summaries(0, slice(None))
+        resumed(closed).summaries(0, slice(None))
 
 
 def test_any_flipped_bit_in_the_header_is_found(closed):
@@ -161,9 +165,9 @@ def test_any_flipped_bit_in_the_header_is_found(closed):
     for at in range(size):
         flip(closed / "header", at)
         with pytest.raises(StoreDamaged, match="header is damaged"):
-            opened(closed)
+            resumed(closed)
         flip(closed / "header", at)
-    opened(closed)
+    resumed(closed)
 
 
 @pytest.mark.parametrize("at", [3, 60, -1], ids=["count", "tokens", "seal"])
@@ -177,16 +181,16 @@ def test_a_page_in_the_place_of_another_is_found(closed):
     data[:RECORD] = data[RECORD : 2 * RECORD]
     (closed / "pages").write_bytes(data)
     with pytest.raises(StoreDamaged, match="Page 0 of layer 0, head 0"):
-        opened(closed).read(0, 0, np.array([0]))
+        resumed(closed).gather(0, PAGE_0)
 
 
 @pytest.mark.parametrize("name", ["pages", "summaries"])
 def test_files_of_another_store_are_not_taken_for_ours(closed, tmp_path, name):
     stored(tmp_path / "other", 1005).close()
     shutil.copy(tmp_path / "other" / name, closed / name)
-    store = opened(closed)
+    store = resumed(closed)
     with pytest.raises(StoreDamaged):
-        store.read(0, 0, np.array([0])), store.summaries(0, slice(None))
+        store.gather(0, PAGE_0), store.summaries(0, slice(None))
 
 
 def test_the_checkpoint_of_another_store_is_not_taken_for_ours(closed, tmp_path):
@@ -237,4 +241,4 @@ def test_nothing_more_is_written_to_a_file_that_is_gone(tmp_path, name, lose):
 def test_a_missing_file_is_named(closed, name):
     (closed / name).unlink()
     with pytest.raises(StoreDamaged, match=r"read the document again\.$"):
-        opened(closed)
+        resumed(closed)

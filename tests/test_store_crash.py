@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from paged import LAYERS, PAGE, TEXT, assert_holds, extend, new_store, opened, resumed, stored
+from paged import LAYERS, PAGE, PAGE_0, TEXT, assert_holds, extend, new_store, resumed, stored
 
 from mlx_edgeinf.pagestore import records, sealed
 from mlx_edgeinf.pagestore.errors import DiskFull, StoreDamaged, StoreError, StoreInUse
@@ -114,7 +114,7 @@ def test_a_store_killed_before_its_header_was_written_is_begun_again(tmp_path):
     (tmp_path / "pages").write_bytes(b"torn" * 1000)
     (tmp_path / "checkpoint").write_bytes(b"torn")
     with pytest.raises(StoreDamaged, match="holds no document's pages"):
-        opened(tmp_path)
+        resumed(tmp_path)
     store = new_store(tmp_path)
     assert (tmp_path / "pages").stat().st_size == 0
     store.close()
@@ -132,9 +132,8 @@ def test_a_second_process_is_refused_until_the_first_has_ended(tmp_path):
     stored(tmp_path, 100).close()
     process = child("store = resumed(folder)\nprint('ready', flush=True)\ninput()\n", tmp_path)
     assert process.stdout.readline() == "ready\n"
-    for attempt in (resumed, opened):
-        with pytest.raises(StoreInUse):
-            attempt(tmp_path)
+    with pytest.raises(StoreInUse):
+        resumed(tmp_path)
     process.kill()
     process.communicate()
     assert_holds(resumed(tmp_path), 100)
@@ -225,7 +224,7 @@ def test_a_disk_that_cannot_be_read_is_an_error_in_a_sentence(tmp_path, monkeypa
     store = stored(tmp_path, 600)
     monkeypatch.setattr(records.os, "pread", broken)
     with pytest.raises(StoreDamaged, match="pages could not be read \\(Input/output error\\): read"):
-        store.read(0, 0, np.array([0]))
+        store.gather(0, PAGE_0)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

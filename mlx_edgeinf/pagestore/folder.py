@@ -71,21 +71,19 @@ def make_empty(folder: Path, shape: StoreShape) -> None:
         ) from error
 
 
-def open_locked(folder: Path, shape: StoreShape, writing: bool) -> list[BinaryIO]:
-    """Open the record files: for one writer alone, or for any number of readers, until they are closed.
+def open_locked(folder: Path, shape: StoreShape) -> list[BinaryIO]:
+    """Open the record files, for one writer alone until they are closed.
 
     Raises:
         StoreDamaged: one is missing. StoreInUse: someone has them open.
     """
     try:
-        files = [
-            path.open("r+b" if writing else "rb", buffering=0) for path in record_paths(folder, shape)
-        ]
+        files = [path.open("r+b", buffering=0) for path in record_paths(folder, shape)]
     except OSError as error:
         raise StoreDamaged(
             f"{error.filename} could not be opened ({error.strerror}): read the document again."
         ) from error
-    lock(files[0], folder, writing)
+    lock(files[0], folder)
     return files
 
 
@@ -97,7 +95,7 @@ def remove_store(folder: Path) -> None:
     """
     if (folder / PAGES).exists():
         with (folder / PAGES).open("rb", buffering=0) as file:
-            lock(file, folder, writing=True)
+            lock(file, folder)
             # Without its header it is no store any more, whatever else goes wrong.
             for name in (HEADER, CHECKPOINT, SUMMARIES, PAGES):
                 (folder / name).unlink(missing_ok=True)
@@ -113,14 +111,14 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def lock(file: BinaryIO, folder: Path, writing: bool) -> None:
-    """Lock a store until the file is closed; the system undoes it when the process ends, however it ends.
+def lock(file: BinaryIO, folder: Path) -> None:
+    """Lock a store against other writers, until the file is closed or the process ends, however it ends.
 
     Raises:
         StoreInUse: someone else has it open. StoreError: this is no place for locks.
     """
     try:
-        fcntl.flock(file, (fcntl.LOCK_EX if writing else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise StoreInUse(
             f"{folder} is in use by another window or program: close the document there, and try again."

@@ -162,26 +162,14 @@ class Pages:
         keys, values = self._waiting[layer]
         return to_float(keys, dtype), to_float(values, dtype)
 
-    def read(
-        self, layer: int, head: int, pages: np.ndarray, dtype: type = np.float32
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Keys and values (n, P, d) of n pages of a kv head, as float32 or float16.
-
-        Raises:
-            NoSuchPage: one of them is not there.
-            StoreDamaged: one of them is not what was written.
-        """
-        pages = np.asarray(pages)
-        payloads = self._read(0, layer, np.full(pages.shape, head), pages)
-        return self.shape.codec.decode(payloads, dtype)
-
     def gather(
         self, layer: int, pages: np.ndarray, dtype: type = np.float32
     ) -> tuple[np.ndarray, np.ndarray]:
         """Keys and values (G, k*P, d) of k pages (G, k) for each kv head, in the order asked for.
 
         Raises:
-            NoSuchPage, StoreDamaged: as `read`.
+            NoSuchPage: one of them is not there.
+            StoreDamaged: one of them is not what was written.
         """
         heads = np.repeat(np.arange(self.shape.kv_heads), pages.shape[1])
         keys, values = self.shape.codec.decode(self._read(0, layer, heads, pages.ravel()), dtype)
@@ -192,7 +180,7 @@ class Pages:
         """Summaries (G, n, rows, d) of n pages of a layer: (G, n) for each kv head, or a slice for all.
 
         Raises:
-            NoSuchPage, StoreDamaged: as `read`.
+            NoSuchPage, StoreDamaged: as `gather`.
             ValueError: this store has none.
         """
         if not self._summarize:

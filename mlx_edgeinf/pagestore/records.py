@@ -38,7 +38,7 @@ class RecordFile:
     """Fixed-size records of a store in one open file.
 
     Args:
-        file: unbuffered, open for reading, and for writing where records are written.
+        file: unbuffered, open for reading and writing.
         path: how messages call it.
         layers, heads: kv heads per layer.
         payload: bytes of a record without its checksum.
@@ -57,10 +57,6 @@ class RecordFile:
     def stripes(self) -> int:
         """Whole stripes in the file."""
         return os.fstat(self._fd).st_size // self.stripe_bytes
-
-    @property
-    def writable(self) -> bool:
-        return not self._file.closed and self._file.writable()
 
     @property
     def in_place(self) -> bool:

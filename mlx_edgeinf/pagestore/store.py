@@ -38,7 +38,7 @@ from .shape import StoreShape
 
 
 class PageStore(Pages):
-    """The pages of one document on disk: made by `create`, or opened by `open` or `resume`.
+    """The pages of one document on disk: made by `create`, or opened by `resume`.
 
     Attributes:
         document: the id that its maker gave it.
@@ -47,10 +47,8 @@ class PageStore(Pages):
 
     lasting = True
 
-    def __init__(
-        self, folder: Path, header: Header, writing: bool, quota_bytes: int, summarize: Summarize | None
-    ):
-        files = open_locked(folder, header.shape, writing)
+    def __init__(self, folder: Path, header: Header, quota_bytes: int, summarize: Summarize | None):
+        files = open_locked(folder, header.shape)
         records = record_files(header.shape, record_paths(folder, header.shape), files, header.seed)
         super().__init__(folder, header.shape, records, quota_bytes, summarize)
         self.document, self._seed = header.document, header.seed
@@ -75,7 +73,7 @@ class PageStore(Pages):
         """
         make_empty(folder, shape)
         header = Header.new(document, shape)
-        store = cls(folder, header, True, quota_bytes, summarize)
+        store = cls(folder, header, quota_bytes, summarize)
         if (folder / HEADER).exists():
             store.close()
             raise StoreError(
@@ -87,23 +85,16 @@ class PageStore(Pages):
         return store
 
     @classmethod
-    def open(cls, folder: Path, summarize: Summarize | None = None) -> Self:
-        """Open a store to read it and to fork it, beside others that do the same.
+    def resume(cls, folder: Path, quota_bytes: int, summarize: Summarize | None = None) -> Self:
+        """Open a store to go on writing behind its `tokens`, after a crash too.
 
         Raises:
             StoreDamaged: it is missing or damaged. StoreInUse: someone is writing to it.
             StoreError: it is of another version.
         """
-        return cls._opened(folder, False, 0, summarize)
-
-    @classmethod
-    def resume(cls, folder: Path, quota_bytes: int, summarize: Summarize | None = None) -> Self:
-        """Open a store to go on writing behind its `tokens`, after a crash too.
-
-        Raises:
-            StoreDamaged, StoreInUse, StoreError: as `open`.
-        """
-        store = cls._opened(folder, True, quota_bytes, summarize)
+        store = cls(folder, Header.read(folder), quota_bytes, summarize)
+        store._check_in_place()
+        store._recover()
         remove_leftovers(folder)
         store._cut(store.pages(0))
         return store
@@ -173,7 +164,7 @@ class PageStore(Pages):
             StoreInUse: someone else is writing.
             StoreError: someone else has written in between, or the files were deleted or replaced.
         """
-        lock(self._locked, self._folder, writing=True)
+        lock(self._locked, self._folder)
         if self._read_checkpoint()[0] != self.tokens:
             unlock(self._locked)
             raise StoreError(f"{self._folder} was written to by another window: open the document again.")
@@ -195,13 +186,6 @@ class PageStore(Pages):
         remove_store(self._folder)
 
     # -- inside -----------------------------------------------------------------
-
-    @classmethod
-    def _opened(cls, folder: Path, writing: bool, quota_bytes: int, summarize: Summarize | None) -> Self:
-        store = cls(folder, Header.read(folder), writing, quota_bytes, summarize)
-        store._check_in_place()
-        store._recover()
-        return store
 
     def _recover(self) -> None:
         """Find the tokens that all layers hold."""
@@ -244,8 +228,8 @@ class PageStore(Pages):
             file.cut(pages)
 
     def _check_writable(self) -> None:
-        if self.settled or not self._files[0].writable:
-            raise StoreError(f"{self._folder} is open for reading alone: resume it, or append to a fork.")
+        if self.settled:
+            raise StoreError(f"{self._folder} is settled: go on with it first, or append to a fork.")
         self._check_in_place()
 
     def _check_in_place(self) -> None:
