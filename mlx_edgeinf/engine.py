@@ -42,7 +42,7 @@ ANSWER_TOKENS = 1024
 
 
 class Engine:
-    """A base model with its memory, and the thread that owns it.
+    """A base model with its memory, and the thread that owns it; `identity`: see `savefile.identity`.
 
     Args:
         model: hub id or local folder; None is the starter model.
@@ -70,20 +70,22 @@ class Engine:
             on_progress(f"Loading {self.name}", 1.0)
         self._thread = MLXThread()
         try:
-            self._model, self._tokenizer = self._run(lambda: load(path, adapter, memory_mb=memory_mb))
+            self._run(lambda: self._load(path, adapter, memory_mb))
         except BaseException:
             self.close()
             raise
-        gates = Path(adapter) if adapter else self._run(lambda: found_gates(self._model, path))
+
+    def _load(self, path: str, adapter: str | None, memory_mb: float | None) -> None:
+        self._model, self._tokenizer = load(path, adapter, memory_mb=memory_mb)
+        gates = Path(adapter) if adapter else found_gates(self._model, path)
         # Without trained gates the untrained ones answer.
         self.has_gates = gates is not None
-        self.settings = self._run(lambda: settings_of(self._model, gates))
+        self.settings = settings_of(self._model, gates)
         self._prompter = Prompter(self._tokenizer)
         self._lexicon = Lexicon(self._prompter)
         # Document tokens that the base path takes, beside questions and answers.
         self.exact_tokens = base_path_limit(self._model) - 2 * ANSWER_TOKENS
-        # What must be the same for a saved memory to be opened here, by its name for people.
-        self.identity = self._run(lambda: identity(self._model))
+        self.identity = identity(self._model)
 
     def close(self) -> None:
         """End the thread, after the step it is at."""
@@ -138,7 +140,8 @@ class Engine:
 
     def _ingest(self, memory: DocumentMemory, cancel: Event | None) -> Iterator[Stats]:
         mx.reset_peak_memory()
-        with writing(memory.pages):
+        # Of what is complete the pages on disk are left alone: another window may be opening them.
+        with writing(memory.pages if memory.next_segment else None):
             yield from self._segments(memory, cancel)
 
     def _segments(self, memory: DocumentMemory, cancel: Event | None) -> Iterator[Stats]:

@@ -79,6 +79,7 @@ def load_memory(
 
     Raises:
         SaveFileError: not there, not such a file, damaged, or made with another model, gates, layout or size.
+        OSError: it cannot be opened now.
     """
     arrays, metadata = _load(path, document)
     if wrong := different(metadata, identity(model)):
@@ -139,10 +140,12 @@ def _pages(
 def _load(path: Path, document: Document) -> tuple[Arrays, dict[str, str]]:
     """Arrays and metadata of a file that is as it was written."""
     try:
+        # MLX says of whatever it cannot open that it failed, and a good file is not to be given up for that.
+        path.open("rb").close()
         # The format is named, so that the file may have any name.
         arrays, metadata = mx.load(str(path), format="safetensors", return_metadata=True)
         mx.eval(arrays)
-    except (RuntimeError, ValueError) as error:
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
         raise damaged(document) from error
     if metadata.pop("sha256", None) != _checksum(arrays, metadata):
         raise damaged(document)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
+from .attention import UnsupportedModel
+
 PAGE_BREAK = "\n\n"
 
 # Texts that no template and no tokenizer treats specially.
@@ -33,7 +35,11 @@ class Turns:
 
     @classmethod
     def of(cls, tokenizer: TokenizerWrapper) -> Turns:
-        """Cut the tokenizer's chat template; plain labels where it has none."""
+        """Cut the tokenizer's chat template; plain labels where it has none.
+
+        Raises:
+            UnsupportedModel: the template does not show each text once, as it is.
+        """
         if tokenizer.chat_template is None:
             return cls(tokenizer.bos_token or "", "\n\nAnswer: ", "\n\nQuestion: ")
         first, reply, second = _MARKS
@@ -46,6 +52,11 @@ class Turns:
         text = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
+        if [text.count(mark) for mark in _MARKS] != [1, 1, 1]:
+            raise UnsupportedModel(
+                "This model's chat template does not show what people and the model say as it is, so there is "
+                "no place in it for a document: choose another model."
+            )
         opening, rest = text.split(first)
         _, rest = rest.split(reply)
         question, answer = rest.split(second)

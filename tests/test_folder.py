@@ -1,5 +1,6 @@
 import json
 import os
+import threading
 
 import pytest
 from paged import LAYERS, assert_holds, new_store, resumed, stored
@@ -11,8 +12,9 @@ from mlx_edgeinf.pagestore.folder import open_locked, remove_store
 
 
 @pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch):
+def no_waiting(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda file: None)
+    monkeypatch.setattr(folder_module, "PATIENCE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -89,3 +91,15 @@ def test_many_may_read_a_store_that_they_have_settled(closed):
     second.go_on()
     with pytest.raises(StoreInUse):
         first.go_on()
+
+
+def test_a_store_that_is_in_use_for_a_moment_is_waited_for(closed, monkeypatch):
+    monkeypatch.setattr(folder_module, "PATIENCE_SECONDS", 30.0)
+    first = resumed(closed)
+    first.settle()
+    second = resumed(closed)
+    letting_go = threading.Timer(0.2, second.settle)
+    letting_go.start()
+    first.go_on()
+    letting_go.join()
+    assert_holds(first, 1005)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from shelf import BOOK, files, read, receipt
@@ -15,7 +17,8 @@ from mlx_edgeinf.document_memory import SaveFileError
 from mlx_edgeinf.documents import Page
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.events import Finished
-from mlx_edgeinf.library import Library, LibraryError
+from mlx_edgeinf.library import Library, LibraryError, Reader
+from mlx_edgeinf.library.database import Database
 
 
 @pytest.fixture
@@ -85,6 +88,47 @@ def test_a_damaged_memory_is_named(engine, library):
     path.write_bytes(content)
     with pytest.raises(SaveFileError, match="^The saved memory of Moby Dick.pdf is damaged: read"):
         library.open(engine, saved.id)
+
+
+def test_a_memory_that_cannot_be_read_at_the_moment_is_not_given_up(engine, library, monkeypatch):
+    id = library.add(BOOK).id
+    saved = library.save(engine, id, read(engine))
+    path, opened = library.folder / "files" / saved.memory, Path.open
+
+    def too_many(self: Path, *args, **kwargs):
+        if self == path:
+            raise OSError(24, "Too many open files")
+        return opened(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", too_many)
+        reader = Reader(library, engine, id)
+        with pytest.raises(LibraryError, match="Moby Dick.pdf could not be read .Too many open files.: check"):
+            reader.open(reader.document)
+    assert reader.open(reader.document).complete and library.reading_of(engine, id) == saved
+
+
+def test_ctrl_c_while_a_save_is_committed_loses_nothing(engine, library, monkeypatch):
+    """The row names the new file by then, and the old one goes at the next start."""
+    id = library.add(BOOK).id
+    library.save(engine, id, read(engine, tokens=50))
+    transaction, memory = Database.transaction, read(engine)
+
+    @contextmanager
+    def interrupted(self: Database, kind: str = "IMMEDIATE"):
+        with transaction(self, kind) as db:
+            yield db
+        if kind == "IMMEDIATE":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "transaction", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            library.save(engine, id, memory)
+    library.close()
+    again = Library(library.folder)
+    assert again.open(engine, again.reading_of(engine, id).id).complete
+    again.close()
 
 
 def test_a_save_that_fails_leaves_the_state_before(engine, library, monkeypatch):

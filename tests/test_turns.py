@@ -4,6 +4,7 @@ import pytest
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tiny import END, byte_tokenizer
 
+from mlx_edgeinf.attention import UnsupportedModel
 from mlx_edgeinf.turns import Prompter, Turns
 
 SMOLLM2 = (
@@ -53,6 +54,14 @@ def test_no_text_of_the_cut_is_left_in_the_pieces():
     assert turns.opening.endswith("<|im_end|>\n<|im_start|>user\n")
     assert turns.answer == "<|im_end|>\n<|im_start|>assistant\n"
     assert turns.question == "<|im_end|>\n<|im_start|>user\n"
+
+
+@pytest.mark.parametrize("body", ["", "message['content'] | lower", "message['content'] * 2"], ids=str)
+def test_a_template_without_a_place_for_a_document_is_refused(body):
+    shown = "{{ " + body + " }}" if body else ""
+    template = "{% for message in messages %}" + shown + "{% endfor %}"
+    with pytest.raises(UnsupportedModel, match="no place in it for a document: choose another model"):
+        Turns.of(templated(template))
 
 
 def test_models_that_think_aloud_are_told_to_answer_at_once():

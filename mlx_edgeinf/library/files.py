@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from ..atomic import replacing
+from ..documents import Document
 from .database import BUSY
 from .rows import LibraryError
 
@@ -76,14 +76,37 @@ class Files:
 
     @contextmanager
     def placing(self, suffix: str) -> Iterator[Path]:
-        """A path for a new file, for its owner alone, which is removed again if anything fails inside."""
+        """A path for a new file, which is removed again if anything fails inside.
+
+        After Ctrl-C it is left to `sweep`: the row that names it may just have been committed.
+        """
         path = self._files / f"{uuid4().hex}{suffix}"
         try:
             yield path
-            path.chmod(0o600)
-        except BaseException:
+        except Exception:
             path.unlink(missing_ok=True)
             raise
+
+    @contextmanager
+    def copied(self, source: Path, document: Document) -> Iterator[Path]:
+        """A copy of the file that a document was read from, as `placing` has it.
+
+        Raises:
+            LibraryError: it cannot be read, or it is not the file that was read.
+            SaveError: the copy cannot be written.
+        """
+        with self.placing(suffix_of(document.name)) as path:
+            with replacing(path) as copy:
+                copy.writelines(_pieces(source))
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != document.sha256:
+                    raise LibraryError(f"{source.name} has changed since it was read: read it again.")
+            yield path
+
+    def placed(self, path: Path) -> int:
+        """The bytes of a file that is whole, and from now on for its owner alone."""
+        path.chmod(0o600)
+        return path.stat().st_size
 
     def remove(self, *names: str) -> None:
         """Delete files that no row names any more."""
@@ -114,23 +137,16 @@ class Files:
             lock.release()
 
 
-def copy_original(source: Path, path: Path, sha256: str) -> int:
-    """Copy the file that a document was read from; returns its bytes.
-
-    Raises:
-        LibraryError: it cannot be read, or it is not the file that was read.
-        SaveError: the copy cannot be written.
-    """
+def _pieces(source: Path) -> Iterator[bytes]:
+    """What is in a file; that it cannot be read is no fault of where it is copied to."""
     try:
-        original = source.open("rb")
+        with source.open("rb") as original:
+            while piece := original.read(1 << 20):
+                yield piece
     except OSError as error:
-        raise LibraryError(f"{source.name} cannot be opened ({error.strerror}): choose it again.") from error
-    with original, replacing(path) as copy:
-        shutil.copyfileobj(original, copy, 1 << 20)
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            raise LibraryError(f"{source.name} has changed since it was read: read it again.")
-    return path.stat().st_size
+        raise LibraryError(
+            f"{source.name} cannot be read ({error.strerror or error}): choose it again."
+        ) from error
 
 
 def suffix_of(name: str) -> str:

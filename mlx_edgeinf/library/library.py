@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 from platformdirs import user_data_path
 
 from ..chat import Turn
-from ..document_memory import different
 from ..documents import Document
 from ..events import Finished
 from . import archive, past, queries, transfer
 from .database import Database
-from .files import Files, copy_original, suffix_of
+from .files import Files
 from .pagefolders import PageFolders
 from .rows import Chat, Checkpoint, DiskUse, Entry, Hit, LibraryError, Reading, Summary
 
@@ -77,13 +76,12 @@ class Library:
             known = self.find(document.sha256)
             if known and (known.original or not original):
                 return known
-            copy = original and undo.enter_context(self._files.placing(suffix_of(document.name)))
-            size = copy and copy_original(original, copy, document.sha256)
+            copy = original and undo.enter_context(self._files.copied(original, document))
             with self._db.transaction() as db:
                 id = known.id if known else queries.add_document(db, document, queries.now())
                 if copy:
-                    queries.keep_original(db, id, copy.name, size)
-            return self.entry(id)
+                    queries.keep_original(db, id, copy.name, self._files.placed(copy))
+        return self.entry(id)
 
     def entries(self) -> list[Entry]:
         """All documents, the latest first."""
@@ -105,7 +103,7 @@ class Library:
             return queries.entry_of(db, sha256)
 
     def document(self, document: int) -> Document:
-        """A document with its pages, as it was read the first time."""
+        """A document with its pages, as it was read or last revised."""
         with self._db.snapshot() as db:
             entry = queries.entry(db, document)
             return Document(entry.name, entry.sha256, queries.pages(db, document))
@@ -192,7 +190,7 @@ class Library:
                     id = queries.put_reading(
                         db, document, engine.identity, text, queries.now(), model=engine.name,
                         position=memory.position, tokens=len(memory.tokens), pages_read=memory.pages_read,
-                        seconds=memory.seconds, memory=path.name, memory_bytes=path.stat().st_size,
+                        seconds=memory.seconds, memory=path.name, memory_bytes=self._files.placed(path),
                     )  # fmt: skip
                     saved = queries.reading(db, id)
                     gone = past.keep(db, before, saved)
@@ -205,7 +203,7 @@ class Library:
         """The memory of a reading, to be asked or read on; or as it was at one of its checkpoints.
 
         Raises:
-            LibraryError: it was made with another model, gates, layout or size of memory.
+            LibraryError: its file cannot be read now; or see `Reading.require`.
             SaveFileError: its file is damaged.
         """
         # Nobody may put another file in its place between looking it up and opening it.
@@ -216,14 +214,16 @@ class Library:
             document = self.document(found.document)
             if text:
                 document = replace(document, pages=queries.text_pages(text))
-            if wrong := different(found.identity, engine.identity):
-                raise LibraryError(
-                    f"{document.name} was read by {found.model}, with another {wrong} than those of "
-                    f"{engine.name} now: choose that again, or read the document anew."
-                )
+            found.require(engine, document.name)
             # What is on disk is of the whole reading: a checkpoint of it answers from its memory alone.
             pages = None if text or checkpoint else self.pages.wanted(engine, found.document)
-            return engine.restore(self._files.path(file), document, pages)
+            try:
+                return engine.restore(self._files.path(file), document, pages)
+            except OSError as error:
+                raise LibraryError(
+                    f"The memory of {document.name} could not be read ({error.strerror or error}): check the "
+                    "disk, then try again."
+                ) from error
 
     def begin_again(self, reading: int) -> None:
         """Forget how far a reading came, as its memory is damaged; summaries and chats stay."""
@@ -296,5 +296,5 @@ class Library:
                 raise LibraryError(f"{known.name} is in the library already: delete it there to import it.")
             memories, original = transfer.unpack(parcel, self._files, undo)
             with self._db.transaction() as db:
-                id = transfer.scatter(db, parcel.contents, memories, original)
-            return self.entry(id)
+                id = transfer.scatter(db, parcel.contents, self._files, memories, original)
+        return self.entry(id)

@@ -55,6 +55,16 @@ class Reader:
         self.problem = self.problem or memory.refused
         return memory
 
+    def outdone(self, memory: DocumentMemory) -> bool:
+        """Whether the library has more than this by now: another window read further, or its text is new.
+
+        Raises:
+            LibraryError: it was deleted.
+        """
+        known = self._library.reading_of(self._engine, self._id)
+        ahead = known is not None and known.position > memory.position
+        return ahead or self._library.document(self._id) != self.document
+
     def trouble(self, memory: DocumentMemory | None) -> str:
         """For people: which memory had to be given up, or why this one answers without exact recall."""
         return self.problem or (memory.without_recall if memory else "")

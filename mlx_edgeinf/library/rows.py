@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ..chat import Turn
+from ..document_memory import different
 from ..events import Receipt
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 class LibraryError(Exception):
@@ -51,6 +56,18 @@ class Reading:
     @property
     def complete(self) -> bool:
         return self.position == self.tokens
+
+    def require(self, engine: Engine, name: str) -> None:
+        """See that this engine can open the memory. name: of the document.
+
+        Raises:
+            LibraryError: it was made with another model, gates, layout or size of memory.
+        """
+        if wrong := different(self.identity, engine.identity):
+            raise LibraryError(
+                f"{name} was read by {self.model}, with another {wrong} than those of {engine.name} now: "
+                "choose that again, or read the document anew."
+            )
 
 
 @dataclass(frozen=True)

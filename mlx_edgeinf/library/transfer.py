@@ -51,7 +51,7 @@ def unpack(parcel: Archive, files: Files, undo: ExitStack) -> tuple[list[Path], 
 
 
 def scatter(
-    db: Connection, contents: Contents, memories: Sequence[Path], original: Path | None
+    db: Connection, contents: Contents, files: Files, memories: Sequence[Path], original: Path | None
 ) -> int:
     """Write what came from another machine into the tables; returns the id of the document.
 
@@ -60,9 +60,10 @@ def scatter(
     manifest = contents.manifest
     id = queries.add_document(db, Document(manifest.name, manifest.sha256, contents.pages), queries.now())
     if original:
-        queries.keep_original(db, id, original.name, original.stat().st_size)
+        queries.keep_original(db, id, original.name, files.placed(original))
     readings = [
-        _unpacked(db, id, reading, contents, path) for reading, path in zip(manifest.readings, memories)
+        _unpacked(db, id, reading, contents, path.name, files.placed(path))
+        for reading, path in zip(manifest.readings, memories)
     ]
     for summary in contents.summaries:
         reading = None if summary.reading is None else readings[summary.reading]
@@ -82,11 +83,13 @@ def _packed(db: Connection, reading: Reading) -> PackedReading:
     )  # fmt: skip
 
 
-def _unpacked(db: Connection, document: int, reading: PackedReading, contents: Contents, memory: Path) -> int:
+def _unpacked(
+    db: Connection, document: int, reading: PackedReading, contents: Contents, memory: str, nbytes: int
+) -> int:
     read = Document("", "", reading.pages or contents.pages)
     return queries.put_reading(
         db, document, reading.identity, queries.text_key(read, contents.pages), reading.saved,
         model=reading.model, position=reading.position, tokens=reading.tokens,
-        pages_read=reading.pages_read, seconds=reading.seconds, memory=memory.name,
-        memory_bytes=memory.stat().st_size,
+        pages_read=reading.pages_read, seconds=reading.seconds, memory=memory,
+        memory_bytes=nbytes,
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import secrets
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from .shape import StoreShape
 
 MAGIC, FORMAT = "mlx_edgeinf page store", 1
 HEADER, PAGES, SUMMARIES, CHECKPOINT = "header", "pages", "summaries", "checkpoint"
+
+# A window that opens a store, or lets go of it, holds the lock for a moment.
+PATIENCE_SECONDS, LOOK_EVERY_SECONDS = 2.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -115,18 +119,29 @@ def lock(file: BinaryIO, folder: Path) -> None:
     """Lock a store against other writers, until the file is closed or the process ends, however it ends.
 
     Raises:
-        StoreInUse: someone else has it open. StoreError: this is no place for locks.
+        StoreInUse: someone else has it open, and for longer than a moment.
+        StoreError: this is no place for locks.
     """
+    patient_until = time.monotonic() + PATIENCE_SECONDS
+    while not _locked(file, folder):
+        if time.monotonic() > patient_until:
+            raise StoreInUse(
+                f"{folder} is in use by another window or program: close the document there, and try again."
+            )
+        time.sleep(LOOK_EVERY_SECONDS)
+
+
+def _locked(file: BinaryIO, folder: Path) -> bool:
+    """Lock it, if nobody else has; whether it is locked now."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise StoreInUse(
-            f"{folder} is in use by another window or program: close the document there, and try again."
-        ) from error
+    except BlockingIOError:
+        return False
     except OSError as error:
         raise StoreError(
             f"{folder} cannot be locked ({error.strerror}): choose a folder on a disk of this machine."
         ) from error
+    return True
 
 
 def unlock(file: BinaryIO) -> None:

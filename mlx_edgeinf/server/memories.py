@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Event, Lock
 
 from ..document_memory import DocumentMemory
 from ..engine import Engine
-from ..library import Entry, Library, Reader
+from ..library import Entry, Library, LibraryError, Reader
 from ..stats import Stats
 
 LOOK_EVERY_SECONDS = 0.2
 
 
 class Place:
-    """A document and its memory; whoever comes second waits until the first has read."""
+    """A document and its memory; whoever comes second waits until the first has read.
 
-    def __init__(self, reader: Reader):
-        self._reader, self._turn = reader, Lock()
+    Args:
+        new_reader: makes a reader of the document as the library has it.
+    """
+
+    def __init__(self, new_reader: Callable[[], Reader]):
+        self._new_reader, self._reader, self._turn = new_reader, new_reader(), Lock()
         self.memory: DocumentMemory | None = None
         self.users = 0
         self._told = ""
@@ -33,11 +38,16 @@ class Place:
             if cancel.is_set():
                 return 0
         try:
-            if self.memory is None:
+            if self.memory is None or self._reader.outdone(self.memory):
+                self._reader = self._new_reader()
                 self.memory = self._reader.open(self._reader.document)
             before = self.memory.position
             yield from self._reader.ingest(self.memory, cancel)
             return before
+        except LibraryError:
+            # Opened while another window reads: without its pages on disk, which that one holds.
+            self.memory = None
+            raise
         finally:
             self._turn.release()
 
@@ -68,7 +78,8 @@ class Memories:
             LibraryError: the document was deleted.
         """
         with self._changing:
-            place = self._places.pop(entry.id, None) or Place(Reader(self._library, self._engine, entry.id))
+            new_reader = partial(Reader, self._library, self._engine, entry.id)
+            place = self._places.pop(entry.id, None) or Place(new_reader)
             place.users += 1
             self._places[entry.id] = place
             self._make_room()
