@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 CONFIG, PROGRESS = "adapter_config.json", "training.json"
 GATES = "gates"
@@ -25,8 +26,19 @@ def gates_beside(model: str | Path) -> Path | None:
 def steps_trained(gates: Path) -> int | None:
     """Iterations that the last training of these gates has done; None if there is no record of it."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return int(json.loads((gates / PROGRESS).read_text(encoding="utf-8"))["iteration"])
+        return int(_record(gates)["iteration"])
     return None
+
+
+def trained_on(gates: Path) -> str | None:
+    """Names of the folders of texts that these gates were last trained on; None if there is no record."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(_record(gates)["data"])
+    return None
+
+
+def _record(gates: Path) -> dict[str, Any]:
+    return json.loads((gates / PROGRESS).read_text(encoding="utf-8"))
 
 
 def _are_gates(config: Path) -> bool:

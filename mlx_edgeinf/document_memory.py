@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 RECALL_GB = 8.0
 
 
+class EngineClosed(Exception):
+    """The model that was to read or answer is no longer in memory; the message says what to do."""
+
+
 class SaveFileError(ValueError):
     """A saved memory that cannot be used, or one that cannot be saved; the message says what to do."""
 

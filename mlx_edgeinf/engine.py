@@ -297,4 +297,4 @@ class Engine:
                 yield item
         finally:
             # Not waited for: the garbage collector may close this on the engine's own thread.
-            self._thread.submit(steps.close)
+            self._thread.leave(steps.close)

@@ -36,9 +36,9 @@ from .training.rendering import Renderer, teaching
 from .training.run import Training
 from .training.sharing import WAYS
 
-# Options that are fields of `AdapterConfig`.
 # What a run may go on with that it did not begin with.
 _MAY_CHANGE = re.compile(r"--(iters|learning-rate) \S+ ?")
+# Options that are fields of `AdapterConfig`.
 SIZES = ("kind", "features", "sinks", "window", "segment", "gate")
 
 # What a person can put right; each carries its sentence.
@@ -84,7 +84,7 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
         CorpusError, AdapterError, UnsupportedModel, StarterModelError: it cannot begin or be resumed.
     """
     world = mx.distributed.init()
-    taught, held_out = split(corpus)
+    taught, held_out = split(corpus, hold_out=args.val_batches > 0)
     model, tokenizer = load_base(args.model)
     start = Path(args.resume_adapter_file).parent if args.resume_adapter_file else None
     if start and args.share:

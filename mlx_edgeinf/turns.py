@@ -54,8 +54,8 @@ class Turns:
         )
         if [text.count(mark) for mark in _MARKS] != [1, 1, 1]:
             raise UnsupportedModel(
-                "This model's chat template does not show what people and the model say as it is, so there is "
-                "no place in it for a document: choose another model."
+                "This model's chat template does not show what people and the model say as it is, so there "
+                "is no place in it for a document: choose another model."
             )
         opening, rest = text.split(first)
         _, rest = rest.split(reply)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import atexit
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
 
 import mlx.core as mx
+
+from .document_memory import EngineClosed
 
 
 class MLXThread(Executor):
@@ -31,15 +34,20 @@ class MLXThread(Executor):
         """Queue a call; jobs run one after another in the order they came.
 
         Raises:
-            RuntimeError: the thread was shut down.
+            EngineClosed: the thread was shut down.
         """
         future: Future = Future()
         # A job that came behind the end would never be done, and its caller wait for ever.
         with self._closing:
             if self._closed:
-                raise RuntimeError("This engine is closed.")
+                raise EngineClosed("The model was changed meanwhile: open the document again.")
             self._jobs.put((future, lambda: work(*args, **kwargs)))
         return future
+
+    def leave(self, work: Callable[[], object]) -> None:
+        """Queue a call that nobody waits for; once the thread was shut down, it is left undone."""
+        with suppress(EngineClosed):
+            self.submit(work)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Finish the jobs that are queued, then end."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mlx_edgeinf.documents import Document, DocumentError, Page, PasswordRequired
 from mlx_edgeinf.library import Entry
+from mlx_edgeinf.library.files import Files
 from mlx_edgeinf.ui import handlers, librarian
 from mlx_edgeinf.ui.room import Room
 from mlx_edgeinf.ui.session import Session
@@ -47,9 +49,14 @@ def read_document(path: Path, password: str | None, on_page) -> Document:
 def any_path_is_a_book(monkeypatch) -> None:
     """No files: what is opened is made up, and so no original is kept."""
     monkeypatch.setattr(handlers, "read_document", read_document)
-    monkeypatch.setattr(
-        "mlx_edgeinf.library.library.copy_original", lambda source, path, sha256: path.write_bytes(b"pdf")
-    )
+
+    @contextmanager
+    def copied(self: Files, source: Path, document: Document) -> Iterator[Path]:
+        with self.placing(source.suffix) as path:
+            path.write_bytes(b"pdf")
+            yield path
+
+    monkeypatch.setattr(Files, "copied", copied)
 
 
 def read(room: Room, session: Session, *uploads: str, password: str = "", strategy: str = "rolling"):

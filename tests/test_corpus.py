@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,17 @@ def test_text_files_are_one_document_each_wherever_they_lie(tmp_path):
     (tmp_path / "a.txt").write_text("first")
     (tmp_path / "deep" / "down" / "b.md").write_text("second")
     assert read_corpus([tmp_path]) == {"a.txt": "first", "deep/down/b.md": "second"}
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("first")
+
+    def forbidden(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", forbidden)
+    with pytest.raises(CorpusError, match=r"a.txt cannot be read \(Permission denied\): check that you may"):
+        read_corpus([tmp_path])
 
 
 def test_every_line_of_a_jsonl_file_is_a_document(tmp_path):

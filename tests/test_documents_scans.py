@@ -77,13 +77,19 @@ def test_a_page_on_which_the_recogniser_fails_is_left_out(file, recogniser, misb
     assert told[-1] == (2, 2)
 
 
+def test_where_it_breaks_off_again_and_again_the_pages_are_named_as_in_the_document(file, recogniser):
+    recogniser("os.abort()")
+    with pytest.raises(DocumentError, match="it broke off at pages 2, 3, 4, 5, 6: save it again"):
+        recognised(file("scan.pdf", handmade.pdf(WORDS, *[[]] * 6)))
+
+
 def test_a_page_that_takes_too_long_is_left_out_with_all_that_it_started(file, recogniser, monkeypatch):
     pid = file("pid", b"")
     recogniser("open('PID', 'w').write(str(subprocess.Popen(['sleep', '60']).pid)); time.sleep(60)"
                .replace("PID", str(pid)))  # fmt: skip
     monkeypatch.setattr(child, "PATIENCE", 8.0)
-    with pytest.raises(DocumentError, match="No page of scan.pdf can be read"):
-        recognised(file("scan.pdf", handmade.pdf([])))
+    document, _ = recognised(file("scan.pdf", handmade.pdf(WORDS, [])))
+    assert document.pages_without_text == (2,) and not document.pages_recognised
     assert ended(int(pid.read_text()))
 
 

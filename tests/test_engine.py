@@ -13,6 +13,7 @@ from tiny import book, document
 
 from mlx_edgeinf import engine as home
 from mlx_edgeinf.attention import kv_bytes_per_token
+from mlx_edgeinf.document_memory import EngineClosed
 from mlx_edgeinf.engine import DocumentMemory, Engine
 from mlx_edgeinf.generation import against_repetition, stream_generate
 
@@ -245,7 +246,7 @@ def test_a_closed_engine_says_so(model_folder, gates_folder):
     memory = engine.open(book(1))
     engine.close()
     for work in (lambda: engine.open(book(1)), lambda: next(engine.ingest(memory))):
-        with pytest.raises(RuntimeError, match="This engine is closed"):
+        with pytest.raises(EngineClosed, match="The model was changed meanwhile: open"):
             work()
 
 

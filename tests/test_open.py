@@ -34,6 +34,17 @@ def test_options_of_the_api_are_refused_for_the_page(monkeypatch, option, capsys
     assert "are for --api" in capsys.readouterr().err
 
 
+def test_a_folder_is_known_by_its_whole_path_however_it_is_named(monkeypatch, tmp_path):
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("models/mine", "link", "~/models/mine", str(folder)):
+        assert door.named(name) == str(folder.resolve())
+    assert door.named("people/model") == "people/model"
+
+
 @pytest.mark.parametrize(
     "model, adapter, loaded", [
         (None, None, ("/chosen", None)), ("/named", None, ("/named", None)),

@@ -103,6 +103,48 @@ def test_after_switching_documents_of_the_other_model_say_why_they_cannot_be_ask
     assert not other.can_chat and other.obstacle == picking.CHANGED
 
 
+def test_after_switching_nothing_of_the_other_model_is_asked(room, session, loaded, folder):
+    """Nor the memory as of a page."""
+    other = Session()
+    room.visits.update(one=session, two=other)
+    read(room, other)
+    other.past, other.as_of = other.memory, object()
+    do(room, session, do="name", name=str(folder))
+    assert other.asked is None and other.as_of is None
+
+
+def test_while_a_closed_page_keeps_what_it_read_switching_is_refused(room, session, loaded, folder):
+    closed = Session()
+    room.enter("two", closed)
+    closed.begin(Stage.READING)
+    room.leave("two")
+    _, panel, _ = do(room, session, do="name", name=str(folder))
+    assert picking.BUSY in panel and loaded == []
+    closed.rest()
+    room.leave("two")
+    assert not room.visits
+    do(room, session, do="name", name=str(folder))
+    assert loaded == ["other"]
+
+
+def test_a_page_that_reads_on_while_texts_are_gathered_keeps_its_model(
+    room, session, loaded, folder, monkeypatch
+):
+    do(room, session, do="name", name=str(folder))
+    room.library.add(BOOK)
+    reader = Session()
+    room.enter("two", reader)
+    gather = picker.library_textbook
+
+    def begins_meanwhile(library):
+        reader.begin(Stage.READING)
+        return gather(library)
+
+    monkeypatch.setattr(picker, "library_textbook", begins_meanwhile)
+    _, panel, _ = do(room, session, do="train", texts="")
+    assert picking.BUSY in panel and room.picker.stop is None and loaded == ["other"]
+
+
 @pytest.mark.parametrize("stage", [Stage.READING, Stage.ANSWERING])
 def test_while_any_page_is_busy_switching_is_refused(room, session, loaded, folder, stage):
     busy = Session()

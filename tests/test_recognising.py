@@ -103,6 +103,16 @@ def test_what_goes_wrong_is_said_and_the_summary_before_stays(
     assert session.finished is finished and session.memory is memory
 
 
+def test_what_goes_wrong_with_the_librarys_copy_is_said_of_the_file(room, session, handed_in, recogniser):
+    finish(read(room, session, "/uploads/scan.pdf"))
+
+    def refused(path, on_page, on_scan):
+        raise DocumentError(f"{path.name} is damaged: save it again.")
+
+    recogniser(refused)
+    assert "scan.pdf is damaged: save it again." in do(room, session, do="recognise").notice
+
+
 def test_pages_in_which_nothing_is_found_are_not_read_again(room, session, handed_in, recogniser):
     finish(read(room, session, "/uploads/scan.pdf"))
     recogniser(lambda path, on_page, on_scan: SCAN)

@@ -11,19 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
-from ..beside import GATES
+from ..beside import GATES, trained_on
 from ..finetune import FAILURES, parse, prepare
 from ..worker import MLXThread
-from .lessons import ITERATIONS, LENGTH
+from .lessons import ITERATIONS, LENGTH, Textbook
 from .refusal import ModelRefused
 from .shape import Shape
-
-if TYPE_CHECKING:
-    from ..training.corpus import Corpus
 
 SAVE_EVERY = 4
 # Multiplications and additions that a token takes: forwards twice, as layers are recomputed, and backwards.
@@ -43,7 +39,7 @@ class Lesson:
     seconds_left: float
 
 
-def train_gates(model: Path, corpus: Corpus, note: Callable[[Lesson], None], stop: Event) -> bool:
+def train_gates(model: Path, textbook: Textbook, note: Callable[[Lesson], None], stop: Event) -> bool:
     """Train gates into the folder `gates` beside a model, or train those there on; whether to the end.
 
     Stopped, it keeps the checkpoint of its last step, from which the next call goes on.
@@ -53,18 +49,24 @@ def train_gates(model: Path, corpus: Corpus, note: Callable[[Lesson], None], sto
     """
     with MLXThread() as thread:
         try:
-            return thread.submit(_train, model, corpus, note, stop).result()
+            return thread.submit(_train, model, textbook, note, stop).result()
         except FAILURES as error:
             raise ModelRefused(f"The gates could not be trained: {error}") from error
 
 
-def _train(model: Path, corpus: Corpus, note: Callable[[Lesson], None], stop: Event) -> bool:
+def _train(model: Path, textbook: Textbook, note: Callable[[Lesson], None], stop: Event) -> bool:
     options = parse([
-        "--train", "--model", str(model), "--data", "library", "--adapter-path", str(model / GATES),
+        "--train", "--model", str(model), "--data", textbook.source, "--adapter-path", str(model / GATES),
         "--iters", str(ITERATIONS), "--max-seq-length", str(LENGTH), "--val-batches", "0",
         "--grad-checkpoint",
     ])  # fmt: skip
-    training, _, _ = prepare(options, corpus)
+    begun_on = trained_on(model / GATES)
+    if begun_on not in (None, textbook.source):
+        raise ModelRefused(
+            f"The gates of this model were begun on other texts ({begun_on}): train on with those, or delete "
+            f"{model / GATES} to begin anew."
+        )
+    training, _, _ = prepare(options, textbook.texts)
     progress = training.progress
     while progress.iteration < ITERATIONS and not stop.is_set():
         training.step()

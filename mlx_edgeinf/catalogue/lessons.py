@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..library import Library
 from ..wording import count
@@ -19,7 +19,14 @@ LENGTH = 2565
 LETTERS = 6 * LENGTH + 1
 
 
-def library_lessons(library: Library) -> Corpus:
+class Textbook(NamedTuple):
+    """Texts, and the name under which a record of the training tells where they are from."""
+
+    source: str
+    texts: Corpus
+
+
+def library_textbook(library: Library) -> Textbook:
     """The texts of all documents that are long enough; under numbers, so that no title is written down.
 
     Raises:
@@ -34,21 +41,21 @@ def library_lessons(library: Library) -> Corpus:
             f"{count(LETTERS)} letters, about ten pages, that are needed: read a longer one first, or name a "
             "folder of texts."
         )
-    return long
+    return Textbook("library", long)
 
 
-def folder_lessons(folder: str) -> Corpus:
+def folder_textbook(folder: str) -> Textbook:
     """The texts of the files in a folder, in the forms that `training.corpus` knows.
 
     Raises:
-        ModelRefused: there is no such folder. CorpusError: no text in it.
+        ModelRefused: there is no such folder. CorpusError: no text in it, or one that cannot be read.
     """
     from ..training.corpus import read_corpus
 
     path = Path(folder).expanduser().resolve()
     if not path.is_dir():
         raise ModelRefused(f"There is no folder {path}: check how it is spelt.")
-    return read_corpus([path])
+    return Textbook(path.name, read_corpus([path]))
 
 
 def _text(library: Library, document: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .characters import CONTROLS, HYPHEN, plain_letters
 from .document import DocumentError
-from .parts import Progress, read_parts
+from .parts import Progress, read_parts, readable
 from .plain import cut
 
 MOST_HTML = 50_000_000
@@ -64,7 +64,7 @@ def refuse_old_office(path: Path, on_part: Progress) -> list[str]:
 
 def read_book(reader: str, path: Path, on_part: Progress) -> list[str]:
     """Have `reader` take a file apart, and cut each of its parts into pages."""
-    parts = read_parts(reader, path, on_part, partial(refusal, path.name))
+    parts = readable(read_parts(reader, path, on_part, partial(refusal, path.name)), path.name)
     pages = [page for part in parts for page in pages_of(part)]
     if not any(pages):
         raise DocumentError(f"{path.name} holds no text: it may consist of pictures, so print it to PDF.")

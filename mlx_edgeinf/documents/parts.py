@@ -29,9 +29,10 @@ def read_parts(
     """Return what `reader` says of each part of a file, None for one that cannot be read.
 
     `on_part` is called with the parts done and their number; what it raises ends the reading.
-    limit: seconds for all parts; None is the usual quarter of an hour.
-    Raises what `refused` makes of a refusal, and `DocumentError` where no part can be read or
-    they are more than a document may have.
+    limit: seconds for all parts; None is the usual quarter of an hour. Of `pages` in the request
+    the parts are these pages; otherwise they are all there are.
+    Raises what `refused` makes of a refusal, and `DocumentError` where they are more than a
+    document may have, or the reader dies again and again.
     """
     parts: list[Any] = []
     limit = limit or MOST_SECONDS
@@ -46,8 +47,9 @@ def read_parts(
                 check_time(deadline, limit, path.name)
                 on_part(len(parts), total)
         if len(parts) == total:
-            return whole(parts, path.name)
-    failed = ", ".join(str(number) for number, part in enumerate(parts, 1) if part is None)
+            return parts
+    numbers = request.get("pages") or range(1, len(parts) + 1)
+    failed = ", ".join(str(number) for number, part in zip(numbers, parts) if part is None)
     raise DocumentError(f"{path.name} cannot be read, it broke off at pages {failed}: {REPAIR}.")
 
 
@@ -107,8 +109,8 @@ def check_time(deadline: float, limit: float, name: str) -> None:
         )
 
 
-def whole(parts: list[Any], name: str) -> list[Any]:
-    """The parts if any of them could be read."""
+def readable(parts: list[Any], name: str) -> list[Any]:
+    """The parts of a document, if any of them could be read."""
     if all(part is None for part in parts):
         raise DocumentError(f"No page of {name} can be read: {REPAIR}.")
     return parts

@@ -9,7 +9,7 @@ from pathlib import Path
 from .clean import clean_pages
 from .document import SCAN_CHARACTERS, DocumentError, PasswordRequired
 from .line import Line
-from .parts import REPAIR, Progress, read_parts
+from .parts import REPAIR, Progress, read_parts, readable
 from .scans import recognised_lines
 
 PASSWORD_ERROR, SECURITY_ERROR = 4, 5
@@ -34,9 +34,10 @@ def recognise_pdf(
     raises ends the reading. Raises as `read_pdf`, and `DocumentError` without a recogniser.
     """
     sheets = sheets_of(path, on_page, password)
-    scans = without_text(clean_pages(sheets))
+    texts = clean_pages(sheets)
+    scans = without_text(texts)
     if not scans:
-        return clean_pages(sheets), set()
+        return texts, set()
     refused = partial(refusal, path.name, password)
     for page, lines in recognised_lines(path, scans, on_scan, refused, password).items():
         sheets[page - 1] = lines
@@ -48,7 +49,7 @@ def sheets_of(path: Path, on_page: Progress, password: str | None) -> list[list[
     """The lines of every page."""
     refused = partial(refusal, path.name, password)
     pages = read_parts("pdf_lines", path, on_page, refused, password=password)
-    return [[Line(*line) for line in page or []] for page in pages]
+    return [[Line(*line) for line in page or []] for page in readable(pages, path.name)]
 
 
 def without_text(texts: Sequence[str]) -> list[int]:

@@ -40,7 +40,7 @@ def recognised_lines(
     it raises ends the work. Each page has the child's time to itself, and all pages together theirs.
 
     Raises:
-        DocumentError: no recogniser is installed, or no page can be drawn.
+        DocumentError: no recogniser is installed, or it dies again and again.
     """
     if problem := obstacle():
         raise DocumentError(problem)

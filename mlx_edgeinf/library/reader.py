@@ -29,7 +29,8 @@ class Reader:
 
     Args:
         document: the id of a document in the library.
-        recall: keep what leaves the window on disk, where the engine allows it.
+        recall: of a document that is read for the first time, keep what leaves the window on disk, where
+            the engine allows it; one that was begun before goes on as it began.
 
     Raises:
         LibraryError: it was deleted.

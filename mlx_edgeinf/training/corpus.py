@@ -28,13 +28,13 @@ def read_corpus(folders: Sequence[Path]) -> Corpus:
     """Documents by name, of all folders; with several, a folder's name leads its documents' names.
 
     Raises:
-        CorpusError: nothing to read there, or a record of a form that is not known.
+        CorpusError: nothing to read there, a file that cannot be read, or a record of unknown form.
     """
     documents: Corpus = {}
     for folder in folders:
         lead = Path(folder.resolve().name) if len(folders) > 1 else Path()
         for path in sorted(folder.rglob("*")):
-            for name, document in _read(path, str(lead / path.relative_to(folder))):
+            for name, document in _told(path, str(lead / path.relative_to(folder))):
                 if name in documents:
                     raise CorpusError(f"Two documents are called {name}: rename one.")
                 documents[name] = document
@@ -43,11 +43,14 @@ def read_corpus(folders: Sequence[Path]) -> Corpus:
     return documents
 
 
-def split(documents: Corpus) -> tuple[Corpus, Corpus]:
-    """Training and validation documents; what is called test is neither."""
+def split(documents: Corpus, hold_out: bool = True) -> tuple[Corpus, Corpus]:
+    """Training and validation documents; what is called test is neither.
+
+    hold_out: keep some for validation where none are called so.
+    """
     documents = {name: document for name, document in documents.items() if not _called("test", name)}
     held_out = {name for name in documents if _called("valid", name)}
-    held_out = held_out or set(sorted(documents)[9::10])
+    held_out = held_out or set(sorted(documents)[9::10] if hold_out else ())
     train = {name: document for name, document in documents.items() if name not in held_out}
     return train, {name: documents[name] for name in sorted(held_out)}
 
@@ -55,6 +58,15 @@ def split(documents: Corpus) -> tuple[Corpus, Corpus]:
 def _called(part: str, name: str) -> bool:
     """Whether a document's file, or a folder it lies in, is the `part` of its corpus."""
     return any(each.split(".")[0] == part for each in Path(name).parts)
+
+
+def _told(path: Path, name: str) -> Iterator[tuple[str, str | Exercise]]:
+    try:
+        yield from _read(path, name)
+    except OSError as error:
+        raise CorpusError(
+            f"{path} cannot be read ({error.strerror or error}): check that you may read it."
+        ) from error
 
 
 def _read(path: Path, name: str) -> Iterator[tuple[str, str | Exercise]]:

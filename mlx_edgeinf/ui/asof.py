@@ -31,8 +31,8 @@ def choose(room: Room, session: Session, page: int) -> None:
     if chosen is None:
         return
     try:
-        session.past = room.library.past.open(room.preparation.engine, chosen)
-        session.as_of = chosen
+        with room.engine() as engine:
+            session.past, session.as_of = room.library.past.open(engine, chosen), chosen
     except SaveFileError as error:
         note(room.library, session)
         session.problem = str(error)

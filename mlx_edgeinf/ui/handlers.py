@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import chat
 from ..atomic import SaveError
 from ..chat import Turn
-from ..document_memory import SaveFileError
+from ..document_memory import EngineClosed, SaveFileError
 from ..documents import (
     READABLE,
     Document,
@@ -44,7 +44,7 @@ class NotReady(Exception):
     """The model could not be made ready; the message says why."""
 
 
-PROBLEMS = (DocumentError, LibraryError, NotReady, SaveError, SaveFileError)
+PROBLEMS = (DocumentError, EngineClosed, LibraryError, NotReady, SaveError, SaveFileError)
 
 
 def show_model(preparation: Preparation) -> Iterator[str]:
@@ -116,7 +116,7 @@ def ask(room: Room, session: Session, question: str) -> Iterator[View]:
     try:
         yield from _answer(session, room.preparation, question)
         _keep_turn(room, session)
-    except LibraryError as error:
+    except (EngineClosed, LibraryError) as error:
         session.problem = str(error)
     finally:
         session.rest()

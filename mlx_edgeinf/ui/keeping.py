@@ -64,11 +64,16 @@ def remembering(room: Room, session: Session) -> Iterator[None]:
             return
         yield
     if not room.preparation.problem:
-        remember(room.library, room.preparation.engine, session)
+        remember(room, session)
 
 
-def remember(library: Library, engine: Engine, session: Session) -> None:
+def remember(room: Room, session: Session) -> None:
     """Open the memory that answers about the document, or note why there is none."""
+    with room.engine() as engine:
+        _remember(room.library, engine, session)
+
+
+def _remember(library: Library, engine: Engine, session: Session) -> None:
     document, readings = session.document, library.readings(session.entry.id)
     kept = _openable(readings, _latest_summary(library, session.entry.id), engine)
     if kept is None:
@@ -94,7 +99,7 @@ def restore(room: Room, session: Session) -> None:
         return
     with suppress(LibraryError):
         lay_open(room.library, session, document)
-        remember(room.library, room.preparation.engine, session)
+        remember(room, session)
 
 
 def _openable(readings: Sequence[Reading], summary: Summary | None, engine: Engine) -> Reading | None:

@@ -103,7 +103,7 @@ def choose_strategy(session: Session, strategy: str) -> View:
 
 
 def choose_recall(session: Session, recall: bool) -> None:
-    """Whether the next document's pages are kept on disk."""
+    """Whether what is read is kept on disk: of a document that was begun before, it stays as it was."""
     session.recall = recall
 
 

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from ..engine import Engine
 
 
+def named(model: str) -> str:
+    """A folder by its whole path, as the panel of models has it; anything else as it is."""
+    folder = Path(model).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else model
+
+
 def open_page(
     model: str | None,
     adapter: str | None,
@@ -43,7 +49,7 @@ def open_page(
     except LibraryError as error:
         sys.exit(str(error))
     # Gates are for the model that they are named with: the starter model, if none is.
-    first = model or (None if adapter else chosen_model(library.folder))
+    first = named(model) if model else None if adapter else chosen_model(library.folder)
 
     def load(model: str | None, note: Note) -> Engine:
         return load_engine(model, note, adapter if model == first else None, memory_mb, recall_gb)
@@ -53,7 +59,10 @@ def open_page(
     page = build(room)
     try:
         address = serve(page, port)
-    except OSError:
+    except OSError as error:
+        # Gradio's own, of a port that is taken, has no reason but a text of Gradio's.
+        if error.strerror:
+            sys.exit(f"The page could not be served ({error.strerror}): close other programs, and try again.")
         sys.exit("The port is taken: choose a free one with --port.")
     print(f"Reading room open at {address} (Ctrl-C closes it; only you can open this address)", flush=True)
     if browser:

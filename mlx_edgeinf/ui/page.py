@@ -168,13 +168,11 @@ def _wire_model_and_visits(
     """The line about the model, and what an open page holds: let go of when its tab is closed."""
 
     def enter(session: Session, request: gr.Request) -> View:
-        room.visits[request.session_hash] = session
+        room.enter(request.session_hash, session)
         return librarian.enter(room, session)
 
     def leave(request: gr.Request) -> None:
-        # Gradio itself keeps what a closed tab held for another hour.
-        if session := room.visits.pop(request.session_hash, None):
-            session.close()
+        room.leave(request.session_hash)
 
     page.load(partial(handlers.show_model, room.preparation), None, model, **QUIET)
     page.load(enter, session, view, queue=False, **QUIET)

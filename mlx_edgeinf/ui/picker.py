@@ -14,7 +14,7 @@ from ..catalogue import ModelRefused
 from ..catalogue.choice import choose_model
 from ..catalogue.download import Cancelled, download
 from ..catalogue.home import default_home, local_model
-from ..catalogue.lessons import ITERATIONS, folder_lessons, library_lessons
+from ..catalogue.lessons import ITERATIONS, Textbook, folder_textbook, library_textbook
 from ..catalogue.offers import Gates, Offer, offer_of, offers
 from ..document_memory import RECALL_GB
 from ..wording import time_left
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ..catalogue.gates import Lesson
     from ..engine import Engine
     from ..library import Library
-    from ..training.corpus import Corpus
 
 TRAINING = "Gates are being trained: until that is done or stopped under Models, nothing can be read."
 
@@ -146,23 +145,28 @@ class Picker:
 
     # -- training -----------------------------------------------------------------
 
-    def train(self, library: Library, folder: str) -> Replacement:
-        """Train gates for the model in use; afterwards it is loaded with them.
-
-        folder: of texts; empty for the library's documents.
+    def textbook(self, library: Library, folder: str) -> Textbook:
+        """What gates can be trained on. folder: of texts; empty for the library's documents.
 
         Raises:
-            ModelRefused, CorpusError: there is too little text, or nothing to train.
+            ModelRefused, CorpusError, LibraryError: there is too little text, or it cannot be read.
+        """
+        return folder_textbook(folder) if folder.strip() else library_textbook(library)
+
+    def train(self, library: Library, textbook: Textbook) -> Replacement:
+        """Train gates for the model in use; afterwards it is loaded with them.
+
+        Raises:
+            ModelRefused: there is nothing to train.
         """
         own = self.own
         if own is None or own.gates not in (Gates.NONE, Gates.UNFINISHED):
             raise ModelRefused("This model has its gates already: choose another one to train for.")
-        corpus = folder_lessons(folder) if folder.strip() else library_lessons(library)
         self.stop = Event()
-        learn = partial(self._learn, own.folder, corpus, self.stop)
+        learn = partial(self._learn, own.folder, textbook, self.stop)
         return Replacement(self._loading(library, self.model), learn, TRAINING)
 
-    def _learn(self, folder: Path, corpus: Corpus, stop: Event, note: Note) -> None:
+    def _learn(self, folder: Path, textbook: Textbook, stop: Event, note: Note) -> None:
         from ..catalogue.gates import train_gates
 
         def on_step(lesson: Lesson) -> None:
@@ -172,7 +176,7 @@ class Picker:
 
         note("Training gates: the first step tells how long it takes", 0.0)
         try:
-            done = train_gates(folder, corpus, on_step, stop)
+            done = train_gates(folder, textbook, on_step, stop)
             self.told = "The gates are trained." if done else "Stopped. The steps done are kept."
         except ModelRefused as error:
             self.problem = str(error)

@@ -45,7 +45,7 @@ def act(room: Room, session: Session, wish: Mapping[str, str]) -> Iterator[Shown
         case {"do": "download", "repo": repo}:
             _told(room, lambda: picker.fetch(repo))
         case {"do": "train", "texts": texts}:
-            _told(room, lambda: _change(room, lambda: picker.train(room.library, texts)))
+            _told(room, lambda: _train(room, texts))
         case {"do": "cancel"} if picker.fetching:
             picker.fetching.cancel.set()
         case {"do": "stop"} if picker.stop:
@@ -55,6 +55,12 @@ def act(room: Room, session: Session, wish: Mapping[str, str]) -> Iterator[Shown
 
 def _use(room: Room, model: str | None) -> None:
     _change(room, lambda: room.picker.use(room.library, model))
+
+
+def _train(room: Room, texts: str) -> None:
+    # Before anybody is kept from reading: a library may take seconds to be gathered.
+    textbook = room.picker.textbook(room.library, texts)
+    _change(room, lambda: room.picker.train(room.library, textbook))
 
 
 def _named(room: Room, name: str) -> None:
@@ -80,7 +86,8 @@ def _change(room: Room, choose: Callable[[], Replacement]) -> None:
         replacement = choose()
         for session in room.visits.values():
             if session.memory is not None or session.kept is not None:
-                session.memory, session.obstacle = None, CHANGED
+                session.memory = session.past = session.as_of = None
+                session.obstacle = CHANGED
         room.preparation.replace(replacement)
 
 
@@ -111,7 +118,7 @@ def _following(room: Room, session: Session) -> Iterator[Shown]:
     if session.obstacle == CHANGED and not session.busy and not room.preparation.problem:
         # The memory of the document on show, by the model that is there now, or why it has none.
         session.obstacle = ""
-        keeping.remember(room.library, room.preparation.engine, session)
+        keeping.remember(room, session)
     yield gr.skip(), gr.skip(), gr.skip(), *render(session)
 
 

@@ -63,6 +63,9 @@ def recognise(
         document = work.result
     except PasswordRequired as error:
         raise DocumentError(LOCKED.format(entry.name)) from error
+    except DocumentError as error:
+        # It speaks of the library's copy, whose name says nothing to people.
+        raise DocumentError(str(error).replace(path.name, entry.name)) from error
     if document.pages == session.document.pages:
         raise DocumentError(NOTHING_FOUND.format(entry.name))
     with room.library.under_way(entry.id):

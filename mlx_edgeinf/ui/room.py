@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from tempfile import TemporaryDirectory
@@ -12,6 +14,7 @@ from .picker import Picker
 from .preparation import Preparation
 
 if TYPE_CHECKING:
+    from ..engine import Engine
     from .session import Session
 
 # No other user of the machine can look into it, and it goes when the program ends.
@@ -22,7 +25,8 @@ private_folder = partial(TemporaryDirectory, prefix="mlx_edgeinf-")
 class Room:
     """The model, ready or being made so, and the library of what it reads.
 
-    picker: of another model. visits: what each open page knows. uploads: their folder.
+    picker: of another model. visits: what each open page knows, and each closed one whose reading has not
+    come to rest. uploads: their folder.
     """
 
     preparation: Preparation
@@ -30,3 +34,21 @@ class Room:
     picker: Picker = field(default_factory=Picker)
     visits: dict[str, Session] = field(default_factory=dict)
     uploads: TemporaryDirectory = field(default_factory=private_folder)
+
+    def enter(self, visit: str, session: Session) -> None:
+        """A page was opened."""
+        self.visits[visit] = session
+
+    def leave(self, visit: str) -> None:
+        """A page was closed. Gradio itself keeps what it held for another hour."""
+        if session := self.visits.get(visit):
+            session.close()
+        for each, session in list(self.visits.items()):
+            if session.closed and not session.busy:
+                del self.visits[each]
+
+    @contextmanager
+    def engine(self) -> Iterator[Engine]:
+        """The engine, once it is ready; inside, no other one takes its place."""
+        with self.picker.changing:
+            yield self.preparation.engine
