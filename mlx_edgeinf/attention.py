@@ -210,9 +210,8 @@ def store_shape(model: nn.Module, precision: str = "int8") -> StoreShape:
     """
     attention = model.layers[0].self_attn
     return StoreShape(
-        len(model.layers), attention.n_kv_heads, head_size(attention), precision=precision,
-        summary_rows=SUMMARY_ROWS,
-    )  # fmt: skip
+        len(model.layers), attention.n_kv_heads, head_size(attention), SUMMARY_ROWS, precision=precision
+    )
 
 
 def base_path_limit(model: nn.Module) -> int:

@@ -11,7 +11,7 @@ from mlx_edgeinf.pagestore.shape import StoreShape
 from mlx_edgeinf.pagestore.store import PageStore
 
 LAYERS, HEADS, DIM, PAGE, ROWS = 3, 2, 8, 16, 4
-SHAPE = StoreShape(LAYERS, HEADS, DIM, PAGE, "float16", ROWS)
+SHAPE = StoreShape(LAYERS, HEADS, DIM, ROWS, PAGE, "float16")
 QUOTA = 1 << 30
 
 # Keys and values (layer, key or value, head, token, d) of one text.
@@ -23,12 +23,12 @@ PAGE_0 = np.zeros((HEADS, 1), int)
 
 def sub_means(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Means of the keys of four tokens each."""
-    heads, count, _, dim = keys.shape
-    return keys.reshape(heads, count, ROWS, PAGE // ROWS, dim).mean(axis=3)
+    heads, count, tokens, dim = keys.shape
+    return keys.reshape(heads, count, ROWS, tokens // ROWS, dim).mean(axis=3)
 
 
 def new_store(folder: Path, shape: StoreShape = SHAPE, quota_bytes: int = QUOTA) -> PageStore:
-    return PageStore.create(folder, shape, "a text", quota_bytes, sub_means if shape.summary_rows else None)
+    return PageStore.create(folder, shape, "a text", quota_bytes, sub_means)
 
 
 def resumed(folder: Path) -> PageStore:
@@ -59,11 +59,9 @@ def assert_holds(pages: Pages, tokens: int, text: np.ndarray = TEXT) -> None:
         every = np.tile(np.arange(count), (HEADS, 1))
         whole = pages.gather(layer, every, np.float16)
         assert_same(whole, (keys[:, : count * PAGE], values[:, : count * PAGE]))
-        assert_same(pages.waiting(layer, np.float16), (keys[:, count * PAGE :], values[:, count * PAGE :]))
-        if pages.shape.summary_rows:
-            paged = keys[:, : count * PAGE].astype(np.float32).reshape(HEADS, count, PAGE, DIM)
-            expected = sub_means(paged, paged).astype(np.float16)
-            assert np.array_equal(pages.summaries(layer, slice(None), np.float16), expected)
+        assert_same(pages.waiting(layer), (keys[:, count * PAGE :], values[:, count * PAGE :]))
+        paged = keys[:, : count * PAGE].astype(np.float32).reshape(HEADS, count, PAGE, DIM)
+        assert np.array_equal(pages.summaries(layer, every), sub_means(paged, paged).astype(np.float16))
 
 
 def assert_same(ours: tuple[np.ndarray, np.ndarray], expected: tuple[np.ndarray, np.ndarray]) -> None:

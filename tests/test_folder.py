@@ -71,8 +71,8 @@ def test_a_store_is_written_by_one_alone(tmp_path):
 
 
 def test_a_store_removed_while_it_is_opened_is_not_resumed(closed, monkeypatch):
-    def locked_too_late(folder, shape):
-        files = open_locked(folder, shape)
+    def locked_too_late(folder):
+        files = open_locked(folder)
         (folder / "pages").unlink()
         return files
 

@@ -1,7 +1,6 @@
 """Evicted keys and values in pages on disk: append-only, checksummed, safe against crashes. No MLX here."""
 
 from .errors import StoreError as StoreError
-from .folder import remove_store as remove_store
 from .pages import Pages as Pages
 from .shape import StoreShape as StoreShape
 from .store import PageStore as PageStore

@@ -54,12 +54,12 @@ class Header:
         return cls(fields["document"], StoreShape(**fields["shape"]), fields["seed"])
 
 
-def record_paths(folder: Path, shape: StoreShape) -> list[Path]:
-    """Of the pages and, where there are any, of their summaries."""
-    return [folder / PAGES, folder / SUMMARIES][: 2 if shape.summary_rows else 1]
+def record_paths(folder: Path) -> list[Path]:
+    """Of the pages and of their summaries."""
+    return [folder / PAGES, folder / SUMMARIES]
 
 
-def make_empty(folder: Path, shape: StoreShape) -> None:
+def make_empty(folder: Path) -> None:
     """Make the folder and its record files, where they are missing.
 
     Raises:
@@ -67,7 +67,7 @@ def make_empty(folder: Path, shape: StoreShape) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in record_paths(folder, shape):
+        for path in record_paths(folder):
             path.touch()
     except OSError as error:
         raise StoreError(
@@ -75,14 +75,14 @@ def make_empty(folder: Path, shape: StoreShape) -> None:
         ) from error
 
 
-def open_locked(folder: Path, shape: StoreShape) -> list[BinaryIO]:
+def open_locked(folder: Path) -> list[BinaryIO]:
     """Open the record files, for one writer alone until they are closed.
 
     Raises:
         StoreDamaged: one is missing. StoreInUse: someone has them open.
     """
     try:
-        files = [path.open("r+b", buffering=0) for path in record_paths(folder, shape)]
+        files = [path.open("r+b", buffering=0) for path in record_paths(folder)]
     except OSError as error:
         raise StoreDamaged(
             f"{error.filename} could not be opened ({error.strerror}): read the document again."

@@ -51,15 +51,11 @@ class Pages:
 
     def __init__(
         self, folder: Path, shape: StoreShape, files: list[RecordFile], quota_bytes: int,
-        summarize: Summarize | None, base: Pages | None = None,
+        summarize: Summarize, base: Pages | None = None,
     ):  # fmt: skip
-        if bool(shape.summary_rows) != bool(summarize):
-            raise ValueError("A store has summaries and a function that makes them, or neither.")
         self.shape, self.quota_bytes = shape, quota_bytes
         self._folder, self._files, self._summarize, self._base = folder, files, summarize, base
         self._failure: StoreError | None = None
-        self._cuts = 0
-        self._base_cuts = base._cuts if base else 0
         layers = range(shape.layers)
         self._first = [base.pages(layer) if base else 0 for layer in layers]
         self._pages = list(self._first)
@@ -88,11 +84,6 @@ class Pages:
     def tokens(self) -> int:
         """Tokens that all layers hold, in pages or waiting."""
         return min(map(self._tokens, range(self.shape.layers)))
-
-    @property
-    def bytes_per_token(self) -> float:
-        """Bytes on disk that a token takes, all layers together."""
-        return sum(file.stripe_bytes for file in self._files) / (STRIPE * self.shape.page_tokens)
 
     @property
     def bytes_used(self) -> int:
@@ -157,10 +148,10 @@ class Pages:
 
     # -- reading ----------------------------------------------------------------
 
-    def waiting(self, layer: int, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray]:
-        """Keys and values (G, w, d) of the last tokens, w < P, that fill no page yet."""
+    def waiting(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
+        """Keys and values (G, w, d), float32, of the last tokens, w < P, that fill no page yet."""
         keys, values = self._waiting[layer]
-        return to_float(keys, dtype), to_float(values, dtype)
+        return to_float(keys, np.float32), to_float(values, np.float32)
 
     def gather(
         self, layer: int, pages: np.ndarray, dtype: type = np.float32
@@ -176,22 +167,16 @@ class Pages:
         flat = (self.shape.kv_heads, -1, self.shape.head_dim)
         return keys.reshape(flat), values.reshape(flat)
 
-    def summaries(self, layer: int, pages: slice | np.ndarray, dtype: type = np.float32) -> np.ndarray:
-        """Summaries (G, n, rows, d) of n pages of a layer: (G, n) for each kv head, or a slice for all.
+    def summaries(self, layer: int, pages: np.ndarray) -> np.ndarray:
+        """Summaries (G, n, rows, d), float32, of n pages (G, n) for each kv head.
 
         Raises:
             NoSuchPage, StoreDamaged: as `gather`.
-            ValueError: this store has none.
         """
-        if not self._summarize:
-            raise ValueError("This store was made without summaries.")
         shape, heads = self.shape, self.shape.kv_heads
-        if isinstance(pages, slice):
-            every = np.arange(*pages.indices(self.pages(layer)))
-            pages = np.broadcast_to(every, (heads, len(every)))
         rows = self._read(1, layer, np.repeat(np.arange(heads), pages.shape[1]), pages.ravel())
         summaries = np.ascontiguousarray(rows).view(np.float16)
-        return to_float(summaries, dtype).reshape(heads, -1, shape.summary_rows, shape.head_dim)
+        return to_float(summaries, np.float32).reshape(heads, -1, shape.summary_rows, shape.head_dim)
 
     # -- inside -----------------------------------------------------------------
 
@@ -220,14 +205,12 @@ class Pages:
     def _write(self, layer: int, keys: np.ndarray, values: np.ndarray) -> None:
         """Write whole pages (G, n, P, d) behind the last one."""
         page = self._pages[layer] - self._first[layer]
-        payloads = [self.shape.codec.encode(keys, values)]
-        if self._summarize:
-            made = to_half(self._summarize(to_float(keys, np.float32), to_float(values, np.float32)))
-            shape = (*keys.shape[:2], self.shape.summary_rows, self.shape.head_dim)
-            if made.shape != shape:
-                raise ValueError(f"Summaries of shape {made.shape} were made where {shape} were expected.")
-            payloads.append(np.ascontiguousarray(made).reshape(*keys.shape[:2], -1).view(np.uint8))
-        for file, payload in zip(self._files, payloads):
+        made = to_half(self._summarize(to_float(keys, np.float32), to_float(values, np.float32)))
+        shape = (*keys.shape[:2], self.shape.summary_rows, self.shape.head_dim)
+        if made.shape != shape:
+            raise ValueError(f"Summaries of shape {made.shape} were made where {shape} were expected.")
+        summaries = np.ascontiguousarray(made).reshape(*keys.shape[:2], -1).view(np.uint8)
+        for file, payload in zip(self._files, (self.shape.codec.encode(keys, values), summaries)):
             file.write(layer, page, payload)
 
     def _read(self, kind: int, layer: int, heads: np.ndarray, pages: np.ndarray) -> np.ndarray:
@@ -241,8 +224,6 @@ class Pages:
         below = pages < first
         if not below.any():
             return self._files[kind].read(layer, heads, pages - first)
-        if self._base._cuts != self._base_cuts:
-            raise StoreError(f"{self._folder} was cut back since this conversation began: begin it again.")
         read = partial(self._base._read, kind, layer)
         if below.all():
             return read(heads, pages)
@@ -255,7 +236,7 @@ class Pages:
 def record_files(
     shape: StoreShape, paths: list[Path], files: list[BinaryIO], seed: int
 ) -> list[RecordFile]:
-    """Open files as those of keys and values and, where there are any, of summaries."""
+    """Open files as those of keys and values, and of summaries."""
     sizes = [shape.codec.nbytes, shape.summary_bytes]
     return [
         RecordFile(file, path, shape.layers, shape.kv_heads, size, seed)

@@ -14,9 +14,9 @@ PAGE_SIZES = (16, 32, 64)
 class StoreShape:
     """Of the keys and values of one document.
 
-    layers, kv_heads, head_dim: of the model. page_tokens: tokens per page.
-    precision: "float16" or "int8". summary_rows: vectors of `head_dim` numbers,
-    in half precision, that sum up one page of one kv head; 0 for none.
+    layers, kv_heads, head_dim: of the model. summary_rows: vectors of `head_dim`
+    numbers, in half precision, that sum up one page of one kv head.
+    page_tokens: tokens per page. precision: "float16" or "int8".
 
     Raises:
         ValueError: there are no such stores.
@@ -25,16 +25,16 @@ class StoreShape:
     layers: int
     kv_heads: int
     head_dim: int
+    summary_rows: int
     page_tokens: int = 16
-    precision: str = "float16"
-    summary_rows: int = 0
+    precision: str = "int8"
 
     def __post_init__(self) -> None:
         if self.page_tokens not in PAGE_SIZES:
             raise ValueError(f"A page has {PAGE_SIZES} tokens, not {self.page_tokens}.")
         if self.precision not in PRECISIONS:
             raise ValueError(f"A precision is one of {', '.join(PRECISIONS)}, not {self.precision}.")
-        if min(self.layers, self.kv_heads, self.head_dim) < 1 or self.summary_rows < 0:
+        if min(self.layers, self.kv_heads, self.head_dim, self.summary_rows) < 1:
             raise ValueError(f"{self} holds nothing.")
 
     @cached_property

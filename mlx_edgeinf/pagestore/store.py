@@ -2,7 +2,7 @@
 
     header       what this is
     pages        keys and values (records.py)
-    summaries    of the pages, where there are any
+    summaries    of the pages
     checkpoint   tokens at the last `sync`, and those of them that filled no page
 
 A reading that was killed at any moment goes on: `resume` trusts what was there
@@ -47,17 +47,16 @@ class PageStore(Pages):
 
     lasting = True
 
-    def __init__(self, folder: Path, header: Header, quota_bytes: int, summarize: Summarize | None):
-        files = open_locked(folder, header.shape)
-        records = record_files(header.shape, record_paths(folder, header.shape), files, header.seed)
+    def __init__(self, folder: Path, header: Header, quota_bytes: int, summarize: Summarize):
+        files = open_locked(folder)
+        records = record_files(header.shape, record_paths(folder), files, header.seed)
         super().__init__(folder, header.shape, records, quota_bytes, summarize)
         self.document, self._seed = header.document, header.seed
         self._locked, self.settled = files[0], False
 
     @classmethod
     def create(
-        cls, folder: Path, shape: StoreShape, document: str, quota_bytes: int,
-        summarize: Summarize | None = None,
+        cls, folder: Path, shape: StoreShape, document: str, quota_bytes: int, summarize: Summarize
     ) -> Self:  # fmt: skip
         """Begin an empty store; nobody else can open it until it is closed.
 
@@ -65,13 +64,13 @@ class PageStore(Pages):
             folder: made where it is missing.
             document: an id that tells what is read, and by which model.
             quota_bytes: that the store may take on disk.
-            summarize: makes the summaries of new pages; together with `shape.summary_rows`.
+            summarize: makes the summaries of new pages, of the shape that `shape` has.
 
         Raises:
             StoreError: there is a store already, or the folder cannot be written to.
             StoreInUse: someone else is making one here.
         """
-        make_empty(folder, shape)
+        make_empty(folder)
         header = Header.new(document, shape)
         store = cls(folder, header, quota_bytes, summarize)
         if (folder / HEADER).exists():
@@ -85,7 +84,7 @@ class PageStore(Pages):
         return store
 
     @classmethod
-    def resume(cls, folder: Path, quota_bytes: int, summarize: Summarize | None = None) -> Self:
+    def resume(cls, folder: Path, quota_bytes: int, summarize: Summarize) -> Self:
         """Open a store to go on writing behind its `tokens`, after a crash too.
 
         Raises:
@@ -125,7 +124,7 @@ class PageStore(Pages):
         """Forget all tokens behind the first so many: to go on from an older checkpoint.
 
         Where the cut falls inside a page, the page's first tokens wait again; in 8 bits they come
-        back as they were stored. Forks from before end.
+        back as they were stored. There must be no fork.
 
         Raises:
             StoreError: there are not so many, or the files cannot be written.
@@ -141,7 +140,6 @@ class PageStore(Pages):
         waiting = [self._beginning(layer, pages, rest) for layer in range(self.shape.layers)]
         # Before the cut: a crash in between leaves more tokens than this, all of them right.
         self._write_checkpoint(tokens, waiting)
-        self._cuts += tokens < max(map(self._tokens, range(self.shape.layers)))
         self._pages, self._waiting = [pages] * self.shape.layers, waiting
         self._cut(pages)
 
