@@ -46,11 +46,11 @@ class StarterModelError(Exception):
     """The starter model could not be fetched, checked or written; the message says why."""
 
 
-def starter_model(progress: Progress | None = None, cache_dir: Path | None = None) -> Path:
+def starter_model(progress: Progress | None = None) -> Path:
     """Return the folder of the starter model, fetching and converting it on the first call.
 
     `progress` is called with what is being done and the fraction done, from 0 to 1.
-    `cache_dir` defaults to `MLX_EDGEINF_CACHE`, else to the user's cache directory.
+    It is kept in the folder `MLX_EDGEINF_CACHE`, or else in the user's cache directory.
 
     A killed run leaves no half folder: what it downloaded is used again if whole, the rest
     is cleared away by the next run. Processes that start together wait for the first one.
@@ -59,7 +59,7 @@ def starter_model(progress: Progress | None = None, cache_dir: Path | None = Non
         StarterModelError: no network, a download that is not the pinned file, or a cache
             directory that cannot be written.
     """
-    cache = cache_dir or _default_cache()
+    cache = Path(os.environ.get("MLX_EDGEINF_CACHE") or user_cache_dir("mlx_edgeinf"))
     folder = cache / f"{NAME}-4bit"
     if folder.is_dir():
         return folder
@@ -76,10 +76,6 @@ def starter_model(progress: Progress | None = None, cache_dir: Path | None = Non
             "free 500 MB there, or set MLX_EDGEINF_CACHE to another folder."
         ) from error
     return folder
-
-
-def _default_cache() -> Path:
-    return Path(os.environ.get("MLX_EDGEINF_CACHE") or user_cache_dir("mlx_edgeinf"))
 
 
 def _silent(step: str, fraction: float) -> None:

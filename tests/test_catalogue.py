@@ -68,7 +68,6 @@ def test_the_recommended_models_have_the_sizes_that_are_known():
     for name, size in KNOWN.items():
         assert sizes[name] == pytest.approx(size, rel=0.01), name
     assert list(sizes.values()) == sorted(sizes.values())
-    assert {each.shape.type for each in recommended()} == {"llama", "mistral", "qwen2", "qwen3"}
     assert all(each.licence for each in recommended())
 
 

@@ -10,6 +10,7 @@ from tiny import llama_model
 
 from mlx_edgeinf.measure.readings import every_page
 from mlx_edgeinf.recall import Recall, finding, recall
+from mlx_edgeinf.recall.index import Index
 from mlx_edgeinf.recall.recall import BLOCK, QUESTION_BLOCK
 from mlx_edgeinf.rotation import Rotation
 from mlx_edgeinf.sources import in_batch
@@ -26,7 +27,8 @@ class Planted:
         self.topics = mx.repeat(topics, 16, axis=2)[:, :, :tokens]
         self.keys = self.topics + 0.3 * mx.random.normal(self.topics.shape, key=mx.random.key(1))
         self.pages = RamPages(llama_model(num_hidden_layers=1, hidden_size=H * D))
-        self.recall = Recall(self.pages, 0, ROTATION, D**-0.5, PLACE, wanted, runs)
+        self.recall = Recall(self.pages, 0, ROTATION, D**-0.5, PLACE, wanted)
+        self.recall.index = Index(runs, 16)
         # Keys, values and which of them each block took, as the memory is told.
         self.tokens: list[tuple[mx.array, ...]] = []
         for start in range(0, tokens, 40):

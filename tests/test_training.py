@@ -241,7 +241,7 @@ def test_a_few_updates_lower_the_loss_and_leave_the_base_model_alone(objective):
 def test_feature_maps_learn_at_a_fifth_of_the_gates_rate():
     """Adam's first step is a share of the rate, whatever the gradient."""
     model = with_memory(llama_model(), "exponential")
-    optimizer = make_optimizer(0.04, iters=10, warmup=4)
+    optimizer = make_optimizer(0.04, iters=10)
     optimizer.init(model.trainable_parameters())
     before = gates(model)
     gradients = tree_map(mx.ones_like, model.trainable_parameters())
@@ -253,7 +253,7 @@ def test_feature_maps_learn_at_a_fifth_of_the_gates_rate():
 
 def test_the_rate_rises_then_falls():
     model = with_memory(llama_model())
-    optimizer = make_optimizer(0.1, iters=20, warmup=4)
+    optimizer = make_optimizer(0.1, iters=20)
     optimizer.init(model.trainable_parameters())
     rates = []
     for _ in range(20):

@@ -9,7 +9,6 @@ from typing import Any
 
 from platformdirs import user_data_path
 
-from ..beside import gates_beside
 from .refusal import ModelRefused
 from .shape import Shape
 
@@ -19,12 +18,11 @@ WEIGHTS = "model*.safetensors"
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A model in a folder. gates: the folder of the gates beside it, if there are any."""
+    """A model in a folder."""
 
     folder: Path
     shape: Shape
     weight_bytes: int
-    gates: Path | None
 
     @property
     def name(self) -> str:
@@ -66,7 +64,7 @@ def local_model(path: str | Path) -> LocalModel:
             f"{folder} has no weights that mlx-lm loads (model.safetensors): convert the model with "
             "mlx_lm.convert, or choose another folder."
         )
-    return LocalModel(folder, shape, weights, gates_beside(folder))
+    return LocalModel(folder, shape, weights)
 
 
 def read_json(path: Path, name: str) -> dict[str, Any]:

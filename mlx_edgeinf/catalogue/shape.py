@@ -29,7 +29,6 @@ class Shape:
     context: the longest input in tokens that it was trained on.
     """
 
-    type: str
     width: int
     matrices: int
     rest: int
@@ -55,7 +54,6 @@ class Shape:
         norms = 2 * hidden + (2 * size if type == "qwen3" else 0)
         quantised = config.get("quantization") or {}
         return cls(
-            type=type,
             width=hidden,
             matrices=vocabulary * hidden * (1 if tied else 2) + layers * layer,
             rest=layers * (norms + _biases(config, hidden, wide, narrow, inner)) + hidden,

@@ -54,6 +54,8 @@ BLOCK, QUESTION_BLOCK = 16, 64
 # at once, TOGETHER.
 ASKED, THROUGHOUT = 1024, 512
 TOGETHER = 1 << 14
+# Entries of the index of each kv head at most: beyond as many pages, neighbours share one.
+RUNS = 2048
 
 # The memory less keys and values (1, G, T, d), for each block those where taken (n, G, T) is 1.
 Without = Callable[[mx.array, mx.array, mx.array], State]
@@ -98,7 +100,7 @@ class Recall:
 
     def __init__(
         self, pages: Pages, layer: int, rotation: Rotation, scale: float, place: int,
-        tokens: int = ASKED, runs: int = 2048, throughout: bool = False, precision: mx.Dtype = mx.float32,
+        tokens: int = ASKED, throughout: bool = False, precision: mx.Dtype = mx.float32,
     ):  # fmt: skip
         self.pages, self._layer, self._precision = pages, layer, precision
         self._rotation, self._scale, self._place, self._tokens = rotation, scale, place, tokens
@@ -107,7 +109,7 @@ class Recall:
         self.asking, self.causal, self.named = throughout, True, np.zeros(0, int)
         # The latest queries and their log masses, side by side: (H, block - 1, d + 1).
         self._asked: mx.array | None = None
-        self.index = Index(runs, self._page)
+        self.index = Index(RUNS, self._page)
         self.chosen: np.ndarray | None = None
         self.consulted: Counter[int] = Counter()
 

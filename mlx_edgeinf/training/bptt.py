@@ -24,6 +24,9 @@ from .blocks import Block, chunked, hidden_states
 from .excerpts import Excerpt
 from .loss import Objective, token_losses
 
+# Iterations in which the rate rises to its peak.
+WARMUP = 4
+
 
 class TrainingDiverged(ArithmeticError):
     """The loss or its gradient is no longer a number."""
@@ -90,7 +93,7 @@ def validation_loss(model: nn.Module, examples: Sequence[Excerpt]) -> float:
     return total / count
 
 
-def make_optimizer(learning_rate: float, iters: int, warmup: int = 4) -> optim.Optimizer:
+def make_optimizer(learning_rate: float, iters: int) -> optim.Optimizer:
     """Adam without weight decay; feature maps learn at a fifth of the gates' rate.
 
     Gates need a rate of their own, far above a model's: at a usual rate they
@@ -100,9 +103,9 @@ def make_optimizer(learning_rate: float, iters: int, warmup: int = 4) -> optim.O
     from 3.487 to 3.471 nats; with one, 10 steps at 0.03 left it where it was.
     """
     def schedule(peak: float):
-        rise = optim.linear_schedule(peak / warmup, peak, warmup)
-        fall = optim.cosine_decay(peak, max(iters - warmup, 1), 0.05 * peak)
-        return optim.join_schedules([rise, fall], [warmup])
+        rise = optim.linear_schedule(peak / WARMUP, peak, WARMUP)
+        fall = optim.cosine_decay(peak, max(iters - WARMUP, 1), 0.05 * peak)
+        return optim.join_schedules([rise, fall], [WARMUP])
 
     features = optim.Adam(schedule(learning_rate / 5), betas=[0.9, 0.98], bias_correction=True)
     gates = optim.Adam(schedule(learning_rate), betas=[0.9, 0.98], bias_correction=True)
