@@ -8,7 +8,8 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .engine import DocumentMemory, Engine
+    from .document_memory import DocumentMemory
+    from .engine import Engine
 
 
 @dataclass(frozen=True)

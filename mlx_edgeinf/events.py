@@ -9,7 +9,7 @@ from .settings import Settings
 from .wording import count, counted, duration, page_ranges
 
 if TYPE_CHECKING:
-    from .engine import DocumentMemory
+    from .document_memory import DocumentMemory
     from .stats import Stats
 
 

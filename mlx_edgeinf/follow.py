@@ -17,15 +17,15 @@ from threading import Event
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
-from .document_memory import SaveFileError
 from .documents import Arrival, Document, DocumentError, LiveText, known_bytes, name_of, opened
 from .events import Draft, Finished, Reading, Receipt
 from .library import Library
-from .library.reader import Pace
+from .library.reader import Pace, kept_memory
 from .summarize import QUESTION, REVISION
 
 if TYPE_CHECKING:
-    from .engine import DocumentMemory, Engine
+    from .document_memory import DocumentMemory
+    from .engine import Engine
 
 LOOK_EVERY_SECONDS = 0.5
 EVERY_TOKENS, PAUSE_SECONDS = 2000, 30.0
@@ -90,8 +90,10 @@ class Following:
         self._engine, self._library, self._source = engine, library, source
         self._rule, self._cancel = rule, cancel
         self._live = LiveText(text.name or "What comes through the pipe", text.pages)
-        self._entry, self._problem = library.find(text.sha256), ""
-        self._memory = self._begun(text)
+        self._entry = library.find(text.sha256)
+        known, self._problem = kept_memory(library, engine, self._entry.id) if self._entry else (None, "")
+        self._memory = known or engine.open(text, growing=True)
+        self._memory.growing = True
         self._draft, self._summarised = "", (text.pages, len(self._memory.tokens))
         self._last_arrival = time.monotonic()
         self._held = False
@@ -122,20 +124,6 @@ class Following:
             yield from self._finish(held)
 
     # -- reading ------------------------------------------------------------------
-
-    def _begun(self, text: Document) -> DocumentMemory:
-        """The memory of what was read before; an empty one where this model has read nothing."""
-        reading = self._entry and self._library.reading_of(self._engine, self._entry.id)
-        if not reading:
-            return self._engine.open(text, growing=True)
-        try:
-            memory = self._library.open(self._engine, reading.id)
-        except SaveFileError as error:
-            self._problem = str(error)
-            self._library.begin_again(reading.id)
-            return self._engine.open(text, growing=True)
-        memory.growing = True
-        return memory
 
     def _take(self, arrival: Arrival) -> None:
         if arrival.breaks:

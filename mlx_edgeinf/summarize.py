@@ -13,7 +13,8 @@ from .events import Draft, Finished, Reading, Receipt, RunEvent
 from .wording import page_places
 
 if TYPE_CHECKING:
-    from .engine import DocumentMemory, Engine
+    from .document_memory import DocumentMemory
+    from .engine import Engine
     from .stats import Stats
 
 QUESTION = (

@@ -13,8 +13,8 @@ from tiny import book, document
 
 from mlx_edgeinf import engine as home
 from mlx_edgeinf.attention import kv_bytes_per_token
-from mlx_edgeinf.document_memory import EngineClosed
-from mlx_edgeinf.engine import DocumentMemory, Engine
+from mlx_edgeinf.document_memory import DocumentMemory, EngineClosed
+from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.generation import against_repetition, stream_generate
 
 CAPACITY = 2 + 16 + 16

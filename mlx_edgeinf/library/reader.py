@@ -51,8 +51,9 @@ class Reader:
         """
         if document != self.document:
             return self._engine.open(document)
+        known, self.problem = kept_memory(self._library, self._engine, self._id)
         pages = self._library.pages.wanted(self._engine, self._id) if self._recall else None
-        memory = self._kept() or self._engine.open(document, pages)
+        memory = known or self._engine.open(document, pages)
         self.problem = self.problem or memory.refused
         return memory
 
@@ -69,15 +70,6 @@ class Reader:
     def trouble(self, memory: DocumentMemory | None) -> str:
         """For people: which memory had to be given up, or why this one answers without exact recall."""
         return self.problem or (memory.without_recall if memory else "")
-
-    def _kept(self) -> DocumentMemory | None:
-        known = self._library.reading_of(self._engine, self._id)
-        try:
-            return known and self._library.open(self._engine, known.id)
-        except SaveFileError as error:
-            self.problem = str(error)
-            self._library.begin_again(known.id)
-            return None
 
     def ingest(self, memory: DocumentMemory, cancel: Event | None = None) -> Iterator[Stats]:
         """Read on as `Engine.ingest` does, with a checkpoint from time to time and at the end.
@@ -106,6 +98,21 @@ class Reader:
                     mark = reached
             if saved != memory.position:
                 pace.save()
+
+
+def kept_memory(library: Library, engine: Engine, document: int) -> tuple[DocumentMemory | None, str]:
+    """What an engine read of a document before, None for nothing; a damaged memory is given up.
+
+    Beside it: a sentence for people that says so.
+    """
+    known = library.reading_of(engine, document)
+    if known is None:
+        return None, ""
+    try:
+        return library.open(engine, known.id), ""
+    except SaveFileError as error:
+        library.begin_again(known.id)
+        return None, str(error)
 
 
 class Pace:

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ..engine import DocumentMemory, Engine, Piece
+from ..document_memory import DocumentMemory
+from ..engine import Engine, Piece
 from ..library import Entry
 from ..stats import Stats
 from ..wording import count

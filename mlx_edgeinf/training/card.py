@@ -41,7 +41,7 @@ def write_card(config: AdapterConfig, share: float, runs: list[dict], machine: s
 
     Args:
         share: trained parameters over the base model's.
-        runs: of each training run in turn, the fields of `finetune.Progress`.
+        runs: of each training run in turn, the fields of `checkpoint.Progress`.
     """
     rows = [_row(number, run) for number, run in enumerate(runs, start=1)]
     commands = "\n\n".join(indent(run["command"], "    ") for run in runs)
