@@ -147,7 +147,7 @@ def retrofit(
             if pages:
                 recall = Recall(
                     pages, number, gate.rotation, scale, place, tokens,
-                    throughout=throughout, precision=model.model.norm.weight.dtype,
+                    throughout=throughout, precision=precision(model),
                 )  # fmt: skip
             return EdgeCache(layout, gate.memory, gate.rotation, exact_limit, recall)
 
@@ -195,11 +195,16 @@ def trained_context(model: nn.Module) -> int:
     return model.args.max_position_embeddings or 8192
 
 
+def precision(model: nn.Module) -> mx.Dtype:
+    """Of what the model computes, keys and values among it."""
+    return model.model.norm.weight.dtype
+
+
 def kv_bytes_per_token(model: nn.Module) -> int:
     """What each token adds to a full KV cache, in bytes: keys and values of all layers."""
     attention = model.layers[0].self_attn
     numbers = 2 * len(model.layers) * attention.k_proj.weight.shape[0]
-    return numbers * model.model.norm.weight.dtype.size
+    return numbers * precision(model).size
 
 
 def store_shape(model: nn.Module, precision: str = "int8") -> StoreShape:

@@ -18,7 +18,7 @@ import mlx.nn as nn
 import numpy as np
 
 from .adapter import digest, fingerprint, gate_parameters, save_arrays
-from .attention import store_shape
+from .attention import precision, store_shape
 from .cache import EdgeCache
 from .document_memory import DocumentMemory, SaveFileError, different
 from .documents import Document
@@ -183,7 +183,9 @@ def _memory(
             index = parts.pop(INDEX, None)
             _require(_fits(parts, empty))
             written = {name: parts[name] for name in empty if name in parts}
-            keys, values, received = parts["keys"], parts["values"], parts.get("received")
+            # Another machine may read with the same weights in another precision.
+            keys, values = (parts[name].astype(precision(model)) for name in ("keys", "values"))
+            received = parts.get("received")
             layer.state = [keys, values, keys.shape[2], received, int(folded), int(exact_limit), written]
             if pages and folded:
                 _require(index is not None)

@@ -77,12 +77,16 @@ def weigh(scores: mx.array, values: mx.array, shape: tuple[int, ...]) -> Source:
     """Softmax of float32 scores (B, G, r * L, N) over values (B, G, N, d) -> Source of `shape` (B, H, L, d).
 
     One exponential serves both the softmax and the mass; the division comes
-    after the product with the values, on d instead of N numbers per query.
+    after the product with the values, on d instead of N numbers per query, but
+    not in float16, which ends at 65,504: a thousand values of 70 are more.
     """
     top = mx.stop_gradient(mx.max(scores, axis=-1, keepdims=True))
     weights = exp(scores - top)
     total = mx.sum(weights, axis=-1, keepdims=True)
-    output = (weights.astype(values.dtype) @ values) / total.astype(values.dtype)
+    if values.dtype == mx.float16:
+        output = (weights / total).astype(values.dtype) @ values
+    else:
+        output = (weights.astype(values.dtype) @ values) / total.astype(values.dtype)
     received = (1 / total).swapaxes(-1, -2) @ weights
     return Source(
         output.reshape(shape), (top + mx.log(total)).reshape(shape[:3]), mx.stop_gradient(received[:, :, 0])

@@ -86,3 +86,8 @@ def test_other_systems_need_nothing(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(blas, "candidates", lambda: pytest.fail("looked for a library"))
     assert blas.load_openblas.__wrapped__() is None
+
+
+def test_float32_stays_float32_wherever_mlx_would_round_it():
+    told = python("import mlx_edgeinf, os; print(os.environ['MLX_ENABLE_TF32'])").stdout
+    assert told == "0\n"

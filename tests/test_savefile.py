@@ -57,6 +57,22 @@ def test_a_memory_in_half_precision_can_be_saved(tmp_path):
     assert mx.array_equal(opened.cache[0].local.keys, memory.cache[0].local.keys_and_values()[0])
 
 
+@pytest.mark.parametrize("here", [mx.bfloat16, mx.float16])
+def test_a_memory_from_a_machine_that_computes_otherwise_is_taken_to_what_is_computed_here(tmp_path, here):
+    """A library from Linux, in float32: kept so, the model would go on in float32 with twice the cache."""
+    model, memory = after_reading(0)
+    # The same weights in all three.
+    for dtype in (here, mx.float32):
+        model.set_dtype(dtype)
+    read(model, sequence(60), memory.cache, [60])
+    memory.position = 60
+    save_memory(tmp_path / "memory", model, memory)
+    model.set_dtype(here)
+    opened = load_memory(tmp_path / "memory", model, BOOK)
+    assert opened.cache[0].local.keys.dtype == opened.cache[0].local.values.dtype == here
+    assert model(sequence(20)[None], cache=opened.cache).dtype == here
+
+
 def test_what_is_still_to_read_and_the_time_spent_are_saved(tmp_path):
     model, memory = after_reading(40)
     opened = reopened(tmp_path / "memory", model, memory)

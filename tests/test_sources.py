@@ -54,6 +54,13 @@ def test_large_scores_do_not_overflow():
     assert all(np.all(np.isfinite(np.array(x))) for x in attend(q, k, v, SCALE))
 
 
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16, mx.float32])
+def test_many_large_values_do_not_overflow(dtype):
+    """Their sum is beyond what float16 holds, their mean is not."""
+    same, values = mx.zeros((1, 1, 1028, 8), dtype), mx.full((1, 1, 1028, 8), 70).astype(dtype)
+    assert mx.allclose(attend(same[:, :, :1], same, values, 1.0).output, values[:, :, :1], rtol=0.01)
+
+
 def test_exact_sources_mixed_are_exact_attention_over_their_union():
     """Three sets of keys that everyone may see, and the causal one, answer apart and are mixed."""
     q, k, v = normal(0, B, H, 6, D), normal(1, B, G, 40, D), normal(2, B, G, 40, D)

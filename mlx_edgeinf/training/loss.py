@@ -36,7 +36,7 @@ class Objective:
             loss = -mx.take_along_axis(log_p, targets[part, None], axis=-1)[:, 0]
             if not self.distill:
                 return loss
-            told = log_softmax(head(model, teacher[part]))
+            told = log_softmax(head(model, teacher[part].astype(hidden.dtype)))
             divergence = (exp(told) * (told - log_p)).sum(axis=-1)
             return (1 - self.distill) * loss + self.distill * divergence
 
