@@ -25,7 +25,7 @@ def closed(tmp_path):
 
 
 def test_another_version_is_named(closed, monkeypatch):
-    monkeypatch.setattr(folder_module, "FORMAT", 2)
+    monkeypatch.setattr(folder_module, "FORMAT", 3)
     with pytest.raises(StoreError, match="another version"):
         resumed(closed)
 

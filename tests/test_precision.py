@@ -56,6 +56,14 @@ def test_eight_bits_keep_scores_within_a_hundredth_even_with_outlier_channels(ou
     assert score_error(EightBit(TOKENS, DIM), outliers) < 0.01
 
 
+def test_eight_bits_keep_keys_that_stand_far_from_0():
+    """As a bias of the model has them stand: what tells them apart is what they vary by."""
+    codec, (keys, values, _) = EightBit(TOKENS, DIM), pages(0)
+    far = to_half(keys + 300 * np.eye(DIM)[3])
+    found = codec.decode(codec.encode(far, values), np.float32)[0]
+    assert np.abs(found - far)[..., 3].max() < 0.02 * keys[..., 3].std()
+
+
 def test_eight_bits_keep_values_token_by_token():
     codec, (keys, values, _) = EightBit(TOKENS, DIM), pages(0)
     values[:, 5] *= 100

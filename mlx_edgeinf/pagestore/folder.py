@@ -15,7 +15,7 @@ from .errors import StoreDamaged, StoreError, StoreInUse
 from .sealed import read_sealed, write_sealed
 from .shape import StoreShape
 
-MAGIC, FORMAT = "mlx_edgeinf page store", 1
+MAGIC, FORMAT = "mlx_edgeinf page store", 2
 HEADER, PAGES, SUMMARIES, CHECKPOINT = "header", "pages", "summaries", "checkpoint"
 
 # A window that opens a store, or lets go of it, holds the lock for a moment.

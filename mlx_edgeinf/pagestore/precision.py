@@ -3,7 +3,10 @@
 In 8 bits a number is an integer in [-127, 127] times a scale. Keys have a few
 channels far larger than the rest, in all tokens alike, so their scales are per
 channel within a page; values have none, so theirs are per token (the split of
-KIVI, arXiv 2402.02750).
+KIVI, arXiv 2402.02750). From the keys the mean of each channel is taken off
+first: the keys of Qwen2.5 stand hundreds away from 0 in some, hardly varying,
+and without it 16 of them came back as 3 different ones. Those of the starter
+model come back with 0.6 of the error, for 6 % more on disk.
 """
 
 from __future__ import annotations
@@ -74,7 +77,7 @@ class Half:
 
 @dataclass(frozen=True)
 class EightBit:
-    """int8 with half-precision scales: per channel for keys, per token for values."""
+    """int8 with half-precision scales, per channel for keys, per token for values; and means of keys."""
 
     tokens: int
     head_dim: int
@@ -82,27 +85,29 @@ class EightBit:
     @property
     def nbytes(self) -> int:
         """Of one page of one kv head."""
-        return 2 * self.tokens * self.head_dim + 2 * (self.head_dim + self.tokens)
+        return 2 * self.tokens * self.head_dim + 2 * (2 * self.head_dim + self.tokens)
 
     def encode(self, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Pages (..., P, d) in half precision as bytes (..., nbytes)."""
-        parts = [_quantized(keys, axis=-2), _quantized(values, axis=-1)]
-        flat = [part.reshape(*keys.shape[:-2], -1).view(np.uint8) for pair in zip(*parts) for part in pair]
-        return np.concatenate(flat, axis=-1)
+        keys, values = (to_float(np.ascontiguousarray(each), np.float32) for each in (keys, values))
+        means = keys.mean(axis=-2, keepdims=True).astype(np.float16)
+        integers, scales = zip(_quantized(keys - to_float(means, np.float32), -2), _quantized(values, -1))
+        parts = (*integers, *scales, means)
+        return np.concatenate([part.reshape(*keys.shape[:-2], -1).view(np.uint8) for part in parts], axis=-1)
 
     def decode(self, payload: np.ndarray, dtype: type) -> tuple[np.ndarray, np.ndarray]:
         """Bytes (n, nbytes) as keys and values (n, P, d)."""
         size, shape = self.tokens * self.head_dim, (len(payload), self.tokens, self.head_dim)
         numbers = payload[:, : 2 * size].view(np.int8).astype(np.float32).reshape(len(payload), 2, *shape[1:])
-        scales = to_float(payload[:, 2 * size :].view(np.float16), np.float32)
-        keys = numbers[:, 0] * scales[:, None, : self.head_dim]
-        values = numbers[:, 1] * scales[:, self.head_dim :, None]
+        halves = to_float(payload[:, 2 * size :].view(np.float16), np.float32)
+        of_keys, of_values, means = np.split(halves, [self.head_dim, self.head_dim + self.tokens], axis=1)
+        keys = numbers[:, 0] * of_keys[:, None] + means[:, None]
+        values = numbers[:, 1] * of_values[:, :, None]
         return keys.astype(dtype, copy=False), values.astype(dtype, copy=False)
 
 
-def _quantized(pages: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Integers of the pages, and the scales that undo them, one for all numbers along the axis."""
-    numbers = to_float(np.ascontiguousarray(pages), np.float32)
+def _quantized(numbers: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Integers of float32 pages, and the scales that undo them, one for all numbers along the axis."""
     scales = (np.abs(numbers).max(axis, keepdims=True) / 127).astype(np.float16)
     # Numbers so small that their scale is 0 in half precision are 0 as well.
     safe = np.where(scales == 0, np.float32(1), to_float(scales, np.float32))
