@@ -141,18 +141,19 @@ class CentroidMemory(Memory):
         return rotation.expand(rotation.attenuation(spread))[:, :, None]
 
     def log_query_features(self, state: State, queries: mx.array) -> mx.array:
-        rotation = self._heads.rotation
-        queries = rotation.turn(queries, self.angle[:, None])
-        queries = queries * rotation.expand(self._heads.scale * mx.exp(self.log_scale))[:, None]
-        return grouped(queries, self._heads.keys) @ self._expected(state).swapaxes(-1, -2)
+        """Scores of centres under the rotation expected over the distances of the memory.
 
-    def _expected(self, state: State) -> mx.array:
-        """Centres (B, G, m, d) under the rotation expected over the distances of the memory."""
-        rotation, past = self._heads.rotation, state["z"].sum(axis=-1)
-        spread = mx.minimum(past, self._heads.farthest)
-        middle = self._heads.nearest + spread / 2
-        turned = rotation.turn(state["centres"], -(middle[..., None] * rotation.omega)[:, :, None])
-        return turned * rotation.expand(rotation.attenuation(spread))[:, :, None]
+        The same one for all centres of a kv head: so the queries are turned, towards them, which are fewer.
+        """
+        heads, rotation = self._heads, self._heads.rotation
+        spread = mx.minimum(state["z"].sum(axis=-1), heads.farthest)
+        middle = (heads.nearest + spread / 2)[..., None] * rotation.omega
+        expected = mx.stack([middle, rotation.attenuation(spread)])
+        angle, left = mx.repeat(expected, heads.queries // heads.keys, axis=2)
+        length = heads.scale * mx.exp(self.log_scale) * left
+        turned = rotation.turn(queries, (self.angle + angle)[:, :, None])
+        turned = turned * rotation.expand(length)[:, :, None]
+        return grouped(turned, heads.keys) @ state["centres"].swapaxes(-1, -2)
 
 
 class BankMemory(CentroidMemory):
@@ -176,7 +177,13 @@ class BankMemory(CentroidMemory):
         run = mx.floor(starts / 2.0**doublings)
         return (run[:, :, None] == mx.arange(self.features)[:, None]).astype(mx.float32)
 
-    def _expected(self, state: State) -> mx.array:
+    def log_query_features(self, state: State, queries: mx.array) -> mx.array:
+        rotation = self._heads.rotation
+        queries = rotation.turn(queries, self.angle[:, None])
+        queries = queries * rotation.expand(self._heads.scale * mx.exp(self.log_scale))[:, None]
+        return grouped(queries, self._heads.keys) @ self._placed(state).swapaxes(-1, -2)
+
+    def _placed(self, state: State) -> mx.array:
         """Entries (B, G, m, d) as seen from where the next tokens stand."""
         rotation, ends = self._heads.rotation, mx.cumsum(state["z"], axis=-1)
         away = self._heads.nearest + ends[..., -1:] - ends + state["z"] / 2
