@@ -97,14 +97,18 @@ class MemoryAttention(nn.Module):
             queries, turned, local.output, local.log_mass[..., None]
         ):
             exact, left = local._replace(output=output, log_mass=log_mass[..., 0]), cache.memory
-            if recalled := cache.recall.read(placed, exact.log_mass, without):
+            recalled = cache.recall.read(placed, exact.log_mass, without)
+            if recalled:
                 exact, left = joined(exact, recalled.source), recalled.memory
-            outputs.append(in_a_row(self._gated(asked, exact, left, cache.watch)))
+            closed = cache.recall.precedence if recalled else 0.0
+            outputs.append(in_a_row(self._gated(asked, exact, left, cache.watch, closed)))
         return mx.concatenate(outputs, axis=2)
 
-    def _gated(self, queries: mx.array, exact: Source, memory: State, watch: Watch | None) -> mx.array:
+    def _gated(
+        self, queries: mx.array, exact: Source, memory: State, watch: Watch | None, closed: float = 0.0
+    ) -> mx.array:
         """The exact sources with what the memory adds, if anything was folded into one."""
-        return self.memory_gate(queries, memory, exact, watch) if memory else exact.output
+        return self.memory_gate(queries, memory, exact, watch, closed) if memory else exact.output
 
 
 def retrofit(

@@ -54,23 +54,27 @@ class MemoryGate(nn.Module):
         self.rotation = heads.rotation
 
     def __call__(
-        self, queries: mx.array, state: State, local: Source, watch: Watch | None = None
-    ) -> mx.array:
+        self, queries: mx.array, state: State, local: Source, watch: Watch | None = None,
+        closed: float = 0.0,
+    ) -> mx.array:  # fmt: skip
         """Mix the memory's answer into the local one.
 
         queries (B, H, L, d) carry no position; local is the exact source over
         sinks, window and segment. Returns A (B, H, L, d) in the dtype of `local`. watch: told of g.
+        closed: nats that are taken off logit g.
         """
         memory = self.memory.read(state, queries)
-        opening = self.opening(queries, memory, local)
+        opening = self.opening(queries, memory, local, closed)
         if watch:
             watch.opening(opening)
         opening = opening.astype(local.output.dtype)
         return local.output + opening[..., None] * (memory.output - local.output)
 
-    def opening(self, queries: mx.array, memory: Source, local: Source) -> mx.array:
+    def opening(
+        self, queries: mx.array, memory: Source, local: Source, closed: float = 0.0
+    ) -> mx.array:
         """g (B, H, L) in float32: how much of the output comes from memory."""
-        logit = mx.broadcast_to(self.bias[:, None], queries.shape[:3])
+        logit = mx.broadcast_to(self.bias[:, None] - closed, queries.shape[:3])
         if "mass" in self:
             logit = logit + self.mass[:, None] * (memory.log_mass - local.log_mass)
         if "query" in self:

@@ -49,7 +49,12 @@ def read_on(model: nn.Module, tokens: mx.array, cache: list[EdgeCache]) -> None:
     """Read tokens (L,) into the cache, of which nothing is to be said or learnt."""
     model.model(tokens[None], cache=cache)
     # Evaluated now: a lazy graph over many segments would hold all of them.
-    mx.eval([layer.state for layer in cache])
+    states = [layer.state for layer in cache]
+    mx.async_eval(states)
+    for layer in cache:
+        if layer.recall:
+            layer.recall.keep()
+    mx.eval(states)
     mx.clear_cache()
 
 

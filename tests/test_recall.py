@@ -10,9 +10,11 @@ from tiny import MODELS, SIZES, llama_model, with_memory, without_positions
 
 from mlx_edgeinf.attention import store_shape
 from mlx_edgeinf.cache import Layout, forked
+from mlx_edgeinf.generation import read_on
 from mlx_edgeinf.kinds import KINDS
 from mlx_edgeinf.pagestore import PageStore
 from mlx_edgeinf.recall import summarize
+from mlx_edgeinf.recall.recall import PRECEDENCE
 
 LENGTH = 160
 NO_SINKS, SINKS = Layout(sinks=0, window=8, segment=16), Layout(sinks=2, window=8, segment=16)
@@ -124,8 +126,8 @@ def test_reading_is_as_without_recall_and_what_is_asked_after_it_is_not():
     assert mx.array_equal(model(sequence(0)[None], cache=plain), model(sequence(0)[None], cache=kept))
     asked = [model(sequence(1, 20)[None], cache=forked(cache)) for cache in (plain, kept)]
     assert distance(*asked) > 0.1
-    read_on = [model(sequence(1, 20)[None], cache=cache) for cache in (plain, kept)]
-    assert mx.array_equal(*read_on)
+    on = [model(sequence(1, 20)[None], cache=cache) for cache in (plain, kept)]
+    assert mx.array_equal(*on)
 
 
 def test_a_fork_recalls_as_if_everything_before_had_been_read_with_every_page():
@@ -136,6 +138,37 @@ def test_a_fork_recalls_as_if_everything_before_had_been_read_with_every_page():
     expected = llama_model(num_hidden_layers=1)(mx.concatenate([sequence(0), sequence(1, 40)])[None])
     answered = model(sequence(1, 40)[None], cache=forked(cache))
     assert mx.allclose(answered, expected[:, -40:], rtol=1e-3, atol=1e-3)
+
+
+def test_what_comes_back_takes_precedence_over_the_memory(monkeypatch):
+    """As if the bias of the gates were lower; where nothing comes back, they are as they were trained."""
+    model = with_memory(llama_model(num_hidden_layers=1), layout=SINKS)
+    gate = model.layers[0].self_attn.memory_gate
+    cache, plain = model.make_cache(pages=RamPages(model)), model.make_cache()
+    for each in (cache, plain):
+        model(sequence(0)[None], cache=each)
+    monkeypatch.setattr(cache[0].recall, "_tokens", 32)
+    fork = forked(cache)
+    assert fork[0].recall.precedence == PRECEDENCE > 0
+    with_recall, without = (model(sequence(1, 5)[None], cache=each) for each in (fork, forked(plain)))
+    monkeypatch.setattr(cache[0].recall, "precedence", 0.0)
+    untouched = model(sequence(1, 5)[None], cache=forked(cache))
+    gate.bias = gate.bias - PRECEDENCE
+    assert mx.allclose(model(sequence(1, 5)[None], cache=forked(cache)), with_recall, atol=1e-4)
+    assert distance(untouched, with_recall) > 1e-2
+    assert distance(model(sequence(1, 5)[None], cache=forked(plain)), without) > 1e-2
+
+
+def test_what_left_the_window_is_kept_at_the_latest_when_it_is_asked_for():
+    """And by `read_on` while the segment that pushed it out is computed."""
+    model = with_memory(llama_model(), layout=SINKS)
+    late, soon = (model.make_cache(pages=RamPages(model)) for _ in range(2))
+    model(sequence(0)[None], cache=late)
+    read_on(model, sequence(0), soon)
+    there = [[layer.recall.pages.tokens[0].shape[2] for layer in cache[:1]] for cache in (late, soon)]
+    assert there[0] < there[1] == [soon[0].folded]
+    asked = [model(sequence(1, 20)[None], cache=forked(cache)) for cache in (late, soon)]
+    assert mx.array_equal(*asked)
 
 
 def test_what_a_fork_reads_on_its_origin_does_not_see():

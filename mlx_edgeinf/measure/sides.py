@@ -20,6 +20,7 @@ from mlx_lm.models.cache import KVCache
 
 from ..adapter import swap_gates
 from ..cache import forked
+from ..generation import read_on
 from ..pagestore import PageStore
 
 STOCK_CHUNK = 2048  # mlx-lm's default prefill_step_size
@@ -43,6 +44,12 @@ class Stock:
         """Tokens of the next piece of a prefill."""
         return STOCK_CHUNK
 
+    def read(self, tokens: mx.array, cache: list) -> None:
+        """Read a piece (L,), as mlx-lm does, and evaluate it."""
+        self.model(tokens[None], cache=cache)
+        mx.eval([layer.state for layer in cache])
+        mx.clear_cache()
+
     @contextmanager
     def branch(self, cache: list) -> Iterator[list]:
         """A cache to decode in, after which `cache` is as it was."""
@@ -61,6 +68,9 @@ class Ours(Stock):
 
     def chunk(self, cache: list) -> int:
         return cache[0].room() or cache[0].layout.segment
+
+    def read(self, tokens: mx.array, cache: list) -> None:
+        read_on(self.model, tokens, cache)
 
     @contextmanager
     def branch(self, cache: list) -> Iterator[list]:
@@ -110,13 +120,11 @@ def measure(side: Stock, tokens: list[int], lengths: list[int]) -> Iterator[tupl
 
 
 def prefill(side: Stock, tokens: list[int], cache: list) -> float:
-    """Read tokens into a cache, as mlx-lm does: piece by piece, each evaluated; seconds."""
+    """Read tokens into a cache, piece by piece; seconds."""
     began, start = time.perf_counter(), 0
     while start < len(tokens):
         stop = min(start + side.chunk(cache), len(tokens))
-        side.model(mx.array(tokens[start:stop])[None], cache=cache)
-        mx.eval([layer.state for layer in cache])
-        mx.clear_cache()
+        side.read(mx.array(tokens[start:stop]), cache)
         start = stop
     return time.perf_counter() - began
 
