@@ -112,7 +112,7 @@ class Recall:
         self._rotation, self._scale, self._place, self._tokens = rotation, scale, place, tokens
         self._held: Brought | None = None
         self._uses = 0
-        # Keys and values that are to be kept.
+        # Keys and values (G, T, d) that are to be kept, float32.
         self._leaving: tuple[mx.array, mx.array] | None = None
         self.asking, self.causal, self.named = throughout, True, np.zeros(0, int)
         self.precedence = 0.0 if throughout else PRECEDENCE
@@ -144,7 +144,9 @@ class Recall:
     def append(self, keys: mx.array, values: mx.array) -> None:
         """Take tokens (1, G, T, d) that leave the window, keys without position; `keep` puts them on disk."""
         self.keep()
-        self._leaving = keys, values
+        # Begun now: behind the segment that pushes them out, they would be waited for as long as for that.
+        self._leaving = keys[0].astype(mx.float32), values[0].astype(mx.float32)
+        mx.async_eval(self._leaving)
 
     def keep(self) -> None:
         """Put on disk what has left the window.
@@ -157,13 +159,13 @@ class Recall:
         if self.failed:
             return
         try:
-            self.pages.append(self._layer, *(np.array(x[0].astype(mx.float32)) for x in (keys, values)))
+            self.pages.append(self._layer, np.array(keys), np.array(values))
         except StoreError as error:
             self.pages.failure = error
             return
-        self.index.add(keys[0])
+        self.index.add(keys)
         # Now, or it would keep the keys of every segment until something is asked.
-        mx.eval(self.index.moments)
+        mx.async_eval(self.index.moments)
         self._uses = 0
 
     def in_blocks(self, *parts: mx.array) -> Iterator[tuple[mx.array, ...]]:
@@ -206,7 +208,7 @@ class Recall:
         self._asked = mx.contiguous(row[:, row.shape[1] + 1 - self.block :])
         if length > 1 or self._uses % self.block == 0:
             # Now, or it would keep all queries of the segment, or of every token written.
-            mx.eval(self._asked)
+            mx.async_eval(self._asked)
         if length > 1 and not self.causal:
             return queries.astype(mx.float32), log_mass
         latest = row[:, length * mx.arange(n)[:, None] + mx.arange(self.block)].swapaxes(0, 1)
