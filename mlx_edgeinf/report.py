@@ -34,8 +34,8 @@ from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError
 from .terminal import run
 
-# Their record has the training of the shipped gates, and how it went on.
-TRAINED = Path("assets/gates/smollm2-135m-instruct-long")
+# Their record has the three runs that made them.
+TRAINED = Path("assets/gates/smollm2-135m-instruct")
 # What is made of one results file each, by the comments that it stands between.
 TABLES = {
     "evaluate": gap.summary,
