@@ -204,7 +204,8 @@ def test_a_reading_that_was_stopped_goes_on_where_it_was_kept(subject, results, 
     facts.measure_facts(subject, text(), LADDER, results, tmp_path / "kept")
     assert 600 <= before[0] < 800
     again, once = (each.entries["1000"][RECALL][hiding.SINGLE] for each in (results, plain))
-    assert np.allclose(*([one["log_probability"] for one in each] for each in (again, once)), atol=1e-3)
+    # The page in which it was stopped went to 8 bits twice.
+    assert np.allclose(*([one["log_probability"] for one in each] for each in (again, once)), atol=0.05)
 
 
 def test_a_disk_that_fails_ends_the_measurement(subject, results, tmp_path, monkeypatch):

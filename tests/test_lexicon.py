@@ -8,6 +8,7 @@ from ram_pages import RamPages
 from tiny import llama_model, with_memory
 
 from mlx_edgeinf.cache import Layout
+from mlx_edgeinf.generation import read_on
 from mlx_edgeinf.lexicon import MOST, Lexicon
 from mlx_edgeinf.models import load_base
 from mlx_edgeinf.starter import starter_model
@@ -35,7 +36,7 @@ def cache():
     """Read so far that 151 pages and a half have left the window; of how many tokens that is."""
     model = with_memory(llama_model(), layout=Layout(sinks=2, window=8, segment=24))
     cache = model.make_cache(pages=RamPages(model))
-    model(mx.zeros((1, LENGTH), mx.int32), cache=cache)
+    read_on(model, mx.zeros(LENGTH, mx.int32), cache)
     return cache
 
 
@@ -132,7 +133,7 @@ def test_the_starter_models_tokens_name_what_was_said():
     tokens[2 + 70 * PAGE : 2 + 70 * PAGE + len(said)] = said
     model = with_memory(llama_model(), layout=Layout(sinks=2, window=8, segment=24))
     cache = model.make_cache(pages=RamPages(model))
-    model(mx.zeros((1, LENGTH), mx.int32), cache=cache)
+    read_on(model, mx.zeros(LENGTH, mx.int32), cache)
     for question in ("Who sold the tavern in Kaunas?", "the tavern in kaunas?", "what did queequeg do",
                      "Taverns? TAVERNS?"):  # fmt: skip
         assert 70 in Lexicon(prompter).named(tokens, [question], cache)[:2]
