@@ -96,11 +96,10 @@ class MemoryAttention(nn.Module):
         for asked, placed, output, log_mass in cache.recall.in_blocks(
             queries, turned, local.output, local.log_mass[..., None]
         ):
-            exact, left = local._replace(output=output, log_mass=log_mass[..., 0]), cache.memory
-            recalled = cache.recall.read(placed, exact.log_mass, without)
-            if recalled:
+            exact, left, closed = local._replace(output=output, log_mass=log_mass[..., 0]), cache.memory, 0.0
+            if recalled := cache.recall.read(placed, exact.log_mass, without):
                 exact, left = joined(exact, recalled.source), recalled.memory
-            closed = cache.recall.precedence if recalled else 0.0
+                closed = cache.recall.precedence
             outputs.append(in_a_row(self._gated(asked, exact, left, cache.watch, closed)))
         return mx.concatenate(outputs, axis=2)
 
