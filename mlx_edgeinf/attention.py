@@ -15,7 +15,7 @@ from mlx_lm.models import llama, qwen2, qwen3
 
 from .cache import EdgeCache, Layout
 from .gate import MemoryGate
-from .memory import Heads, State
+from .memory import Entries, Heads
 from .pagestore import Pages, StoreShape
 from .recall import ASKED, SUMMARY_ROWS, THROUGHOUT, Recall
 from .rotation import Rotation
@@ -82,32 +82,36 @@ class MemoryAttention(nn.Module):
             local = local._replace(output=output)
         if cache.recalls:
             return self._recalling(queries, turned, local, cache)
-        return self._gated(queries, local, cache.memory, cache.watch)
+        return self._gated(queries, local, self._entries(queries, cache), cache.watch)
 
     def _recalling(
         self, queries: mx.array, turned: mx.array, local: Source, cache: EdgeCache
     ) -> mx.array:
         """Block by block: what each recalls joins its local source, and is taken out of its memory."""
-        outputs = []
+        outputs, entries = [], self._entries(queries, cache)
 
-        def without(*tokens: mx.array) -> State:
-            return self.memory_gate.memory.without(cache.memory, *tokens) if cache.memory else {}
+        def without(*tokens: mx.array) -> Entries | None:
+            return self.memory_gate.memory.without(cache.memory, *tokens) if cache.memory else None
 
         for asked, placed, output, log_mass in cache.recall.in_blocks(
             queries, turned, local.output, local.log_mass[..., None]
         ):
-            exact, left, closed = local._replace(output=output, log_mass=log_mass[..., 0]), cache.memory, 0.0
+            exact, left, closed = local._replace(output=output, log_mass=log_mass[..., 0]), entries, 0.0
             if recalled := cache.recall.read(placed, exact.log_mass, without):
                 exact, left = joined(exact, recalled.source), recalled.memory
                 closed = cache.recall.precedence
             outputs.append(in_a_row(self._gated(asked, exact, left, cache.watch, closed)))
         return mx.concatenate(outputs, axis=2)
 
+    def _entries(self, queries: mx.array, cache: EdgeCache) -> Entries | None:
+        return cache.entries(self.memory_gate.memory, queries.shape[2] == 1)
+
     def _gated(
-        self, queries: mx.array, exact: Source, memory: State, watch: Watch | None, closed: float = 0.0
-    ) -> mx.array:
+        self, queries: mx.array, exact: Source, entries: Entries | None, watch: Watch | None,
+        closed: float = 0.0,
+    ) -> mx.array:  # fmt: skip
         """The exact sources with what the memory adds, if anything was folded into one."""
-        return self.memory_gate(queries, memory, exact, watch, closed) if memory else exact.output
+        return exact.output if entries is None else self.memory_gate(queries, entries, exact, watch, closed)
 
 
 def retrofit(

@@ -26,7 +26,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import KVCache
 
-from .memory import Memory, State
+from .memory import Entries, Memory, State
 from .recall import Recall
 from .rotation import Rotation
 from .sources import lengthened
@@ -78,6 +78,7 @@ class EdgeCache:
         self.watch: Watch | None = None
         self._kind = memory
         self._rotation = rotation
+        self._ready: tuple[State, Entries] | None = None
 
     # -- how attention uses it ------------------------------------------------
 
@@ -138,6 +139,17 @@ class EdgeCache:
             received = received + lengthened(self.received, received.shape[2])
         self.received = received
 
+    def entries(self, kind: Memory, written: bool) -> Entries | None:
+        """The memory, as a kind of memory reads it; None before the first fold.
+
+        written: tokens are written one by one, for all of which up to the next fold it is worked out once.
+        """
+        if not (self.memory and written):
+            return kind.entries(self.memory) if self.memory else None
+        if self._ready is None or self._ready[0] is not self.memory:
+            self._ready = self.memory, kind.entries(self.memory)
+        return self._ready[1]
+
     @property
     def pending(self) -> list[mx.array]:
         """What was noted and folded for later segments: this one's output may need none of it."""
@@ -179,8 +191,10 @@ class EdgeCache:
 
     @property
     def nbytes(self) -> int:
-        arrays = (a for _, a in tree_flatten(self.state) if isinstance(a, mx.array))
-        return sum(a.nbytes for a in arrays) + (self.recall.nbytes if self.recall else 0)
+        held = self._ready[1] if self._ready else ()
+        every = (*(part for _, part in tree_flatten(self.state)), *held)
+        arrays = {id(part): part for part in every if isinstance(part, mx.array)}
+        return sum(part.nbytes for part in arrays.values()) + (self.recall.nbytes if self.recall else 0)
 
     def size(self) -> int:
         return self.offset

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 from .clusters import closeness, key_weights, member_means, members, run_sums
-from .memory import Heads, Memory, State
+from .memory import Entries, Heads, Memory, State
 from .sources import Source, grouped, in_a_row, in_batch, log_mass_of, weigh
 
 # Keys that `without` takes for one: looking for each by itself takes longer than all else in a segment.
@@ -72,7 +72,7 @@ class CentroidMemory(Memory):
             "weight": (nearest @ weights)[..., 0],
         }
 
-    def without(self, state: State, keys: mx.array, values: mx.array, taken: mx.array) -> State:
+    def without(self, state: State, keys: mx.array, values: mx.array, taken: mx.array) -> Entries:
         """Centres lose the keys that are nearest to them now, TOGETHER neighbours at a time.
 
         Which centre a key went to is not known any more: centres move, and merge. So a centre may be
@@ -84,21 +84,45 @@ class CentroidMemory(Memory):
         lost = nearest @ run_sums(taken.transpose(1, 2, 0)[None], TOGETHER)
         rest = state["z"] - lost[0].transpose(2, 0, 1)
         left, tokens = mx.maximum(rest, 0), mx.maximum(rest.sum(axis=-1, keepdims=True), 0)
-        # Averages and centres stay as they are, so n states are one but for this.
-        return {**state, "left": left * tokens / mx.maximum(left.sum(axis=-1, keepdims=True), 1e-9)}
+        left = left * tokens / mx.maximum(left.sum(axis=-1, keepdims=True), 1e-9)
+        return self.entries(state)._replace(log_masses=self._log_masses(state, left))
 
-    def read(self, state: State, queries: mx.array) -> Source:
+    def read(self, entries: Entries, queries: mx.array) -> Source:
         """As `Memory.read`; of what `without` left, for n states at once."""
-        if "left" not in state:
-            return super().read(state, queries)
+        if len(entries.log_masses) == len(entries.values):
+            return super().read(entries, queries)
         row = in_a_row(queries)
-        scores = self.log_query_features(state, row.astype(mx.float32))
+        scores = self.log_query_features(entries, row.astype(mx.float32))
         (B, H, L, _), (_, G, _, m) = queries.shape, scores.shape
-        left = self._log_masses(state, state["left"]).swapaxes(0, 1)[:, None, :, None]
+        left = entries.log_masses.swapaxes(0, 1)[:, None, :, None]
         scores = (scores.reshape(G, H // G, B, L, m) + left).reshape(scores.shape)
-        source = weigh(scores, self._values(state), row.shape)
+        source = weigh(scores, entries.values, row.shape)
         output, log_mass = in_batch(source.output, B), in_batch(source.log_mass[..., None], B)[..., 0]
         return source._replace(output=output.astype(queries.dtype), log_mass=log_mass)
+
+    def entries(self, state: State) -> Entries:
+        """Averages of values and keys, and the rotation of queries towards them.
+
+        The same rotation for all centres of a kv head: so the queries are turned, which are fewer.
+        """
+        angle, length = self._expected(state)
+        angle, length = self.angle + angle, self._heads.scale * mx.exp(self.log_scale) * length
+        turns = (length * mx.cos(angle), length * mx.sin(angle))
+        cos, sin = (self._heads.rotation.expand(turn)[:, :, None] for turn in turns)
+        log_masses = self._log_masses(state, state["z"])
+        return Entries(self._values(state), log_masses, self._placed(state), cos, sin)
+
+    def _expected(self, state: State) -> tuple[mx.array, mx.array]:
+        """Angle and length (B, H, d/2) of the rotation expected over the distances of the memory."""
+        heads, rotation = self._heads, self._heads.rotation
+        spread = mx.minimum(state["z"].sum(axis=-1), heads.farthest)
+        middle = (heads.nearest + spread / 2)[..., None] * rotation.omega
+        return tuple(mx.repeat(each, heads.queries // heads.keys, axis=1)
+                     for each in (middle, rotation.attenuation(spread)))  # fmt: skip
+
+    def _placed(self, state: State) -> mx.array:
+        """Keys of the entries (B, G, m, d)."""
+        return state["centres"]
 
     def _log_masses(self, state: State, z: mx.array) -> mx.array:
         """log z, less where the state has more tokens than the base model was trained on: as if of so many.
@@ -140,20 +164,11 @@ class CentroidMemory(Memory):
         rotation = self._heads.rotation
         return rotation.expand(rotation.attenuation(spread))[:, :, None]
 
-    def log_query_features(self, state: State, queries: mx.array) -> mx.array:
-        """Scores of centres under the rotation expected over the distances of the memory.
-
-        The same one for all centres of a kv head: so the queries are turned, towards them, which are fewer.
-        """
-        heads, rotation = self._heads, self._heads.rotation
-        spread = mx.minimum(state["z"].sum(axis=-1), heads.farthest)
-        middle = (heads.nearest + spread / 2)[..., None] * rotation.omega
-        expected = mx.stack([middle, rotation.attenuation(spread)])
-        angle, left = mx.repeat(expected, heads.queries // heads.keys, axis=2)
-        length = heads.scale * mx.exp(self.log_scale) * left
-        turned = rotation.turn(queries, (self.angle + angle)[:, :, None])
-        turned = turned * rotation.expand(length)[:, :, None]
-        return grouped(turned, heads.keys) @ state["centres"].swapaxes(-1, -2)
+    def log_query_features(self, entries: Entries, queries: mx.array) -> mx.array:
+        """Scores of the entries' keys for queries that are turned towards them."""
+        across = self._heads.rotation.across(queries)
+        turned = queries * entries.cos + across * entries.sin
+        return grouped(turned, self._heads.keys) @ entries.keys.swapaxes(-1, -2)
 
 
 class BankMemory(CentroidMemory):
@@ -177,14 +192,13 @@ class BankMemory(CentroidMemory):
         run = mx.floor(starts / 2.0**doublings)
         return (run[:, :, None] == mx.arange(self.features)[:, None]).astype(mx.float32)
 
-    def log_query_features(self, state: State, queries: mx.array) -> mx.array:
-        rotation = self._heads.rotation
-        queries = rotation.turn(queries, self.angle[:, None])
-        queries = queries * rotation.expand(self._heads.scale * mx.exp(self.log_scale))[:, None]
-        return grouped(queries, self._heads.keys) @ self._placed(state).swapaxes(-1, -2)
+    def _expected(self, state: State) -> tuple[mx.array, mx.array]:
+        """None: each entry is placed at its own distance."""
+        nothing = mx.zeros((1, *self.angle.shape))
+        return nothing, nothing + 1
 
     def _placed(self, state: State) -> mx.array:
-        """Entries (B, G, m, d) as seen from where the next tokens stand."""
+        """Keys (B, G, m, d) as seen from where the next tokens stand."""
         rotation, ends = self._heads.rotation, mx.cumsum(state["z"], axis=-1)
         away = self._heads.nearest + ends[..., -1:] - ends + state["z"] / 2
         away = mx.minimum(away, self._heads.farthest)

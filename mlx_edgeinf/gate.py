@@ -19,7 +19,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from .kinds import KINDS
-from .memory import Heads, State
+from .memory import Entries, Heads
 from .sources import Source
 from .watch import Watch
 
@@ -54,16 +54,16 @@ class MemoryGate(nn.Module):
         self.rotation = heads.rotation
 
     def __call__(
-        self, queries: mx.array, state: State, local: Source, watch: Watch | None = None,
+        self, queries: mx.array, entries: Entries, local: Source, watch: Watch | None = None,
         closed: float = 0.0,
     ) -> mx.array:  # fmt: skip
         """Mix the memory's answer into the local one.
 
-        queries (B, H, L, d) carry no position; local is the exact source over
+        queries (B, H, L, d) carry no position; entries are the memory's; local is the exact source over
         sinks, window and segment. Returns A (B, H, L, d) in the dtype of `local`. watch: told of g.
         closed: nats that are taken off logit g.
         """
-        memory = self.memory.read(state, queries)
+        memory = self.memory.read(entries, queries)
         opening = self.opening(queries, memory, local, closed)
         if watch:
             watch.opening(opening)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -45,6 +46,21 @@ class Heads:
     rotation: Rotation
     nearest: float
     farthest: float
+
+
+class Entries(NamedTuple):
+    """A state made ready to be read, as attention over m entries: for all queries up to the next fold.
+
+    values: (B, G, m, d), M / z.
+    log_masses: (n, G, m), log z; of n states that differ in this alone, or of each text.
+    keys: (B, G, m, d); cos, sin: (B, H, 1, d), which turn queries towards them. Of kinds that keep keys.
+    """
+
+    values: mx.array
+    log_masses: mx.array
+    keys: mx.array | None = None
+    cos: mx.array | None = None
+    sin: mx.array | None = None
 
 
 class Memory(nn.Module):
@@ -81,28 +97,27 @@ class Memory(nn.Module):
             "z": state["z"] + phi.sum(axis=-2),
         }
 
-    def read(self, state: State, queries: mx.array) -> Source:
+    def read(self, entries: Entries, queries: mx.array) -> Source:
         """Answer queries (B, H, L, d): phi_q(q) M / (phi_q(q) . z) and log(phi_q(q) . z).
 
         log phi_q + log z are scores over the m features and M / z their values,
         so the read is attention over m entries, in the same stable arithmetic.
         """
-        scores = self.log_query_features(state, queries.astype(mx.float32))
-        scores = scores + self._log_masses(state, state["z"])[:, :, None]
-        source = weigh(scores, self._values(state), queries.shape)
+        scores = self.log_query_features(entries, queries.astype(mx.float32))
+        source = weigh(scores + entries.log_masses[:, :, None], entries.values, queries.shape)
         return source._replace(output=source.output.astype(queries.dtype))
 
-    def _log_masses(self, state: State, z: mx.array) -> mx.array:
-        """log z, of the features of a state or of what others left of them; shaped as z."""
-        return log_mass_of(z)
+    def entries(self, state: State) -> Entries:
+        """What `read` attends to."""
+        return Entries(self._values(state), log_mass_of(state["z"]))
 
     @staticmethod
     def _values(state: State) -> mx.array:
         """M / z, (B, G, m, d)."""
         return state["M"] / mx.maximum(state["z"], 1e-30)[..., None]
 
-    def without(self, state: State, keys: mx.array, values: mx.array, taken: mx.array) -> State:
-        """The state of one text less what answers elsewhere, for n blocks of queries: n states.
+    def without(self, state: State, keys: mx.array, values: mx.array, taken: mx.array) -> Entries:
+        """The state of one text less what answers elsewhere, for n blocks of queries: entries of n states.
 
         Of keys and values (1, G, T, d) those where taken (n, G, T) is 1. With 1e-4 left, all is gone.
         """
@@ -110,7 +125,7 @@ class Memory(nn.Module):
         z = state["z"] - mx.stack([(each[:, None] @ phi)[:, 0] for each in taken])
         M = state["M"] - mx.stack([(phi * each[..., None]).swapaxes(-1, -2) @ values for each in taken])
         left = z > 1e-4 * state["z"]
-        return {"M": mx.where(left[..., None], M, 0), "z": mx.where(left, z, 0)}
+        return self.entries({"M": mx.where(left[..., None], M, 0), "z": mx.where(left, z, 0)})
 
     def held(self, state: State, keys: mx.array) -> mx.array:
         """Values (B, G, T, d) that the state holds where keys (B, G, T, d) would be written; 0 if none.
@@ -125,7 +140,7 @@ class Memory(nn.Module):
         """phi_k: (B, G, T, d) -> (B, G, T, m), positive."""
         raise TypeError(f"{type(self).__name__} has no fixed key features.")
 
-    def log_query_features(self, state: State, queries: mx.array) -> mx.array:
+    def log_query_features(self, entries: Entries, queries: mx.array) -> mx.array:
         """log phi_q: (B, H, L, d) -> (B, G, r * L, m)."""
         raise TypeError(f"{type(self).__name__} has no query features.")
 
@@ -139,7 +154,7 @@ class LinearMemory(Memory):
     def key_features(self, keys: mx.array) -> mx.array:
         return nn.elu(keys) + 1
 
-    def log_query_features(self, state: State, queries: mx.array) -> mx.array:
+    def log_query_features(self, entries: Entries, queries: mx.array) -> mx.array:
         queries = grouped(queries, self._heads.keys)
         # log(ELU(q) + 1), which below zero is q itself: no logarithm of what rounds to nothing.
         return mx.where(queries > 0, mx.log1p(mx.maximum(queries, 0)), queries)
@@ -166,7 +181,7 @@ class ExponentialMemory(Memory):
         exponents = _both_signs(keys @ self.key_projection + self.key_bias) - self._norm(keys)
         return mx.exp(mx.clip(exponents, -80, 20))
 
-    def log_query_features(self, state: State, queries: mx.array) -> mx.array:
+    def log_query_features(self, entries: Entries, queries: mx.array) -> mx.array:
         queries = grouped(queries, self._heads.keys)
         exponents = _both_signs(queries @ self.query_projection + self.query_bias)
         return exponents - self._norm(queries) - math.log(self.features)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from mlx_edgeinf.kinds import KINDS
-from mlx_edgeinf.memory import Heads, Memory
+from mlx_edgeinf.memory import Heads, Memory, State
 from mlx_edgeinf.rotation import Rotation
+from mlx_edgeinf.sources import Source
 
 B, H, G, D, M, T = 2, 4, 2, 8, 5, 12
 OMEGA = 100.0 ** (-np.arange(0, D, 2) / D)
@@ -41,6 +42,10 @@ def written(
     for part in zip(*(mx.split(whole, folds, axis=2) for whole in (keys, values, received))):
         state = memory.write(state, *part)
     return state
+
+
+def answered(memory: Memory, state: State, queries: mx.array) -> Source:
+    return memory.read(memory.entries(state), queries)
 
 
 @pytest.fixture

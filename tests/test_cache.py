@@ -115,6 +115,20 @@ def test_bytes_are_counted_over_exact_tokens_and_memory():
     arrays = [cache.local.keys, cache.local.values, cache.received, *cache.memory.values()]
     assert cache.nbytes == sum(array.nbytes for array in arrays)
     assert state_bytes([cache, cache]) == 2 * cache.nbytes
+    entries = cache.entries(KIND, written=True)
+    arrays += [part for part in entries if part is not cache.memory["centres"]]
+    assert cache.nbytes == sum(array.nbytes for array in arrays)
+
+
+def test_while_tokens_are_written_the_memory_is_made_ready_once_for_each_fold():
+    assert fed(cache := new(), LAYOUT.capacity).entries(KIND, written=True) is None
+    entries = fed(cache, LAYOUT.capacity + 1).entries(KIND, written=True)
+    for _ in feed(cache, LAYOUT.capacity + LAYOUT.segment):
+        assert cache.entries(KIND, written=True) is entries
+        assert cache.entries(KIND, written=False) is not entries
+    fed(cache, LAYOUT.capacity + LAYOUT.segment + 1)
+    assert mx.array_equal(cache.entries(KIND, written=True).values, KIND.entries(cache.memory).values)
+    assert not mx.array_equal(cache.entries(KIND, written=True).values, entries.values)
 
 
 @pytest.mark.parametrize("exact_limit", [26, 34, 50])

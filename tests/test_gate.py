@@ -4,6 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import reference
+from memories import answered
 from mlx.utils import tree_flatten
 from tiny import LAYOUT, MODELS, llama_model, with_memory
 
@@ -45,8 +46,8 @@ def filled(gate: MemoryGate) -> dict:
 def test_the_untrained_gate_of_calibrated_memory_is_the_mass_ratio(queries, local):
     gate = MemoryGate(HEADS, "centroids", 6)
     state = filled(gate)
-    mixed, _ = reference.mix([local[:2], gate.memory.read(state, queries)[:2]])
-    assert np.allclose(gate(queries, state, local), mixed, atol=1e-5)
+    mixed, _ = reference.mix([local[:2], answered(gate.memory, state, queries)[:2]])
+    assert np.allclose(gate(queries, gate.memory.entries(state), local), mixed, atol=1e-5)
 
 
 def test_one_centre_per_token_without_positions_completes_exact_attention(queries):
@@ -54,7 +55,8 @@ def test_one_centre_per_token_without_positions_completes_exact_attention(querie
     keys, values = normal(1, B, G, 21, D), normal(2, B, G, 21, D)
     gate = MemoryGate(HEADS, "centroids", 12)
     state = gate.memory.write(gate.memory.empty(B), keys[:, :, :12], values[:, :, :12], mx.ones((B, G, 12)))
-    output = gate(queries, state, attend(queries, keys[:, :, 12:], values[:, :, 12:], HEADS.scale))
+    local = attend(queries, keys[:, :, 12:], values[:, :, 12:], HEADS.scale)
+    output = gate(queries, gate.memory.entries(state), local)
     assert mx.allclose(output, attend(queries, keys, values, HEADS.scale).output, atol=1e-5)
 
 
@@ -65,7 +67,7 @@ def test_the_trained_gate_agrees_with_float64(kind, form, queries, local):
     gate.update({term: value for term, value in TRAINED.items() if term in gate})
     terms = [np.array(gate.get(term, mx.zeros(value.shape))) for term, value in TRAINED.items()]
     state = filled(gate)
-    output, memory = gate(queries, state, local), gate.memory.read(state, queries)
+    output, memory = gate(queries, gate.memory.entries(state), local), answered(gate.memory, state, queries)
     for b, h, i in np.ndindex(B, H, L):
         one = reference.Gate(*(term[h] for term in terms))
         answers = [
@@ -79,14 +81,14 @@ def test_the_trained_gate_agrees_with_float64(kind, form, queries, local):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_empty_memory_leaves_the_local_answer_untouched(kind, form, queries, local):
     gate = MemoryGate(HEADS, kind, 6, form)
-    assert mx.array_equal(gate(queries, gate.memory.empty(B), local), local.output)
+    assert mx.array_equal(gate(queries, gate.memory.entries(gate.memory.empty(B)), local), local.output)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_calibrated_memory_is_let_in_before_training(kind, queries, local):
     mx.random.seed(0)
     gate = MemoryGate(HEADS, kind, 6)
-    opening = gate.opening(queries, gate.memory.read(filled(gate), queries), local)
+    opening = gate.opening(queries, answered(gate.memory, filled(gate), queries), local)
     assert (mx.mean(opening).item() > 0.1) == (kind in ("centroids", "bank"))
 
 

@@ -4,7 +4,23 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import reference
-from memories import B, D, G, H, M, T, heads, keys, normal, queries, received, trained, values, written  # noqa: F401
+from memories import (  # noqa: F401
+    B,
+    D,
+    G,
+    H,
+    M,
+    T,
+    answered,
+    heads,
+    keys,
+    normal,
+    queries,
+    received,
+    trained,
+    values,
+    written,
+)
 
 from mlx_edgeinf import centroids
 from mlx_edgeinf.kinds import KINDS
@@ -21,7 +37,7 @@ def assert_agrees(
     memory: Memory, keys: mx.array, values: mx.array, received: mx.array, queries: mx.array, **settings
 ) -> None:
     """Write in three folds and read, here and in float64."""
-    output, log_mass, _ = memory.read(written(memory, keys, values, received), queries)
+    output, log_mass, _ = answered(memory, written(memory, keys, values, received), queries)
     for b, h in np.ndindex(B, H):
         g = h * G // H
         same = reference.memory_of(memory, h)
@@ -52,19 +68,19 @@ def test_writing_never_changes_the_size_or_precision_of_the_state(memory, keys, 
 
 
 def test_an_empty_memory_answers_nothing_with_no_mass(memory, queries):
-    output, log_mass, _ = memory.read(memory.empty(B), queries)
+    output, log_mass, _ = answered(memory, memory.empty(B), queries)
     assert mx.array_equal(output, mx.zeros(queries.shape))
     assert mx.all(log_mass < -1e8).item()
 
 
 def test_answers_come_in_the_precision_of_the_query_and_masses_in_float32(memory, keys, values, queries):
-    output, log_mass, _ = memory.read(written(memory, keys, values), queries.astype(mx.bfloat16))
+    output, log_mass, _ = answered(memory, written(memory, keys, values), queries.astype(mx.bfloat16))
     assert (output.dtype, log_mass.dtype) == (mx.bfloat16, mx.float32)
 
 
 def test_batches_do_not_see_each_other(memory, keys, values, queries):
-    both = memory.read(written(memory, keys, values), queries)
-    alone = memory.read(written(memory, keys[1:], values[1:]), queries[1:])
+    both = answered(memory, written(memory, keys, values), queries)
+    alone = answered(memory, written(memory, keys[1:], values[1:]), queries[1:])
     assert mx.allclose(both.output[1:], alone.output, atol=1e-5)
     assert mx.allclose(both.log_mass[1:], alone.log_mass, atol=1e-5)
 
@@ -73,8 +89,8 @@ def test_batches_do_not_see_each_other(memory, keys, values, queries):
 def test_memories_of_fixed_features_are_sums_whatever_the_order(kind, features, keys, values, queries):
     memory = trained(kind, features)
     backwards = mx.arange(keys.shape[2] - 1, -1, -1)
-    forth = memory.read(written(memory, keys, values, folds=1), queries)
-    back = memory.read(written(memory, keys[:, :, backwards], values[:, :, backwards]), queries)
+    forth = answered(memory, written(memory, keys, values, folds=1), queries)
+    back = answered(memory, written(memory, keys[:, :, backwards], values[:, :, backwards]), queries)
     assert mx.allclose(forth.output, back.output, atol=1e-4)
     assert mx.allclose(forth.log_mass, back.log_mass, atol=1e-4)
 
@@ -86,7 +102,7 @@ def test_extreme_keys_and_queries_leave_everything_finite(kind, values):
     state = written(memory, keys, values)
 
     def total(queries):
-        output, log_mass, _ = memory.read(state, queries)
+        output, log_mass, _ = answered(memory, state, queries)
         return output.sum() + log_mass.sum()
 
     value, gradient = mx.value_and_grad(total)(queries)
@@ -97,7 +113,7 @@ def test_untrained_exponentials_are_exact_attention_on_average(keys, values, que
     """And as far from it as random features are, whose errors grow with the length of keys and queries."""
     mx.random.seed(0)
     memory = KINDS["exponential"](heads(np.zeros(D // 2)), 8000)
-    read = memory.read(written(memory, 0.5 * keys, values), 0.5 * queries)
+    read = answered(memory, written(memory, 0.5 * keys, values), 0.5 * queries)
     exact = attend_to_all(0.5 * queries, 0.5 * keys, values, D**-0.5)
     assert mx.allclose(read.log_mass, exact.log_mass, atol=0.1)
     assert mx.allclose(read.output, exact.output, atol=0.2)
@@ -118,6 +134,6 @@ def test_without_what_answers_elsewhere_the_rest_is_left(kind, features, keys, v
     left = memory.without(state, keys, values, taken)
     outputs, log_masses, _ = memory.read(left, mx.concatenate([queries, queries]))
     assert log_masses[0].max().item() < -100
-    expected = memory.read(written(memory, keys[:, :, last], values[:, :, last], folds=1), queries)
+    expected = answered(memory, written(memory, keys[:, :, last], values[:, :, last], folds=1), queries)
     assert mx.allclose(outputs[1], expected.output[0], rtol=1e-3, atol=1e-3)
     assert mx.allclose(log_masses[1], expected.log_mass[0], rtol=1e-3, atol=1e-3)

@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import reference
-from memories import B, D, G, H, M, T, normal, trained
+from memories import B, D, G, H, M, T, answered, normal, trained
 from tiny import LAYOUT, cut, llama_model, read, sequence, with_memory
 
 from mlx_edgeinf.cache import forked, watching
@@ -82,8 +82,8 @@ def test_openings_agree_with_float64(kind):
     local = attend(queries, normal(1, B, G, 9, D), normal(2, B, G, 9, D), D**-0.5)
     watch = Watch()
     for part in mx.split(mx.arange(5), [2]):
-        gate(queries[:1, :, part], state_of(state, 0), local_of(local, part), watch)
-    mass = np.array(gate.memory.read(state, queries).log_mass, dtype=float) - np.array(local.log_mass)
+        gate(queries[:1, :, part], gate.memory.entries(state_of(state, 0)), local_of(local, part), watch)
+    mass = np.array(answered(gate.memory, state, queries).log_mass, dtype=float) - np.array(local.log_mass)
     terms = [np.array(gate[name], dtype=float) for name in ("mass", "bias", "query")]
     logit = terms[0][:, None] * mass + terms[1][:, None] + np.einsum("bhld,hd->bhl", queries, terms[2])
     assert np.allclose(watch.openings, (1 / (1 + np.exp(-logit[0]))).mean(axis=-1), atol=1e-5)

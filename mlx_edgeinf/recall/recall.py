@@ -27,7 +27,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from ..memory import State
+from ..memory import Entries
 from ..pagestore.errors import StoreError
 from ..pagestore.pages import Pages
 from ..rotation import Rotation
@@ -64,14 +64,14 @@ PRECEDENCE = 2.0
 RUNS = 2048
 
 # The memory less keys and values (1, G, T, d), for each block those where taken (n, G, T) is 1.
-Without = Callable[[mx.array, mx.array, mx.array], State]
+Without = Callable[[mx.array, mx.array, mx.array], Entries | None]
 
 
 class Recalled(NamedTuple):
     """What recalled tokens answer to n blocks of queries, and what the memory holds besides them."""
 
     source: Source
-    memory: State
+    memory: Entries | None
 
 
 class Brought(NamedTuple):
@@ -79,7 +79,7 @@ class Brought(NamedTuple):
 
     keys: mx.array
     values: mx.array
-    memory: State
+    memory: Entries | None
 
 
 class Recall:
