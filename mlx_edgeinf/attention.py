@@ -88,7 +88,7 @@ class MemoryAttention(nn.Module):
         self, queries: mx.array, turned: mx.array, local: Source, cache: EdgeCache
     ) -> mx.array:
         """Block by block: what each recalls joins its local source, and is taken out of its memory."""
-        outputs, entries = [], self._entries(queries, cache)
+        outputs = []
 
         def without(*tokens: mx.array) -> Entries | None:
             return self.memory_gate.memory.without(cache.memory, *tokens) if cache.memory else None
@@ -96,11 +96,13 @@ class MemoryAttention(nn.Module):
         for asked, placed, output, log_mass in cache.recall.in_blocks(
             queries, turned, local.output, local.log_mass[..., None]
         ):
-            exact, left, closed = local._replace(output=output, log_mass=log_mass[..., 0]), entries, 0.0
+            exact, closed = local._replace(output=output, log_mass=log_mass[..., 0]), 0.0
             if recalled := cache.recall.read(placed, exact.log_mass, without):
-                exact, left = joined(exact, recalled.source), recalled.memory
+                exact, entries = joined(exact, recalled.source), recalled.entries
                 closed = cache.recall.precedence
-            outputs.append(in_a_row(self._gated(asked, exact, left, cache.watch, closed)))
+            else:
+                entries = self._entries(queries, cache)
+            outputs.append(in_a_row(self._gated(asked, exact, entries, cache.watch, closed)))
         return mx.concatenate(outputs, axis=2)
 
     def _entries(self, queries: mx.array, cache: EdgeCache) -> Entries | None:
@@ -142,26 +144,31 @@ def retrofit(
         attention.__class__ = _with_memory(type(attention))
         attention.memory_gate = memory_gate
 
-    # Recalled tokens stand before the window, so both must fit the positions that the model knows.
-    asked = min(ASKED, max(trained_context(model) - layout.capacity, THROUGHOUT))
-
     def make_cache(
         exact_limit: int = exact_limit, pages: Pages | None = None, throughout: bool = False
     ) -> list[EdgeCache]:
-        def cache(number: int, attention: nn.Module) -> EdgeCache:
-            gate, scale, place = attention.memory_gate, attention.scale, layout.sinks
-            tokens, recall = THROUGHOUT if throughout else asked, None
-            if pages:
-                recall = Recall(
-                    pages, number, gate.rotation, scale, place, tokens,
-                    throughout=throughout, precision=precision(model),
-                )  # fmt: skip
-            return EdgeCache(layout, gate.memory, gate.rotation, exact_limit, recall)
-
-        return [cache(number, layer.self_attn) for number, layer in enumerate(model.layers)]
+        return _new_caches(model, layout, exact_limit, pages, throughout)
 
     model.make_cache = make_cache
     return model
+
+
+def _new_caches(
+    model: nn.Module, layout: Layout, exact_limit: int, pages: Pages | None, throughout: bool
+) -> list[EdgeCache]:
+    """Empty caches of all layers, which recall from pages if some are given."""
+    # Recalled tokens stand before the window, so both must fit the positions that the model knows.
+    most = min(ASKED, max(trained_context(model) - layout.capacity, THROUGHOUT))
+    tokens, caches = THROUGHOUT if throughout else most, []
+    for number, layer in enumerate(model.layers):
+        recall, attention, memory_gate = None, layer.self_attn, layer.self_attn.memory_gate
+        if pages:
+            recall = Recall(
+                pages, number, memory_gate.rotation, attention.scale, layout.sinks, tokens,
+                throughout=throughout, precision=precision(model),
+            )  # fmt: skip
+        caches.append(EdgeCache(layout, memory_gate.memory, memory_gate.rotation, exact_limit, recall))
+    return caches
 
 
 def _check(layer: nn.Module) -> None:

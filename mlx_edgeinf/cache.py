@@ -55,7 +55,7 @@ class EdgeCache:
 
     Args:
         layout: sizes of the exact part.
-        memory: the layer's memory kind; None forgets what leaves the window
+        kind: of the layer's memory; None forgets what leaves the window
             (sinks + window alone: StreamingLLM).
         rotation: the layer's rotary embedding.
         exact_limit: tokens up to which the base path runs.
@@ -65,7 +65,7 @@ class EdgeCache:
     """
 
     def __init__(
-        self, layout: Layout, memory: Memory | None, rotation: Rotation, exact_limit: int = 0,
+        self, layout: Layout, kind: Memory | None, rotation: Rotation, exact_limit: int = 0,
         recall: Recall | None = None,
     ):  # fmt: skip
         self.layout = layout
@@ -76,9 +76,9 @@ class EdgeCache:
         self.exact_limit = exact_limit
         self.recall = recall
         self.watch: Watch | None = None
-        self._kind = memory
+        self._kind = kind
         self._rotation = rotation
-        self._ready: tuple[State, Entries] | None = None
+        self._ready: tuple[list, Entries] | None = None
 
     # -- how attention uses it ------------------------------------------------
 
@@ -145,9 +145,12 @@ class EdgeCache:
         written: tokens are written one by one, for all of which up to the next fold it is worked out once.
         """
         if not (self.memory and written):
+            self._ready = None
             return kind.entries(self.memory) if self.memory else None
-        if self._ready is None or self._ready[0] is not self.memory:
-            self._ready = self.memory, kind.entries(self.memory)
+        # Gates may be swapped in between, or a state put in.
+        made_of = [self.memory, *kind.values()]
+        if self._ready is None or any(old is not new for old, new in zip(self._ready[0], made_of)):
+            self._ready = made_of, kind.entries(self.memory)
         return self._ready[1]
 
     @property
@@ -191,10 +194,10 @@ class EdgeCache:
 
     @property
     def nbytes(self) -> int:
-        held = self._ready[1] if self._ready else ()
-        every = (*(part for _, part in tree_flatten(self.state)), *held)
-        arrays = {id(part): part for part in every if isinstance(part, mx.array)}
-        return sum(part.nbytes for part in arrays.values()) + (self.recall.nbytes if self.recall else 0)
+        """Bytes of the state, of the index of what is on disk, and of what is held to write tokens."""
+        held = [self._ready[1] if self._ready else (), self.recall.arrays if self.recall else ()]
+        arrays = (part for _, part in tree_flatten([self.state, held]) if isinstance(part, mx.array))
+        return sum({id(part): part.nbytes for part in arrays}.values())
 
     def size(self) -> int:
         return self.offset

@@ -13,7 +13,7 @@ from .memory import Entries, Heads, Memory, State
 from .sources import Source, grouped, in_a_row, in_batch, log_mass_of, weigh
 
 # Keys that `without` takes for one: looking for each by itself takes longer than all else in a segment.
-TOGETHER = 4
+AS_ONE = 4
 # Of the length of a bank's runs: enough for more tokens than float32 counts.
 MOST_DOUBLINGS = 24
 
@@ -59,8 +59,7 @@ class CentroidMemory(Memory):
         stories that were not read 0.063 both times: the same memory, spent on the end of a document.
         """
         points = mx.concatenate([state["centres"], keys.astype(mx.float32)], axis=2)
-        means = state["M"] / mx.maximum(state["z"], 1)[..., None]
-        means = mx.concatenate([means, values.astype(mx.float32)], axis=2)
+        means = mx.concatenate([_averages(state), values.astype(mx.float32)], axis=2)
         counts = mx.concatenate([state["z"], mx.ones(received.shape)], axis=2)[..., None]
         weights = mx.concatenate([state["weight"], key_weights(received)], axis=2)[..., None]
         nearest = self._cluster(state, points, weights)
@@ -73,35 +72,36 @@ class CentroidMemory(Memory):
         }
 
     def without(self, state: State, keys: mx.array, values: mx.array, taken: mx.array) -> Entries:
-        """Centres lose the keys that are nearest to them now, TOGETHER neighbours at a time.
+        """Centres lose the keys that are nearest to them now, AS_ONE neighbours at a time.
 
         Which centre a key went to is not known any more: centres move, and merge. So a centre may be
         asked for more than it has; all together lose as many as there are, and none is left of all.
         """
         metric, ones = self._metric(state, 0), mx.ones((1, 1, keys.shape[2], 1))
-        means = run_sums(keys.astype(mx.float32), TOGETHER) / run_sums(ones, TOGETHER)
+        means = run_sums(keys.astype(mx.float32), AS_ONE) / run_sums(ones, AS_ONE)
         nearest = members(means * metric, state["centres"] * metric)
-        lost = nearest @ run_sums(taken.transpose(1, 2, 0)[None], TOGETHER)
+        lost = nearest @ run_sums(taken.transpose(1, 2, 0)[None], AS_ONE)
         rest = state["z"] - lost[0].transpose(2, 0, 1)
         left, tokens = mx.maximum(rest, 0), mx.maximum(rest.sum(axis=-1, keepdims=True), 0)
         left = left * tokens / mx.maximum(left.sum(axis=-1, keepdims=True), 1e-9)
+        # Averages and centres stay as they are, so n states are one but for this.
         return self.entries(state)._replace(log_masses=self._log_masses(state, left))
 
     def read(self, entries: Entries, queries: mx.array) -> Source:
         """As `Memory.read`; of what `without` left, for n states at once."""
-        if len(entries.log_masses) == len(entries.values):
+        if not entries.several:
             return super().read(entries, queries)
         row = in_a_row(queries)
         scores = self.log_query_features(entries, row.astype(mx.float32))
-        (B, H, L, _), (_, G, _, m) = queries.shape, scores.shape
+        (n, H, L, _), (_, G, _, m) = queries.shape, scores.shape
         left = entries.log_masses.swapaxes(0, 1)[:, None, :, None]
-        scores = (scores.reshape(G, H // G, B, L, m) + left).reshape(scores.shape)
+        scores = (scores.reshape(G, H // G, n, L, m) + left).reshape(scores.shape)
         source = weigh(scores, entries.values, row.shape)
-        output, log_mass = in_batch(source.output, B), in_batch(source.log_mass[..., None], B)[..., 0]
+        output, log_mass = in_batch(source.output, n), in_batch(source.log_mass[..., None], n)[..., 0]
         return source._replace(output=output.astype(queries.dtype), log_mass=log_mass)
 
     def entries(self, state: State) -> Entries:
-        """Averages of values and keys, and the rotation of queries towards them.
+        """Averages of values and of keys, and the rotation of queries towards these.
 
         The same rotation for all centres of a kv head: so the queries are turned, which are fewer.
         """
@@ -110,7 +110,7 @@ class CentroidMemory(Memory):
         turns = (length * mx.cos(angle), length * mx.sin(angle))
         cos, sin = (self._heads.rotation.expand(turn)[:, :, None] for turn in turns)
         log_masses = self._log_masses(state, state["z"])
-        return Entries(self._values(state), log_masses, self._placed(state), cos, sin)
+        return Entries(state["M"], state["z"], log_masses, self._placed(state), cos, sin)
 
     def _expected(self, state: State) -> tuple[mx.array, mx.array]:
         """Angle and length (B, H, d/2) of the rotation expected over the distances of the memory."""
@@ -139,8 +139,7 @@ class CentroidMemory(Memory):
         metric = self._metric(state, 0)
         close = closeness(keys.astype(mx.float32) * metric, state["centres"] * metric, state["z"] > 0)
         nearest = mx.argmax(close, axis=-1)
-        means = state["M"] / mx.maximum(state["z"], 1)[..., None]
-        return mx.take_along_axis(means, nearest[..., None], axis=2)
+        return mx.take_along_axis(_averages(state), nearest[..., None], axis=2)
 
     def _cluster(self, state: State, points: mx.array, weights: mx.array) -> mx.array:
         """Lloyd's algorithm from the present centres; those still empty start at new keys.
@@ -171,6 +170,11 @@ class CentroidMemory(Memory):
         return grouped(turned, self._heads.keys) @ entries.keys.swapaxes(-1, -2)
 
 
+def _averages(state: State) -> mx.array:
+    """Values at each centre (B, G, m, d); 0 where there is none."""
+    return state["M"] / mx.maximum(state["z"], 1)[..., None]
+
+
 class BankMemory(CentroidMemory):
     """m runs of neighbours per kv head: a bank of pooled summaries of the text, in its order.
 
@@ -193,7 +197,7 @@ class BankMemory(CentroidMemory):
         return (run[:, :, None] == mx.arange(self.features)[:, None]).astype(mx.float32)
 
     def _expected(self, state: State) -> tuple[mx.array, mx.array]:
-        """None: each entry is placed at its own distance."""
+        """No common rotation, angle 0 and length 1: each entry is placed at its own distance."""
         nothing = mx.zeros((1, *self.angle.shape))
         return nothing, nothing + 1
 

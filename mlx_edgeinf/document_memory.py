@@ -89,9 +89,12 @@ class DocumentMemory:
 
     @property
     def without_recall(self) -> str:
-        """Why there is no exact recall, or not any more, though it was wanted; else empty."""
-        failure = self.pages.failure if self.pages else None
-        return f"Answers come without exact recall from now on. {failure}" if failure else self.refused
+        """Why there is no exact recall, or lately was none, though it was wanted; else empty."""
+        if self.pages and self.pages.failure:
+            return f"Answers come without exact recall from now on. {self.pages.failure}"
+        if self.pages and self.pages.trouble:
+            return f"The last answer came without exact recall, at least in part. {self.pages.trouble}"
+        return self.refused
 
     @property
     def long(self) -> bool:

@@ -63,21 +63,21 @@ class MemoryGate(nn.Module):
         sinks, window and segment. Returns A (B, H, L, d) in the dtype of `local`. watch: told of g.
         closed: nats that are taken off logit g.
         """
-        memory = self.memory.read(entries, queries)
-        opening = self.opening(queries, memory, local, closed)
+        remembered = self.memory.read(entries, queries)
+        opening = self.opening(queries, remembered, local, closed)
         if watch:
             watch.opening(opening)
         opening = opening.astype(local.output.dtype)
-        return local.output + opening[..., None] * (memory.output - local.output)
+        return local.output + opening[..., None] * (remembered.output - local.output)
 
     def opening(
-        self, queries: mx.array, memory: Source, local: Source, closed: float = 0.0
+        self, queries: mx.array, remembered: Source, local: Source, closed: float = 0.0
     ) -> mx.array:
         """g (B, H, L) in float32: how much of the output comes from memory."""
         logit = mx.broadcast_to(self.bias[:, None] - closed, queries.shape[:3])
         if "mass" in self:
-            logit = logit + self.mass[:, None] * (memory.log_mass - local.log_mass)
+            logit = logit + self.mass[:, None] * (remembered.log_mass - local.log_mass)
         if "query" in self:
             logit = logit + (queries.astype(mx.float32) * self.query[:, None]).sum(axis=-1)
         # Where nothing is left in memory, no gate is open, whatever it says without the mass.
-        return mx.where(memory.log_mass > EMPTY, mx.sigmoid(logit), 0)
+        return mx.where(remembered.log_mass > EMPTY, mx.sigmoid(logit), 0)

@@ -5,6 +5,9 @@ EdgeInfinite (arXiv 2503.22196), compression and decompression, per kv head:
     write:  M += phi_k(K)^T V,   z += sum phi_k(K)
     read:   A_mem = phi_q(q) M / (phi_q(q) . z),   log_mass = log(phi_q(q) . z)
 
+`write` makes a state of a state. Whatever of a read is the same for all queries is worked out by
+`entries`, and `read` answers queries from that.
+
 The paper does not fix the feature maps phi. The kinds (see `kinds.py`) differ in them alone:
 `linear` has Infini-attention's ELU + 1 (arXiv 2404.07143), `exponential` learns
 them, `centroids` (the default, our own design) adapts them to the keys seen, and
@@ -51,16 +54,27 @@ class Heads:
 class Entries(NamedTuple):
     """A state made ready to be read, as attention over m entries: for all queries up to the next fold.
 
-    values: (B, G, m, d), M / z.
-    log_masses: (n, G, m), log z; of n states that differ in this alone, or of each text.
-    keys: (B, G, m, d); cos, sin: (B, H, 1, d), which turn queries towards them. Of kinds that keep keys.
+    M: (B, G, m, d). z: (B, G, m). log_masses: (B, G, m), log z; or (n, G, m) of n states of one text
+    that differ in this alone.
+    keys: (B, G, m, d); cos, sin: (B or 1, H, 1, d), which turn queries towards them. Of kinds that keep keys.
     """
 
-    values: mx.array
+    M: mx.array
+    z: mx.array
     log_masses: mx.array
     keys: mx.array | None = None
     cos: mx.array | None = None
     sin: mx.array | None = None
+
+    @property
+    def values(self) -> mx.array:
+        """M / z, (B, G, m, d); not held, because it is as large as half a state."""
+        return self.M / mx.maximum(self.z, 1e-30)[..., None]
+
+    @property
+    def several(self) -> bool:
+        """Whether they are of several states of one text."""
+        return len(self.log_masses) != len(self.M)
 
 
 class Memory(nn.Module):
@@ -109,12 +123,7 @@ class Memory(nn.Module):
 
     def entries(self, state: State) -> Entries:
         """What `read` attends to."""
-        return Entries(self._values(state), log_mass_of(state["z"]))
-
-    @staticmethod
-    def _values(state: State) -> mx.array:
-        """M / z, (B, G, m, d)."""
-        return state["M"] / mx.maximum(state["z"], 1e-30)[..., None]
+        return Entries(state["M"], state["z"], log_mass_of(state["z"]))
 
     def without(self, state: State, keys: mx.array, values: mx.array, taken: mx.array) -> Entries:
         """The state of one text less what answers elsewhere, for n blocks of queries: entries of n states.

@@ -65,6 +65,7 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
         "seconds": repr(memory.seconds),
         # Those of a branch end with it.
         "recall": "pages" if memory.recalls and memory.pages.lasting else "",
+        "without recall": "" if memory.recalls else memory.without_recall,
     }
     save_arrays(path, arrays, metadata | {"sha256": _checksum(arrays, metadata)})
 
@@ -128,9 +129,9 @@ def _pages(
     folder: Path | None, quota_bytes: int, model: nn.Module, document: Document,
     metadata: dict[str, str], folded: int,
 ) -> tuple[PageStore | None, str]:  # fmt: skip
-    """The pages of a saved memory, if it has some and they are wanted, or else why they cannot be used."""
+    """The pages of a saved memory, if it has some and they are wanted, or else why there are none."""
     if folder is None or not metadata.get("recall"):
-        return None, ""
+        return None, metadata.get("without recall", "") if folder else ""
     try:
         return reopen(folder, store_id(model, document), folded, quota_bytes), ""
     except StoreError as error:

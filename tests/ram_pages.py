@@ -35,7 +35,7 @@ class RamPages:
         return tuple(part.reshape(part.shape[0], -1, part.shape[-1]) for part in paged)
 
     def summaries(self, layer: int, pages: np.ndarray) -> np.ndarray:
-        rows = summarize(*self._paged(layer))
+        rows = summarize(self._paged(layer)[0])
         return np.take_along_axis(rows, pages[..., None, None], axis=1)
 
     def _paged(self, layer: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 from itertools import islice
@@ -222,6 +223,7 @@ def test_a_disk_that_fills_up_ends_the_recall_and_not_the_reading(recalling, lib
     assert answered(recalling, memory) and not stores(library)
     again = library.open(recalling, library.reading_of(recalling, id_of(library)).id)
     assert not again.recalls and answered(recalling, again)
+    assert "The disk has no room." in again.without_recall
 
 
 def test_a_damaged_page_is_told_and_the_memory_answers(recalling, memory, tmp_path):
@@ -254,8 +256,27 @@ def test_a_folder_that_goes_while_it_is_open_is_told_at_the_next_question(recall
     assert "No temporary file could be made" in memory.without_recall
 
 
+def test_an_answer_that_gets_no_files_of_its_own_ends_no_recall_but_its_own(recalling, library, monkeypatch):
+    reader = Reader(library, recalling, id_of(library))
+    memory = reader.open(reader.document)
+    steps = reader.ingest(memory)
+    while not memory.cache[0].folded:
+        next(steps)
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.TemporaryFile", refusing)
+        assert answered(recalling, memory)
+    assert "The last answer came without exact recall" in memory.without_recall and memory.recalls
+    list(steps)
+    assert library.open(recalling, library.reading_of(recalling, id_of(library)).id).recalls
+    assert answered(recalling, memory) and not memory.without_recall
+
+
+def refusing(**_):
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
 def test_nobody_writes_over_what_another_window_has_read(recalling, memory, tmp_path):
-    other = PageStore.resume(tmp_path / "pages", 10**9, lambda keys, values: keys[:, :, ::4])
+    other = PageStore.resume(tmp_path / "pages", 10**9, lambda keys: keys[:, :, ::4])
     other.truncate(16)
     other.close()
     memory.position -= 1

@@ -35,10 +35,10 @@ def test_moments_are_those_of_runs_however_the_keys_came(cuts, capacity):
 def test_an_index_takes_the_same_memory_however_much_it_covers():
     index = Index(8, FINEST)
     index.add(keys(0, 1))
-    before = index.nbytes
+    before = index.moments.nbytes
     for seed in range(50):
         index.add(keys(seed, 37))
-    assert index.nbytes == before == G * 8 * 2 * D * 2
+    assert index.moments.nbytes == before == G * 8 * 2 * D * 2
     assert index.tokens == 1 + 50 * 37 and index.grain * 8 >= index.tokens
 
 

@@ -124,7 +124,7 @@ def test_untrained_exponentials_are_exact_attention_on_average(keys, values, que
 )
 def test_without_what_answers_elsewhere_the_rest_is_left(kind, features, keys, values, queries, monkeypatch):
     """Exactly where features are fixed; and nothing at all is left of all, for every kind."""
-    monkeypatch.setattr(centroids, "TOGETHER", 1)
+    monkeypatch.setattr(centroids, "AS_ONE", 1)
     memory = trained(kind, features, omega=np.zeros(D // 2))
     keys, values, queries = keys[:1], values[:1], queries[:1]
     state, last = written(memory, keys, values), slice(T, None)

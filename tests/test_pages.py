@@ -1,4 +1,6 @@
+import copy
 import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -21,8 +23,15 @@ from paged import (
 )
 
 from mlx_edgeinf.pagestore import pages as pages_module
-from mlx_edgeinf.pagestore.errors import DiskFull, NoSuchPage, QuotaExceeded, StoreError, Unstorable
-from mlx_edgeinf.pagestore.records import STRIPE
+from mlx_edgeinf.pagestore.errors import (
+    DiskFull,
+    NoSuchPage,
+    QuotaExceeded,
+    StoreDamaged,
+    StoreError,
+    Unstorable,
+)
+from mlx_edgeinf.pagestore.records import STRIPE, RecordFile
 from mlx_edgeinf.pagestore.store import PageStore
 
 STRIPE_BYTES = LAYERS * HEADS * STRIPE * (2 * 2 * PAGE * DIM + 8 + 2 * ROWS * DIM + 8)
@@ -95,7 +104,7 @@ def test_summaries_of_some_pages(tmp_path):
     paged = paged[np.arange(HEADS)[:, None], some]
     found = stored(tmp_path, 1600).summaries(1, some)
     assert found.flags.c_contiguous
-    assert np.array_equal(found, sub_means(paged, paged).astype(np.float16).astype(np.float32))
+    assert np.array_equal(found, sub_means(paged).astype(np.float16).astype(np.float32))
 
 
 @pytest.mark.parametrize("page", [-1, 20])
@@ -123,7 +132,7 @@ def test_keys_of_another_model_are_refused(tmp_path):
 
 
 def test_summaries_of_another_shape_are_refused(tmp_path):
-    store = PageStore.create(tmp_path, SHAPE, "a text", QUOTA, lambda keys, values: keys[:, :, :2])
+    store = PageStore.create(tmp_path, SHAPE, "a text", QUOTA, lambda keys: keys[:, :, :2])
     with pytest.raises(ValueError, match="Summaries of shape"):
         extend(store, 20)
     assert store.tokens == 0
@@ -157,8 +166,7 @@ def test_the_quota_is_refused_in_a_sentence_before_any_layer_is_written(tmp_path
 
 def test_a_disk_with_little_left_is_refused_before_it_is_full(tmp_path, monkeypatch):
     store = new_store(tmp_path)
-    usage = pages_module.shutil.disk_usage(tmp_path)._replace(free=pages_module.SPARE_BYTES + 1000)
-    monkeypatch.setattr(pages_module.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(RecordFile, "free", pages_module.SPARE_BYTES + 1000)
     with pytest.raises(DiskFull, match="has 1 GB free, the next pages take 114 kB and 1 GB are left"):
         extend(store, PAGE)
     assert store.tokens == 0
@@ -213,6 +221,33 @@ def test_a_fork_has_a_quota_of_its_own(tmp_path):
     with pytest.raises(QuotaExceeded):
         extend(fork, 20)
     assert fork.bytes_used == 0
+
+
+def test_what_fails_in_a_fork_is_told_and_ends_nothing_else(tmp_path):
+    store = stored(tmp_path, 1000)
+    fork, other = copy.deepcopy(store), store.fork(QUOTA)
+    inner = copy.deepcopy(fork)
+    inner.failure = QuotaExceeded("No room.")
+    assert inner.failure and fork.trouble is store.trouble is inner.failure
+    assert fork.failure is store.failure is other.failure is None
+    assert copy.deepcopy(store).failure is store.trouble is None
+
+
+def test_what_is_damaged_below_a_fork_is_damaged_for_everybody(tmp_path):
+    store = stored(tmp_path, 1000)
+    fork, other = store.fork(QUOTA).fork(QUOTA), store.fork(QUOTA)
+    os.truncate(tmp_path / "pages", 100)
+    with pytest.raises(StoreDamaged):
+        fork.gather(0, np.zeros((HEADS, 1), int))
+    assert store.failure is other.failure is fork.failure is not None
+
+
+def test_a_fork_goes_on_when_the_folder_was_deleted(tmp_path):
+    store = stored(tmp_path / "store", 1000)
+    fork = store.fork(QUOTA)
+    shutil.rmtree(tmp_path / "store")
+    extend(fork, 700)
+    assert_holds(fork, 1700)
 
 
 def test_a_fork_without_a_place_for_its_files_says_so(tmp_path):

@@ -10,7 +10,6 @@ after the fork, and reads what came before from where it was.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -31,8 +30,8 @@ SPARE_BYTES = 10**9
 # What the pages of a conversation, a fork, may take: tens of thousands of tokens.
 TALK_BYTES = 4 << 30
 
-# Of keys and values (G, n, P, d), float32, of n pages: their summaries (G, n, rows, d).
-Summarize = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# Of the keys (G, n, P, d), float32, of n pages: their summaries (G, n, rows, d).
+Summarize = Callable[[np.ndarray], np.ndarray]
 
 
 class Pages:
@@ -45,6 +44,7 @@ class Pages:
         shape: what is held.
         quota_bytes: that the files of this object may take.
         lasting: whether these files are there when nobody has them open; a fork's end with it.
+        trouble: what the latest fork could not do, though these files are sound.
     """
 
     lasting = False
@@ -56,6 +56,7 @@ class Pages:
         self.shape, self.quota_bytes = shape, quota_bytes
         self._folder, self._files, self._summarize, self._base = folder, files, summarize, base
         self._failure: StoreError | None = None
+        self.trouble: StoreError | None = None
         layers = range(shape.layers)
         self._first = [base.pages(layer) if base else 0 for layer in layers]
         self._pages = list(self._first)
@@ -64,15 +65,15 @@ class Pages:
 
     @property
     def failure(self) -> StoreError | None:
-        """Why nothing is recalled any more, in any layer: from here, its forks and what it is a fork of."""
-        return self._base.failure if self._base else self._failure
+        """Why nothing is recalled any more, in any layer, from here and its forks."""
+        return self._failure or (self._base.failure if self._base else None)
 
     @failure.setter
     def failure(self, error: StoreError) -> None:
-        if self._base:
-            self._base.failure = error
-        else:
-            self._failure = self._failure or error
+        self._failure = self._failure or error
+        base = self._base
+        while base:
+            base.trouble, base = self._failure, base._base
 
     # -- how much there is ------------------------------------------------------
 
@@ -138,13 +139,16 @@ class Pages:
         return Pages(self._folder, self.shape, records, quota_bytes, self._summarize, base=self)
 
     def __deepcopy__(self, _: dict) -> Pages:
-        if self.failure is None:
-            try:
-                return self.fork(TALK_BYTES)
-            except StoreError as error:
-                self.failure = error
-        # Nobody asks these any more.
-        return self
+        if self.failure:
+            # Nobody asks these any more.
+            return self
+        self.trouble = None
+        try:
+            return self.fork(TALK_BYTES)
+        except StoreError as error:
+            fork = Pages(self._folder, self.shape, [], 0, self._summarize, base=self)
+            fork.failure = error
+            return fork
 
     # -- reading ----------------------------------------------------------------
 
@@ -195,7 +199,7 @@ class Pages:
                 f"The pages in {self._folder} take {size(used)}, the next ones {size(needed - used)} more, "
                 f"and {size(self.quota_bytes)} are allowed: allow more, or go on without recall."
             )
-        if needed > used and (free := shutil.disk_usage(self._folder).free) < needed - used + SPARE_BYTES:
+        if needed > used and (free := self._files[0].free) < needed - used + SPARE_BYTES:
             raise DiskFull(
                 f"The disk of {self._folder} has {size(free)} free, the next pages take "
                 f"{size(needed - used)} and {size(SPARE_BYTES)} are left for other programs: "
@@ -205,7 +209,7 @@ class Pages:
     def _write(self, layer: int, keys: np.ndarray, values: np.ndarray) -> None:
         """Write whole pages (G, n, P, d) behind the last one."""
         page = self._pages[layer] - self._first[layer]
-        made = to_half(self._summarize(to_float(keys, np.float32), to_float(values, np.float32)))
+        made = to_half(self._summarize(to_float(keys, np.float32)))
         shape = (*keys.shape[:2], self.shape.summary_rows, self.shape.head_dim)
         if made.shape != shape:
             raise ValueError(f"Summaries of shape {made.shape} were made where {shape} were expected.")
@@ -224,13 +228,21 @@ class Pages:
         below = pages < first
         if not below.any():
             return self._files[kind].read(layer, heads, pages - first)
-        read = partial(self._base._read, kind, layer)
+        read = partial(self._read_base, kind, layer)
         if below.all():
             return read(heads, pages)
         payloads = np.empty((len(pages), self._files[kind].payload), np.uint8)
         payloads[below] = read(heads[below], pages[below])
         payloads[~below] = self._files[kind].read(layer, heads[~below], pages[~below] - first)
         return payloads
+
+    def _read_base(self, kind: int, layer: int, heads: np.ndarray, pages: np.ndarray) -> np.ndarray:
+        """As `_read`, from before the fork; what is wrong there is wrong for everybody."""
+        try:
+            return self._base._read(kind, layer, heads, pages)
+        except StoreError as error:
+            self._base.failure = error
+            raise
 
 
 def record_files(

@@ -60,11 +60,24 @@ class RecordFile:
 
     @property
     def in_place(self) -> bool:
-        """False once the file was deleted or replaced by another one."""
+        """False once the file was deleted or replaced by another one, or its disk is gone."""
         try:
             return os.path.samestat(os.stat(self.path), os.fstat(self._fd))
-        except FileNotFoundError:
+        except OSError:
             return False
+
+    @property
+    def free(self) -> int:
+        """Bytes that are free on its disk, also when its folder was deleted meanwhile.
+
+        Raises:
+            StoreError: the disk does not tell.
+        """
+        try:
+            disk = os.fstatvfs(self._fd)
+        except OSError as error:
+            raise self._failed(error) from error
+        return disk.f_bavail * disk.f_frsize
 
     def write(self, layer: int, page: int, payloads: np.ndarray) -> None:
         """Write payloads (G, n, payload), uint8, as the n pages of a layer from `page` on.

@@ -92,10 +92,6 @@ class Index:
         twin.moments = None if self.moments is None else mx.array(self.moments)
         return twin
 
-    @property
-    def nbytes(self) -> int:
-        return 0 if self.moments is None else self.moments.nbytes
-
     def _counts(self) -> mx.array:
         """Tokens of each run that there is."""
         starts = self.grain * mx.arange(self.runs)

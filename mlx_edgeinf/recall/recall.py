@@ -71,7 +71,7 @@ class Recalled(NamedTuple):
     """What recalled tokens answer to n blocks of queries, and what the memory holds besides them."""
 
     source: Source
-    memory: Entries | None
+    entries: Entries | None
 
 
 class Brought(NamedTuple):
@@ -79,17 +79,16 @@ class Brought(NamedTuple):
 
     keys: mx.array
     values: mx.array
-    memory: Entries | None
+    entries: Entries | None
 
 
 class Recall:
     """The evicted tokens of one layer: their pages on disk, and the index to find them by.
 
     Args:
-        pages: of all layers. layer: which one this is.
-        tokens: most that come back for a block of queries.
+        pages: of all layers. layer: which one this is. rotation, scale: of its attention.
         place: position behind the last recalled token, where the window begins.
-        runs: of the index, for each kv head.
+        tokens: most that come back for a block of queries, beside those that fill no page yet.
         throughout: whether anything comes back while a document is read.
         precision: in which what came back is held, the model's.
 
@@ -197,7 +196,7 @@ class Recall:
             self.pages.failure = error
             return None
         source = attend_to_all(queries, brought.keys, brought.values, self._scale)
-        return Recalled(source._replace(output=source.output.astype(queries.dtype)), brought.memory)
+        return Recalled(source._replace(output=source.output.astype(queries.dtype)), brought.entries)
 
     def _latest(self, queries: mx.array, log_mass: mx.array) -> tuple[mx.array, mx.array]:
         """Those that choose for each block of queries (n, H, L, d): these, or the latest up to its first."""
@@ -221,13 +220,13 @@ class Recall:
         """What these queries choose; while tokens are written one by one, the same for a block of them."""
         if not written:
             self._held, self._uses = None, 0
-            return self._chosen(queries, log_mass, without)
+            return self._bring_back(queries, log_mass, without)
         if self._uses % self.block == 0:
-            self._held = self._chosen(queries, log_mass, without)
+            self._held = self._bring_back(queries, log_mass, without)
         self._uses += 1
         return self._held
 
-    def _chosen(self, queries: mx.array, log_mass: mx.array, without: Without) -> Brought:
+    def _bring_back(self, queries: mx.array, log_mass: mx.array, without: Without) -> Brought:
         """Choose pages, note them, and fetch what is on them."""
         self.chosen = self._choose(queries, log_mass)
         self.consulted.update(self.chosen.ravel().tolist())
@@ -258,9 +257,9 @@ class Recall:
         taken = np.pad(taken.repeat(self._page, axis=2), [(0, 0), (0, 0), (0, waiting[0].shape[1])],
                        constant_values=1)  # fmt: skip
         keys, values = (mx.array(np.concatenate(part, axis=1)) for part in zip(read, waiting))
-        memory, places = without(keys[None], values[None], mx.array(taken)), mx.array(places)
+        entries, places = without(keys[None], values[None], mx.array(taken)), mx.array(places)
         placed, spread = self._placed_keys(keys, places), self._spread(values, places)
-        return Brought(placed.astype(self._precision), spread.astype(self._precision), memory)
+        return Brought(placed.astype(self._precision), spread.astype(self._precision), entries)
 
     def _placed_keys(self, keys: mx.array, places: mx.array) -> mx.array:
         """Of keys (G, T, d) those of each block, (n, G, R, d), turned to stand right before the window."""
@@ -282,10 +281,9 @@ class Recall:
         return mx.concatenate([chosen, last], axis=2)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the index, and of what is held while an answer is written."""
-        held = self._held[:2] if self._held else ()
-        return self.index.nbytes + sum(part.nbytes for part in held)
+    def arrays(self) -> list:
+        """The index, and what is held while an answer is written."""
+        return [self.index.moments, self._held]
 
     def __deepcopy__(self, memo: dict) -> Recall:
         """An independent continuation from here, on a fork of the pages; both keep what is leaving."""
@@ -295,6 +293,6 @@ class Recall:
         return twin
 
 
-def summarize(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Of pages (G, n, P, d): mean and deviation (G, n, 2, d) of their keys, for the page store."""
+def summarize(keys: np.ndarray) -> np.ndarray:
+    """Mean and deviation (G, n, 2, d) of the keys of pages (G, n, P, d), for the page store."""
     return np.stack([keys.mean(axis=2), keys.std(axis=2)], axis=2)

@@ -94,7 +94,7 @@ def validation_loss(model: nn.Module, examples: Sequence[Excerpt]) -> float:
 
 
 def make_optimizer(learning_rate: float, iters: int) -> optim.Optimizer:
-    """Adam without weight decay; feature maps learn at a fifth of the gates' rate.
+    """Adam without weight decay; the learned maps of `ExponentialMemory` at a fifth of the gates' rate.
 
     Gates need a rate of their own, far above a model's: at a usual rate they
     stay where they start. Adam takes steps of the rate's size in every
@@ -107,9 +107,9 @@ def make_optimizer(learning_rate: float, iters: int) -> optim.Optimizer:
         fall = optim.cosine_decay(peak, max(iters - WARMUP, 1), 0.05 * peak)
         return optim.join_schedules([rise, fall], [WARMUP])
 
-    features = optim.Adam(schedule(learning_rate / 5), betas=[0.9, 0.98], bias_correction=True)
+    maps = optim.Adam(schedule(learning_rate / 5), betas=[0.9, 0.98], bias_correction=True)
     gates = optim.Adam(schedule(learning_rate), betas=[0.9, 0.98], bias_correction=True)
-    return optim.MultiOptimizer([features, gates], [lambda path, _: "projection" in path or "_bias" in path])
+    return optim.MultiOptimizer([maps, gates], [lambda path, _: "projection" in path or "_bias" in path])
 
 
 def update(model: nn.Module, optimizer: optim.Optimizer, loss: float, gradients: dict) -> float:

@@ -116,21 +116,21 @@ class Lessons:
     ):
         self._model, self._stream, self._number = model, stream, number
         self._with_teacher = with_teacher
-        self._excerpts: list[Excerpt] = []
-        self._taught: dict[int, Excerpt] = {}
+        self._drawn = 0
+        # Of ever new ones the latest alone: a run may be long.
+        self._excerpts: dict[int, Excerpt] = {}
 
     def __getitem__(self, iteration: int) -> Excerpt:
+        """Of an iteration not before the latest, if they are ever new."""
         index = iteration % self._number if self._number else iteration
-        while len(self._excerpts) <= index:
-            self._excerpts.append(next(self._stream))
-        if not self._with_teacher:
-            return self._excerpts[index]
-        if index in self._taught:
-            return self._taught[index]
-        excerpt = taught(self._model, self._excerpts[index])
-        if self._number:
-            self._taught[index] = excerpt
-        return excerpt
+        while self._drawn <= index:
+            if not self._number:
+                self._excerpts.clear()
+            self._excerpts[self._drawn] = next(self._stream)
+            self._drawn += 1
+        if self._with_teacher and self._excerpts[index].teacher is None:
+            self._excerpts[index] = taught(self._model, self._excerpts[index])
+        return self._excerpts[index]
 
 
 def taught(model: nn.Module, excerpt: Excerpt) -> Excerpt:
