@@ -11,8 +11,9 @@ class Stats:
 
     pages, tokens: read so far. exact_tokens: those that are attended to one by one, of
     exact_capacity at most. folded_tokens: those in memory. seconds: spent reading.
-    state_bytes: of sinks, window, memory and the index of what is on disk, in all layers. active_bytes, peak_bytes: of MLX in this
-    process, weights included. full_cache_bytes: what a full KV cache would need.
+    state_bytes: of sinks, window, memory and the index of what is on disk, in all layers.
+    active_bytes, peak_bytes: of MLX in this process, weights included. full_cache_bytes: what a full KV
+    cache would need.
     disk_bytes: of the pages for exact recall, now; disk_bytes_total: at the end.
     """
 
