@@ -28,6 +28,7 @@ from .pagestore import PageStore, StoreError
 from .recall import begin, reopen
 
 FORMAT = "5"
+WITHOUT_RECALL = "This document was read without exact recall: to have it, delete it and read it again."
 TOKENS, PAGE_ENDS, INDEX = "tokens", "page_ends", "index"
 
 Arrays = dict[str, mx.array]
@@ -65,7 +66,8 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
         "seconds": repr(memory.seconds),
         # Those of a branch end with it.
         "recall": "pages" if memory.recalls and memory.pages.lasting else "",
-        "without recall": "" if memory.recalls else memory.without_recall,
+        # Not in what words: these are of this machine and this moment, and a file may go anywhere.
+        "without recall": "wanted" if memory.without_recall and not memory.recalls else "",
     }
     save_arrays(path, arrays, metadata | {"sha256": _checksum(arrays, metadata)})
 
@@ -131,7 +133,7 @@ def _pages(
 ) -> tuple[PageStore | None, str]:  # fmt: skip
     """The pages of a saved memory, if it has some and they are wanted, or else why there are none."""
     if folder is None or not metadata.get("recall"):
-        return None, metadata.get("without recall", "") if folder else ""
+        return None, WITHOUT_RECALL if folder and metadata.get("without recall") else ""
     try:
         return reopen(folder, store_id(model, document), folded, quota_bytes), ""
     except StoreError as error:

@@ -80,17 +80,20 @@ def test_pages_that_no_answer_can_know_are_named(run, tmp_path, capsys):
     assert "Pages without text: 2." in capsys.readouterr().err
 
 
-def test_what_ends_recall_while_something_is_asked_is_told(run, book, capsys, monkeypatch):
+@pytest.mark.parametrize("lasting", [True, False])
+def test_what_ends_recall_while_something_is_asked_is_told(run, book, capsys, monkeypatch, lasting):
+    """Once, if it is ended for good; of one answer alone, for each."""
     failing = lambda memory: "Answers come without exact recall from now on."  # noqa: E731
     asked = room.ask
 
     def ask(engine, memory, *options):
         monkeypatch.setattr(type(memory), "without_recall", property(failing))
+        monkeypatch.setattr(type(memory), "recalls", lasting is False)
         return asked(engine, memory, *options)
 
     monkeypatch.setattr(room, "ask", ask)
     assert run("chat", book, "--question", "Who?", "--question", "When?") == 0
-    assert capsys.readouterr().err.count("without exact recall") == 1
+    assert capsys.readouterr().err.count("without exact recall") == (1 if lasting else 2)
 
 
 def test_for_another_program_it_is_json(run, book, capsys):

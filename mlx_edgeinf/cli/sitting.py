@@ -137,7 +137,8 @@ class Conversation:
         self._library.add_turn(self._chat, self._turns[-1])
         if (problem := self._memory.without_recall) != self._told:
             _tell(problem)
-            self._told = problem
+        # What was wrong with one answer alone is told of the next one too.
+        self._told = "" if self._memory.recalls else problem
         return self._turns[-1]
 
 

@@ -100,10 +100,13 @@ class Examiner:
 
     def _write(self, last: int, asked: list[EdgeCache]) -> str:
         """The model's own answer, always the likeliest token."""
-        return generate(
+        fork = forked(asked)
+        written = generate(
             self._model, self._tokenizer, [last], max_tokens=self.metric.max_tokens,
-            prompt_cache=forked(asked), logits_processors=self.metric.processors,
-        ).strip()  # fmt: skip
+            prompt_cache=fork, logits_processors=self.metric.processors,
+        )  # fmt: skip
+        check_recall(fork)
+        return written.strip()
 
     # -- tokens -------------------------------------------------------------------
 

@@ -61,8 +61,9 @@ class RecordFile:
     @property
     def in_place(self) -> bool:
         """False once the file was deleted or replaced by another one, or its disk is gone."""
+        file = self._fd
         try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self._fd))
+            return os.path.samestat(os.stat(self.path), os.fstat(file))
         except OSError:
             return False
 
@@ -73,8 +74,9 @@ class RecordFile:
         Raises:
             StoreError: the disk does not tell.
         """
+        file = self._fd
         try:
-            disk = os.fstatvfs(self._fd)
+            disk = os.fstatvfs(file)
         except OSError as error:
             raise self._failed(error) from error
         return disk.f_bavail * disk.f_frsize

@@ -150,8 +150,8 @@ class Session:
 
     def tell_recall(self) -> None:
         """Say why the memory answers without exact recall, if it does though that was wanted."""
-        if self.memory:
-            self.problem = self.problem or self.memory.without_recall
+        if self.asked:
+            self.problem = self.problem or self.asked.without_recall
 
     def begin(self, stage: Stage) -> None:
         """Start a piece of work; what went wrong before is forgotten."""
