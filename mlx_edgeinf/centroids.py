@@ -9,7 +9,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 from .clusters import closeness, key_weights, member_means, members, run_sums
-from .memory import Entries, Heads, Memory, State
+from .memory import Entries, Heads, Memory, State, averages
 from .sources import Source, grouped, in_a_row, in_batch, log_mass_of, weigh
 
 # Keys that `without` takes for one: looking for each by itself takes longer than all else in a segment.
@@ -59,7 +59,7 @@ class CentroidMemory(Memory):
         stories that were not read 0.063 both times: the same memory, spent on the end of a document.
         """
         points = mx.concatenate([state["centres"], keys.astype(mx.float32)], axis=2)
-        means = mx.concatenate([_averages(state), values.astype(mx.float32)], axis=2)
+        means = mx.concatenate([averages(state["M"], state["z"]), values.astype(mx.float32)], axis=2)
         counts = mx.concatenate([state["z"], mx.ones(received.shape)], axis=2)[..., None]
         weights = mx.concatenate([state["weight"], key_weights(received)], axis=2)[..., None]
         nearest = self._cluster(state, points, weights)
@@ -139,7 +139,7 @@ class CentroidMemory(Memory):
         metric = self._metric(state, 0)
         close = closeness(keys.astype(mx.float32) * metric, state["centres"] * metric, state["z"] > 0)
         nearest = mx.argmax(close, axis=-1)
-        return mx.take_along_axis(_averages(state), nearest[..., None], axis=2)
+        return mx.take_along_axis(averages(state["M"], state["z"]), nearest[..., None], axis=2)
 
     def _cluster(self, state: State, points: mx.array, weights: mx.array) -> mx.array:
         """Lloyd's algorithm from the present centres; those still empty start at new keys.
@@ -168,11 +168,6 @@ class CentroidMemory(Memory):
         across = self._heads.rotation.across(queries)
         turned = queries * entries.cos + across * entries.sin
         return grouped(turned, self._heads.keys) @ entries.keys.swapaxes(-1, -2)
-
-
-def _averages(state: State) -> mx.array:
-    """Values at each centre (B, G, m, d); 0 where there is none."""
-    return state["M"] / mx.maximum(state["z"], 1)[..., None]
 
 
 class BankMemory(CentroidMemory):

@@ -69,7 +69,7 @@ class Entries(NamedTuple):
     @property
     def values(self) -> mx.array:
         """M / z, (B, G, m, d); not held, because it is as large as half a state."""
-        return self.M / mx.maximum(self.z, 1e-30)[..., None]
+        return averages(self.M, self.z)
 
     @property
     def several(self) -> bool:
@@ -197,6 +197,11 @@ class ExponentialMemory(Memory):
 
     def _norm(self, x: mx.array) -> mx.array:
         return self._heads.scale / 2 * mx.square(x).sum(axis=-1, keepdims=True)
+
+
+def averages(M: mx.array, z: mx.array) -> mx.array:
+    """M / z, (B, G, m, d); 0 for a feature that holds nothing."""
+    return M / mx.maximum(z, 1e-30)[..., None]
 
 
 def _both_signs(x: mx.array) -> mx.array:

@@ -61,6 +61,7 @@ class RecordFile:
     @property
     def in_place(self) -> bool:
         """False once the file was deleted or replaced by another one, or its disk is gone."""
+        # Outside, as a file that is closed is another matter, and its StoreError an OSError too.
         file = self._fd
         try:
             return os.path.samestat(os.stat(self.path), os.fstat(file))
