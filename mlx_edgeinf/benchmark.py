@@ -4,7 +4,7 @@ All sides read the same tokens with the same weight arrays in one run. Ours
 takes the memory path from the first token, once without and once with exact
 recall; stock is the model as mlx-lm loads it, with its KVCache and its default
 prefill chunks. Each side reads the text once, and is measured where it passes
-each length.
+each length. What exact recall costs is measured once more, by turns.
 
     python -m mlx_edgeinf.benchmark --text FILE
 """
@@ -86,11 +86,11 @@ def benchmark(args: argparse.Namespace) -> Results:
     _read(results, OURS, edge, tokens, lengths)
     with temporary_pages(model) as pages:
         _read(results, RECALL, Recalling(model, pages), tokens, lengths)
-    if not all(results.has(STORED, str(length)) for length in args.stored):
+    if not all(results.has(STORED, name) for name in _stored(args.stored)):
         with temporary_pages(model) as pages:
-            for length, entry in stored.written(Recalling(model, pages), tokens, args.stored):
-                results.add({(STORED, str(length)): entry})
-                print(f"{length} tokens on disk: {entry['decode']:.1f} tokens/s", flush=True)
+            for name, entry in stored.costs(Recalling(model, pages), edge, tokens, args.stored):
+                results.add({(STORED, name): entry})
+                print(f"{name}: {entry['with']:.1f} tokens/s, {entry['without']:.1f} without", flush=True)
     return results
 
 
@@ -101,6 +101,11 @@ def _read(results: Results, name: str, side: Stock, tokens: list[int], lengths: 
     for length, measured in measure(side, tokens, lengths):
         results.add({(name, str(length)): measured})
         print(_progress(SIDES[name], length, measured), flush=True)
+
+
+def _stored(lengths: list[int]) -> list[str]:
+    """What there is to tell of exact recall."""
+    return [stored.READING, *map(str, lengths)]
 
 
 def _progress(name: str, length: int, measured: dict) -> str:
@@ -171,10 +176,8 @@ def ratio_lines(results: Results) -> list[str]:
     """What is promised, in sentences: flat memory, faster reading, and what recall costs."""
     lines = [f"The weights take {results.setup['weights_bytes'] / 1e9:.2f} GB of each peak."]
     if results.group(STOCK):
-        lines.append(f"Prefill, ours over mlx-lm: {_ratios(results, 'prefill', OURS, STOCK)} tokens.")
-    for key in ("prefill", "decode"):
-        ratios = _ratios(results, key, RECALL, OURS)
-        lines.append(f"{key.capitalize()}, ours with recall over ours: {ratios} tokens.")
+        lines.append(f"Prefill, ours over mlx-lm: {_faster(results)} tokens.")
+    lines.append(stored.reading_line(results.entries[STORED]))
     for side in (OURS, RECALL):
         peaks = {int(length): entry["peak_bytes"] for length, entry in results.group(side).items()}
         if 8192 in peaks and (high := max(peaks)) != 8192:
@@ -183,10 +186,10 @@ def ratio_lines(results: Results) -> list[str]:
     return lines
 
 
-def _ratios(results: Results, key: str, over: str, under: str) -> str:
-    """A figure of one side over another's, at each length that both have."""
-    both = results.group(over).keys() & results.group(under).keys()
-    ratios = {int(n): results.group(over)[n][key] / results.group(under)[n][key] for n in both}
+def _faster(results: Results) -> str:
+    """Our prefill over mlx-lm's, at each length that both have."""
+    ours, stock = results.group(OURS), results.group(STOCK)
+    ratios = {int(n): ours[n]["prefill"] / stock[n]["prefill"] for n in ours.keys() & stock.keys()}
     return ", ".join(f"{ratio:.2f} at {length:,}" for length, ratio in sorted(ratios.items()))
 
 
@@ -215,8 +218,7 @@ def summary(results: Results) -> str:
         ResultsError: the benchmark was stopped before its end.
     """
     wanted = [*product((OURS, RECALL), map(str, results.setup["lengths"])), ("training", READING)]
-    # Results of an earlier version have none.
-    wanted += [(STORED, str(length)) for length in results.setup.get("stored", [stored.READ])]
+    wanted += [(STORED, name) for name in _stored(results.setup["stored"])]
     if not all(results.has(*each) for each in wanted):
         raise ResultsError(f"{results.path} is not finished: run its command again.")
     swapped = [swap_line(results)] if results.has("gates", "swap") else []

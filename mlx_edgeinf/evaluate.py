@@ -12,7 +12,7 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
 
 `gates`: the loss under gates that were trained otherwise, or on other base weights (see `measure.variants`).
 
-`layers`: what the memory of each layer buys, and a split of the bytes by that (see `measure.layers`).
+`heads`: what the memory of each head buys, and a split of the bytes by that (see `measure.heads`).
 
 `mixes`: the loss by what the bytes of a memory are spent on (see `measure.mixes`).
 
@@ -29,7 +29,7 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
     python -m mlx_edgeinf.evaluate perplexity --data FOLDER
     python -m mlx_edgeinf.evaluate lengths --data FOLDER --documents 2
     python -m mlx_edgeinf.evaluate gates --data FOLDER --adapters GATES OTHER_GATES
-    python -m mlx_edgeinf.evaluate layers --data FOLDER --documents 4
+    python -m mlx_edgeinf.evaluate heads --data FOLDER --documents 4
     python -m mlx_edgeinf.evaluate selection --data FOLDER --rows Gaussian:512:16 oracle:512:4
     python -m mlx_edgeinf.evaluate mixes --data FOLDER --mixes 500+0 250+250 0+500
     python -m mlx_edgeinf.evaluate answers --data FOLDER --tasks needles-4096 lines-200 squality qmsum
@@ -54,7 +54,7 @@ from .attention import UnsupportedModel, trained_context
 from .document_memory import SaveFileError
 from .measure import evidence, gap, scores, variants
 from .measure import facts as invented
-from .measure import layers as by_layer
+from .measure import heads as by_head
 from .measure import lengths as far
 from .measure import mixes as mixing
 from .measure import retention as lasting
@@ -124,17 +124,17 @@ def mixes(args: argparse.Namespace) -> str:
     return mixing.summary(results)
 
 
-def layers(args: argparse.Namespace) -> str:
+def heads(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet; the tables."""
     if args.documents < 2:
-        raise CorpusError("Half of the documents tell what layers buy, the rest tests it: take 2 or more.")
+        raise CorpusError("Half of the documents tell what heads buy, the rest tests it: take 2 or more.")
     subject = _of_centroids(args)
     edges = _edges(subject, args.length)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
-    told = {"edges": edges, "gates": subject.gates, "layers": len(subject.model.layers)}
-    results = Results.resume(args.output, _setup(args, documents, subject) | told)
-    by_layer.measure_layers(Reader(subject.model, subject.untrained, documents, edges[0]), results)
-    return by_layer.summary(results)
+    setup = _setup(args, documents, subject) | {"edges": edges, "gates": subject.gates}
+    results = Results.resume(args.output, setup)
+    by_head.measure_heads(Reader(subject.model, subject.untrained, documents, edges[0]), results)
+    return by_head.summary(results)
 
 
 def selection(args: argparse.Namespace) -> str:
@@ -273,7 +273,7 @@ def _digest(document: object) -> str:
 
 
 MEASUREMENTS = {
-    "perplexity": perplexity, "gates": gates, "layers": layers, "mixes": mixes, "selection": selection,
+    "perplexity": perplexity, "gates": gates, "heads": heads, "mixes": mixes, "selection": selection,
     "lengths": lengths, "answers": answers, "retention": retention, "facts": facts, "support": support,
 }  # fmt: skip
 FAILURES = (

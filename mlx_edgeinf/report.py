@@ -21,8 +21,8 @@ from .measure import (
     evidence,
     facts,
     gap,
+    heads,
     kills,
-    layers,
     lengths,
     mixes,
     retention,
@@ -40,7 +40,7 @@ TRAINED = Path("assets/gates/smollm2-135m-instruct")
 TABLES = {
     "evaluate": gap.summary,
     "lengths": lengths.summary,
-    "layers": layers.summary,
+    "heads": heads.summary,
     "mixes": mixes.summary,
     "retention": retention.summary,
     "support": evidence.summary,
@@ -117,7 +117,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--trained", type=Path, default=TRAINED, help="Gates whose training is shown.")
     parser.add_argument("--gates", type=Path, default=FOLDER / "gates", help="A file for each base model.")
     parser.add_argument("--lengths", type=Path, default=FOLDER / "lengths.json", help="Long texts.")
-    parser.add_argument("--layers", type=Path, default=FOLDER / "layers.json", help="What each buys.")
+    parser.add_argument("--heads", type=Path, default=FOLDER / "heads.json", help="What each buys.")
     parser.add_argument("--mixes", type=Path, default=FOLDER / "mixes.json", help="Makings of memories.")
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
     parser.add_argument("--support", type=Path, default=FOLDER / "support.json", help="Page links.")

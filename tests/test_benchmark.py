@@ -21,6 +21,7 @@ from mlx_edgeinf.measure.sides import (
     Ours,
     Recalling,
     Stock,
+    by_turns,
     measure,
     prefill,
     short_path,
@@ -154,24 +155,49 @@ def test_training_is_told_beside_the_reading_of_the_same_tokens(edge, stock):
     assert "| 17 | 1.0 tokens |" in learning_table(measured).splitlines()[2]
 
 
+def test_steps_are_taken_by_turns():
+    order = []
+
+    def side(name, seconds):
+        for each in seconds:
+            order.append(name)
+            yield each
+
+    assert by_turns(side("a", [1.0, 2.0]), side("b", [3.0, 4.0])) == [[1.0, 2.0], [3.0, 4.0]]
+    assert order == ["a", "b", "a", "b"]
+
+
 def test_pages_are_laid_on_disk_again_until_there_are_enough(edge, monkeypatch):
     monkeypatch.setattr(stored, "READ", 64)
-    counted, speed = [], stored._speed
+    counted, writing = [], stored.decode
 
-    def counting(side, cache, token, recalling=True):
-        counted.append([(layer.recall.index.tokens, recalling) for layer in cache])
-        return speed(side, cache, token, recalling)
+    def counting(model, token, cache):
+        counted.append({layer.recall and layer.recall.index.tokens for layer in cache})
+        return writing(model, token, cache)
 
-    monkeypatch.setattr(stored, "_speed", counting)
+    monkeypatch.setattr(stored, "decode", counting)
     with temporary_pages(edge.model) as pages:
         before = pages.bytes_used
-        speeds = dict(stored.written(Recalling(edge.model, pages), tokens(64), [1000, 100]))
+        told = dict(stored.costs(Recalling(edge.model, pages), edge, tokens(64), [1000, 100]))
         last = pages.gather(1, np.full((pages.shape.kv_heads, 1), pages.pages(1) - 3))[0]
-    assert [set(layers) for layers in counted] == [{(n, how)} for n in (100, 1000) for how in (True, False)]
-    assert list(speeds) == [100, 1000] and before < speeds[100]["disk_bytes"] <= speeds[1000]["disk_bytes"]
-    assert last.any()
-    line = stored.table({"1000": {"decode": 3.0, "without": 4.0, "disk_bytes": 15e9}}).splitlines()[-1]
-    assert line == "| 1,000 | 15.00 | 3.0 | 4.0 | 0.75 |"
+    assert counted == [{100}, {None}, {1000}, {None}]
+    assert list(told) == [stored.READING, "100", "1000"]
+    assert before < told["100"]["disk_bytes"] <= told["1000"]["disk_bytes"] and last.any()
+
+
+def test_what_recall_costs_is_with_over_without():
+    entry = {"with": 3.0, "without": 4.0}
+    entries = {stored.READING: entry, "1000": entry | {"disk_bytes": 15e9}}
+    assert stored.table(entries).splitlines()[-1] == "| 1,000 | 15.00 | 3.0 | 4.0 | 0.75 |"
+    assert "8,192 tokens are read at 0.75 times the speed without" in stored.reading_line(entries)
+
+
+def test_the_first_tokens_of_an_answer_are_not_timed(edge, monkeypatch):
+    steps = [9.0, *UNTIMED * [9.0], 0.5, 0.5]
+    monkeypatch.setattr(stored, "decode", lambda _, token, cache: iter(steps))
+    with temporary_pages(edge.model) as pages:
+        side = Recalling(edge.model, pages)
+        assert stored._speeds(side, side.make_cache(), 5) == {"with": 2.0, "without": 2.0}
 
 
 # -- the command ----------------------------------------------------------------
@@ -204,7 +230,7 @@ def test_a_run_measures_all_sides_and_prints_the_table(run, tmp_path, capsys):
     saved = json.loads((tmp_path / "out" / "b.json").read_text())
     assert {name: list(entries) for name, entries in saved["entries"].items()} == {
         "short": ["path"], "gates": ["swap"], "training": [READING, BEGINNING, *WAYS], "stock": ["32", "64"],
-        "ours": ["32", "64", "96"], "recall": ["32", "64", "96"], "stored": ["64", "640"],
+        "ours": ["32", "64", "96"], "recall": ["32", "64", "96"], "stored": ["reading", "64", "640"],
     }  # fmt: skip
     printed = capsys.readouterr().out
     assert "| 96 | ours | " in printed and "| 96 | ours with recall | " in printed
@@ -218,7 +244,7 @@ def test_a_second_run_measures_nothing_again(run, monkeypatch):
     monkeypatch.setattr(benchmark, "measure", None)
     monkeypatch.setattr(benchmark, "short_path", None)
     monkeypatch.setattr(benchmark, "learning", None)
-    monkeypatch.setattr(stored, "written", None)
+    monkeypatch.setattr(stored, "costs", None)
     assert run() == 0
 
 
@@ -258,9 +284,7 @@ def test_the_promises_are_ratios_within_one_run(run, tmp_path):
     entry = {"peak_bytes": 1e9, "state_bytes": 1e6, "ttft": 9.0, "prefill": 100.0, "decode": 5.0}
     results.entries["stock"] = {"8192": entry}
     results.entries["ours"] = {"8192": entry | {"prefill": 250.0}, "65536": entry | {"peak_bytes": 1.03e9}}
-    results.entries["recall"] = {"8192": entry | {"prefill": 200.0, "decode": 2.0}}
     lines = " ".join(benchmark.ratio_lines(results))
-    assert "Prefill, ours with recall over ours: 0.80 at 8,192 tokens" in lines
-    assert "Decode, ours with recall over ours: 0.40 at 8,192 tokens" in lines
+    assert "With recall, 64 tokens are read at" in lines
     assert "ours over mlx-lm: 2.50 at 8,192 tokens" in lines
     assert "at 65,536 tokens at 1.030 times its peak at 8,192" in lines

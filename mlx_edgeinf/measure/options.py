@@ -37,11 +37,11 @@ def _gates(parser: argparse.ArgumentParser) -> None:
     _output(parser, "gates", "Folder of results files.")
 
 
-def _layers(parser: argparse.ArgumentParser) -> None:
+def _heads(parser: argparse.ArgumentParser) -> None:
     _common(parser, "Folder of held-out documents.")
     _one(parser)
     _length(parser, 4096)
-    _output(parser, "layers.json")
+    _output(parser, "heads.json")
 
 
 def _mixes(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +123,7 @@ def _output(parser: argparse.ArgumentParser, name: str, told: str = "Results fil
 MEASUREMENTS = {
     "perplexity": ("The loss of held-out documents.", _perplexity),
     "gates": ("The loss under gates that were trained otherwise.", _gates),
-    "layers": ("What the memory of each layer buys.", _layers),
+    "heads": ("What the memory of each head buys.", _heads),
     "mixes": ("The loss by what a memory is made up of.", _mixes),
     "selection": ("The loss by how recalled pages are chosen.", _selection),
     "lengths": ("The loss far beyond the base model's context.", _lengths),

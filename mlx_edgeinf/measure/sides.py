@@ -22,6 +22,7 @@ from ..adapter import swap_gates
 from ..cache import forked
 from ..generation import read_on
 from ..pagestore import PageStore
+from .readings import check_recall
 
 STOCK_CHUNK = 2048  # mlx-lm's default prefill_step_size
 # Tokens decoded at each length. The first of them are not timed: after a whole number of segments the
@@ -87,6 +88,17 @@ class Recalling(Ours):
     def make_cache(self) -> list:
         return self.model.make_cache(pages=self._pages)
 
+    @contextmanager
+    def branch(self, cache: list) -> Iterator[list]:
+        """A fork that must have been answered from its pages.
+
+        Raises:
+            StoreError: they could not be read, so that what was measured is something else.
+        """
+        with super().branch(cache) as branch:
+            yield branch
+            check_recall(branch)
+
 
 def with_weights_of(model: nn.Module, base: nn.Module) -> nn.Module:
     """Let a base model hold the very weight arrays of a retrofitted one."""
@@ -121,12 +133,23 @@ def measure(side: Stock, tokens: list[int], lengths: list[int]) -> Iterator[tupl
 
 def prefill(side: Stock, tokens: list[int], cache: list) -> float:
     """Read tokens into a cache, piece by piece; seconds."""
-    began, start = time.perf_counter(), 0
+    return sum(prefilling(side, tokens, cache))
+
+
+def prefilling(side: Stock, tokens: list[int], cache: list) -> Iterator[float]:
+    """Seconds of each piece of tokens that is read into a cache."""
+    start = 0
     while start < len(tokens):
         stop = min(start + side.chunk(cache), len(tokens))
+        began = time.perf_counter()
         side.read(mx.array(tokens[start:stop]), cache)
+        yield time.perf_counter() - began
         start = stop
-    return time.perf_counter() - began
+
+
+def by_turns(*sides: Iterator[float]) -> list[list[float]]:
+    """Seconds that each of some sides takes, a step of each by turns: a slow machine slows all alike."""
+    return [list(seconds) for seconds in zip(*zip(*sides, strict=True))]
 
 
 def decode(model: nn.Module, token: int, cache: list) -> Iterator[float]:

@@ -1,7 +1,8 @@
-"""How fast an answer is written, by how many tokens are on disk.
+"""What exact recall costs: reading, and writing an answer by how many tokens are on disk.
 
-What that takes depends on the number of pages and not on what they hold, and a million tokens take an
-hour to read: so a text is read once, and its pages are laid behind themselves until there are enough.
+With and without it the same is done by turns, a segment or a token of each. What writing takes depends on
+the number of pages and not on what they hold, and a million tokens take an hour to read: so a text is read
+once, and its pages are laid behind themselves until there are enough.
 """
 
 from __future__ import annotations
@@ -15,28 +16,28 @@ import numpy as np
 from ..cache import EdgeCache
 from ..wording import count
 from .readings import check_recall
-from .sides import UNTIMED, Recalling, decode, prefill
+from .sides import UNTIMED, Ours, Recalling, by_turns, decode, prefilling
 from .tables import markdown
 
 READ = 8192  # tokens of the text
+READING = "reading"  # what is told of them, among what is told by tokens on disk
 
 
-def written(side: Recalling, tokens: list[int], lengths: list[int]) -> Iterator[tuple[int, dict]]:
-    """Tokens on disk; tokens/s written with recall and, from the same reading, without; bytes on disk.
+def costs(side: Recalling, plain: Ours, tokens: list[int], lengths: list[int]) -> Iterator[tuple[str, dict]]:
+    """Tokens/s with recall and without: of READING, and written by tokens on disk, with the bytes there.
 
     Raises:
         StoreError: the pages cannot be written or read.
     """
-    cache = side.make_cache()
-    prefill(side, tokens[: READ - 1], cache)
+    cache, prompt = side.make_cache(), tokens[: READ - 1]
+    seconds = by_turns(prefilling(side, prompt, cache), prefilling(plain, prompt, plain.make_cache()))
+    yield READING, dict(zip(("with", "without"), (len(prompt) / sum(each) for each in seconds)))
     pages = cache[0].recall.pages
     own = pages.pages(0)
     for length in sorted(lengths):
         for number, layer in enumerate(cache):
             _lay(number, layer, own, length)
-        speeds = {"decode": _speed(side, cache, tokens[READ - 1])}
-        speeds["without"] = _speed(side, cache, tokens[READ - 1], recalling=False)
-        yield length, speeds | {"disk_bytes": pages.bytes_used}
+        yield str(length), _speeds(side, cache, tokens[READ - 1]) | {"disk_bytes": pages.bytes_used}
 
 
 def _lay(number: int, layer: EdgeCache, own: int, length: int) -> None:
@@ -50,24 +51,28 @@ def _lay(number: int, layer: EdgeCache, own: int, length: int) -> None:
         check_recall([layer])
 
 
-def _speed(side: Recalling, cache: list[EdgeCache], token: int, recalling: bool = True) -> float:
-    """Tokens/s written from a fork."""
-    with side.branch(cache) as branch:
-        if not recalling:
-            for layer in branch:
-                layer.recall = None
-        _, *steps = decode(side.model, token, branch)
-        check_recall(branch)
-    return 1 / mean(steps[UNTIMED:])
+def _speeds(side: Recalling, cache: list[EdgeCache], token: int) -> dict[str, float]:
+    """Tokens/s written from a fork with recall and from one without."""
+    with side.branch(cache) as recalling, side.branch(cache) as plain:
+        for layer in plain:
+            layer.recall = None
+        seconds = by_turns(*(decode(side.model, token, branch) for branch in (recalling, plain)))
+    return dict(zip(("with", "without"), (1 / mean(steps[1 + UNTIMED :]) for steps in seconds)))
 
 
 def table(entries: dict[str, dict]) -> str:
     """Markdown: by tokens on disk, how fast an answer is written."""
-    lines = [["tokens on disk", "GB", "with recall, tokens/s", "without, tokens/s", "with over without"]]
-    for length, entry in sorted(entries.items(), key=lambda each: int(each[0])):
-        ratio = entry["decode"] / entry["without"]
+    lines = [["tokens on disk", "GB", "written with recall, tokens/s", "without", "with over without"]]
+    written = {int(length): entry for length, entry in entries.items() if length != READING}
+    for length, entry in sorted(written.items()):
         lines.append([
-            count(int(length)), f"{entry['disk_bytes'] / 1e9:.2f}", f"{entry['decode']:.1f}",
-            f"{entry['without']:.1f}", f"{ratio:.2f}",
+            count(length), f"{entry['disk_bytes'] / 1e9:.2f}", f"{entry['with']:.1f}",
+            f"{entry['without']:.1f}", f"{entry['with'] / entry['without']:.2f}",
         ])  # fmt: skip
     return markdown(lines)
+
+
+def reading_line(entries: dict[str, dict]) -> str:
+    """What recall costs while a text is read, in a sentence."""
+    speed = entries[READING]["with"] / entries[READING]["without"]
+    return f"With recall, {count(READ)} tokens are read at {speed:.2f} times the speed without, by turns."
