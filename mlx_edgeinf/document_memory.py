@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from .pagestore import Pages
 
 
-# Pages of one document on disk: of the starter model for 570,000 tokens, 1,300 pages of a book.
-RECALL_GB = 8.0
-
-
 class EngineClosed(Exception):
     """The model that was to read or answer is no longer in memory; the message says what to do."""
 

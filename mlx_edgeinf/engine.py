@@ -21,7 +21,7 @@ import mlx.core as mx
 from .attention import base_path_limit, kv_bytes_per_token
 from .cache import EdgeCache, forked, state_bytes, watching
 from .consulted import consulted
-from .document_memory import RECALL_GB, DocumentMemory
+from .document_memory import DocumentMemory
 from .documents import Document, Page
 from .generation import REPETITION_TOKENS, Piece, against_repetition, choose_cache, read_on, stream_generate
 from .lexicon import Lexicon
@@ -49,7 +49,7 @@ class Engine:
         adapter: folder of trained gates; None takes those beside the model, or shipped for it.
         memory_mb: see `models.load`.
         on_progress: told what is being prepared and how far, 0 to 1.
-        recall_gb: what the pages of one document may take on disk; 0 for no exact recall.
+        recall_gb: what a document's pages may take on disk; 0: no exact recall; None: see `recall.document`.
 
     Raises:
         StarterModelError, UnsupportedModel, AdapterError, BudgetError: see `models.load`.
@@ -61,10 +61,10 @@ class Engine:
         adapter: str | None = None,
         memory_mb: float | None = None,
         on_progress: Callable[[str, float], None] | None = None,
-        recall_gb: float = RECALL_GB,
+        recall_gb: float | None = None,
     ):
         self.name = Path(model).name if model else NAME
-        self.recall_bytes = int(recall_gb * 1e9)
+        self.recall_bytes = None if recall_gb is None else int(recall_gb * 1e9)
         path = model or str(starter_model(on_progress))
         if on_progress:
             on_progress(f"Loading {self.name}", 1.0)

@@ -73,7 +73,11 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
 
 
 def load_memory(
-    path: Path, model: nn.Module, document: Document, pages: Path | None = None, quota_bytes: int = 0
+    path: Path,
+    model: nn.Module,
+    document: Document,
+    pages: Path | None = None,
+    quota_bytes: int | None = None,
 ) -> DocumentMemory:
     """Read a saved memory of a document, or of its first pages, for the model it was made with.
 
@@ -116,7 +120,7 @@ def store_id(model: nn.Module, document: Document) -> str:
     return f"{document.sha256} read by {fingerprint(model)}"
 
 
-def begin_pages(model: nn.Module, memory: DocumentMemory, folder: Path, quota_bytes: int) -> None:
+def begin_pages(model: nn.Module, memory: DocumentMemory, folder: Path, quota_bytes: int | None) -> None:
     """Have what leaves the window kept on disk; where that cannot be, the memory says why."""
     id, tokens = store_id(model, memory.document), len(memory.tokens)
     try:
@@ -128,7 +132,7 @@ def begin_pages(model: nn.Module, memory: DocumentMemory, folder: Path, quota_by
 
 
 def _pages(
-    folder: Path | None, quota_bytes: int, model: nn.Module, document: Document,
+    folder: Path | None, quota_bytes: int | None, model: nn.Module, document: Document,
     metadata: dict[str, str], folded: int,
 ) -> tuple[PageStore | None, str]:  # fmt: skip
     """The pages of a saved memory, if it has some and they are wanted, or else why there are none."""

@@ -191,8 +191,27 @@ def test_a_document_that_would_take_too_much_is_read_without(recalling, library,
     reader = Reader(library, recalling, id_of(library))
     memory = reader.open(reader.document)
     assert "would take" in reader.problem and "1 kB are allowed" in reader.problem
+    assert "--recall-gb 1." in reader.problem
     list(reader.ingest(memory))
     assert memory.complete and answered(recalling, memory) and not stores(library)
+
+
+@pytest.mark.parametrize("free, allowed", [(5e9, 8e9), (400e9, 100e9)])
+def test_a_quarter_of_what_is_free_is_allowed_if_nobody_says(recalling, library, monkeypatch, free, allowed):
+    monkeypatch.setattr(recalling, "recall_bytes", None)
+    reader = Reader(library, recalling, id_of(library))
+    usage, taken = shutil.disk_usage(library.folder), library.pages.nbytes
+
+    def left(_: Path):
+        """As of a disk that holds nothing else."""
+        return usage._replace(free=int(free) - taken(id_of(library)))
+
+    monkeypatch.setattr(shutil, "disk_usage", left)
+    memory = reader.open(reader.document)
+    assert memory.pages.quota_bytes == pytest.approx(allowed, rel=1e-3)
+    list(reader.ingest(memory))
+    again = library.open(recalling, library.reading_of(recalling, id_of(library)).id)
+    assert again.pages.quota_bytes == pytest.approx(allowed, rel=1e-3) and again.pages.bytes_used > 0
 
 
 def test_a_disk_without_room_for_all_of_it_is_told_before_reading(recalling, library, monkeypatch):

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..chat import Turn
-from ..document_memory import RECALL_GB, SaveFileError
+from ..document_memory import SaveFileError
 from ..documents import DocumentError
 from ..library import Library, LibraryError
 from ..summarize import STRATEGIES
@@ -166,6 +166,7 @@ def _model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--adapter", help="Folder of trained gates; else those beside the model or shipped.")
     parser.add_argument("--memory-mb", type=float, help="Megabytes that a document's state may take.")
     parser.add_argument(
-        "--recall-gb", type=float, default=RECALL_GB,
-        help="Gigabytes that a document's pages for exact recall may take on disk; 0 is without.",
+        "--recall-gb", type=float,
+        help="Gigabytes that a document's pages for exact recall may take on disk; 0 is without. If not "
+        "given, 8, or a quarter of what is free if that is more.",
     )  # fmt: skip

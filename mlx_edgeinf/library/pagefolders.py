@@ -32,7 +32,7 @@ class PageFolders:
 
     def wanted(self, engine: Engine, document: int) -> Path | None:
         """Of a reading by this engine; None if it wants none."""
-        return self.of(document, identity_key(engine.identity)) if engine.recall_bytes else None
+        return self.of(document, identity_key(engine.identity)) if engine.recall_bytes != 0 else None
 
     def remove(self, document: int) -> None:
         """Delete all pages of a document; a window that still asks keeps what it has open."""

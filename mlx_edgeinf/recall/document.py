@@ -6,6 +6,7 @@ whose sentence says what the reader goes without, and why.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +20,18 @@ from ..pagestore.store import PageStore
 from ..wording import size
 from .recall import summarize
 
+# What a document's pages may take on disk if nobody says: the more of these. The first is enough of the
+# starter model for 570,000 tokens, 1,300 pages of a book; a model of eight billion parameters takes six
+# times as much for a token.
+USUAL_BYTES, SHARE_OF_FREE = 8 * 10**9, 0.25
 
-def begin(folder: Path, shape: StoreShape, document: str, tokens: int, quota_bytes: int) -> PageStore:
+
+def begin(folder: Path, shape: StoreShape, document: str, tokens: int, quota_bytes: int | None) -> PageStore:
     """An empty store for a document of so many tokens, settled; what was in the folder goes.
 
     Args:
         document: an id that tells what is read, and by which model.
-        quota_bytes: that it may take on disk.
+        quota_bytes: that it may take on disk; None is 8 GB, or a quarter of what is free if that is more.
 
     Raises:
         QuotaExceeded, DiskFull: it would take more in the end: told now, not after an hour of reading.
@@ -33,9 +39,10 @@ def begin(folder: Path, shape: StoreShape, document: str, tokens: int, quota_byt
     """
     if (folder / HEADER).exists():
         remove_store(folder)
-    store = PageStore.create(folder, shape, document, quota_bytes, summarize)
+    store = PageStore.create(folder, shape, document, quota_bytes or 0, summarize)
     try:
-        _check_room(folder, store.forecast(tokens), quota_bytes)
+        _allow(store, folder, quota_bytes)
+        _check_room(folder, store.forecast(tokens), store.quota_bytes)
     except StoreError:
         store.remove()
         raise
@@ -43,12 +50,19 @@ def begin(folder: Path, shape: StoreShape, document: str, tokens: int, quota_byt
     return store
 
 
+def _allow(store: PageStore, folder: Path, quota_bytes: int | None) -> None:
+    """Let a store take so much on disk, or what is usual: the same before it is filled and after."""
+    free = shutil.disk_usage(folder).free + store.bytes_used
+    store.quota_bytes = max(USUAL_BYTES, int(SHARE_OF_FREE * free)) if quota_bytes is None else quota_bytes
+
+
 def _check_room(folder: Path, needed: int, quota_bytes: int) -> None:
     """Raise unless the quota and the disk have room for all of a document's pages."""
     taken = f"Exact recall of this document would take {size(needed)} on disk"
     if needed > quota_bytes:
         raise QuotaExceeded(
-            f"{taken} and {size(quota_bytes)} are allowed, so it is read without: allow more to have it."
+            f"{taken} and {size(quota_bytes)} are allowed, so it is read without: allow more to have it, "
+            f"--recall-gb {math.ceil(needed / 1e9)}."
         )
     if needed + SPARE_BYTES > (free := shutil.disk_usage(folder).free):
         raise DiskFull(
@@ -57,19 +71,20 @@ def _check_room(folder: Path, needed: int, quota_bytes: int) -> None:
         )
 
 
-def reopen(folder: Path, document: str, tokens: int, quota_bytes: int) -> PageStore:
-    """The store as it was when so many tokens had left the window, settled.
+def reopen(folder: Path, document: str, tokens: int, quota_bytes: int | None) -> PageStore:
+    """The store as it was when so many tokens had left the window, settled. quota_bytes: as in `begin`.
 
     Raises:
         StoreDamaged: it is missing, damaged, or of another document or model.
         StoreError: another window writes there, or it holds fewer tokens.
     """
     try:
-        store = PageStore.resume(folder, quota_bytes, summarize)
+        store = PageStore.resume(folder, quota_bytes or 0, summarize)
         if store.document != document:
             store.close()
             raise StoreDamaged(f"{folder} holds the pages of another document or model.")
         store.truncate(tokens)
+        _allow(store, folder, quota_bytes)
         store.settle()
     except StoreError as error:
         raise type(error)(

@@ -30,7 +30,7 @@ def open_page(
     model: str | None,
     adapter: str | None,
     memory_mb: float | None,
-    recall_gb: float,
+    recall_gb: float | None,
     folder: Path | None,
     port: int | None,
     browser: bool,

@@ -16,7 +16,6 @@ from ..catalogue.download import Cancelled, download
 from ..catalogue.home import default_home, local_model
 from ..catalogue.lessons import ITERATIONS, Textbook, folder_textbook, library_textbook
 from ..catalogue.offers import Gates, Offer, offer_of, offers
-from ..document_memory import RECALL_GB
 from ..wording import time_left
 from .background import Background
 from .preparation import Note, Replacement
@@ -31,7 +30,7 @@ TRAINING = "Gates are being trained: until that is done or stopped under Models,
 
 def load_engine(
     model: str | None, note: Note, adapter: str | None = None, memory_mb: float | None = None,
-    recall_gb: float = RECALL_GB,
+    recall_gb: float | None = None,
 ) -> Engine:
     """The engine for a model, None for the starter model; see `engine.Engine`."""
     # Only now: MLX and mlx-lm take seconds to import, and the page is to open at once.
