@@ -48,7 +48,7 @@ from .starter import StarterModelError
 from .terminal import run
 
 # In the results, and in the table.
-STOCK, OURS, RECALL, STORED = "stock", "ours", "recall", "stored"
+STOCK, OURS, RECALL, STORED = "stock", "ours", "recall", "recall costs"
 SIDES = {STOCK: "mlx-lm", OURS: "ours", RECALL: "ours with recall"}
 # Of the table: name, key, unit, digits.
 COLUMNS = (
@@ -90,7 +90,8 @@ def benchmark(args: argparse.Namespace) -> Results:
         with temporary_pages(model) as pages:
             for name, entry in stored.costs(Recalling(model, pages), edge, tokens, args.stored):
                 results.add({(STORED, name): entry})
-                print(f"{name}: {entry['with']:.1f} tokens/s, {entry['without']:.1f} without", flush=True)
+                told = name if name == stored.AT_FIRST else f"{name} tokens on disk"
+                print(f"{told}: {entry['with']:.1f} tokens/s, {entry['without']:.1f} without", flush=True)
     return results
 
 
@@ -104,8 +105,8 @@ def _read(results: Results, name: str, side: Stock, tokens: list[int], lengths: 
 
 
 def _stored(lengths: list[int]) -> list[str]:
-    """What there is to tell of exact recall."""
-    return [stored.READING, *map(str, lengths)]
+    """Names of the entries that tell what recall costs."""
+    return [stored.AT_FIRST, *map(str, lengths)]
 
 
 def _progress(name: str, length: int, measured: dict) -> str:

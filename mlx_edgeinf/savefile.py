@@ -73,12 +73,9 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
 
 
 def load_memory(
-    path: Path,
-    model: nn.Module,
-    document: Document,
-    pages: Path | None = None,
+    path: Path, model: nn.Module, document: Document, pages: Path | None = None,
     quota_bytes: int | None = None,
-) -> DocumentMemory:
+) -> DocumentMemory:  # fmt: skip
     """Read a saved memory of a document, or of its first pages, for the model it was made with.
 
     pages: folder of its pages, and quota_bytes that they may take, if exact recall is wanted. Where
@@ -96,7 +93,8 @@ def load_memory(
         )
     try:
         counts = json.loads(metadata["counts"])
-        store, refused = _pages(pages, quota_bytes, model, document, metadata, counts[0][0])
+        tokens = counts[0][0], arrays[TOKENS].size
+        store, refused = _pages(pages, quota_bytes, model, document, metadata, *tokens)
         memory = _memory(arrays, metadata, model, document, store)
         memory.refused = refused
     except (IndexError, KeyError, TypeError, ValueError) as error:
@@ -133,13 +131,13 @@ def begin_pages(model: nn.Module, memory: DocumentMemory, folder: Path, quota_by
 
 def _pages(
     folder: Path | None, quota_bytes: int | None, model: nn.Module, document: Document,
-    metadata: dict[str, str], folded: int,
+    metadata: dict[str, str], folded: int, whole: int,
 ) -> tuple[PageStore | None, str]:  # fmt: skip
     """The pages of a saved memory, if it has some and they are wanted, or else why there are none."""
     if folder is None or not metadata.get("recall"):
         return None, WITHOUT_RECALL if folder and metadata.get("without recall") else ""
     try:
-        return reopen(folder, store_id(model, document), folded, quota_bytes), ""
+        return reopen(folder, store_id(model, document), folded, whole, quota_bytes), ""
     except StoreError as error:
         return None, str(error)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import mlx.core as mx
 import numpy as np
@@ -181,23 +182,33 @@ def test_pages_are_laid_on_disk_again_until_there_are_enough(edge, monkeypatch):
         told = dict(stored.costs(Recalling(edge.model, pages), edge, tokens(64), [1000, 100]))
         last = pages.gather(1, np.full((pages.shape.kv_heads, 1), pages.pages(1) - 3))[0]
     assert counted == [{100}, {None}, {1000}, {None}]
-    assert list(told) == [stored.READING, "100", "1000"]
+    assert list(told) == [stored.AT_FIRST, "100", "1000"]
     assert before < told["100"]["disk_bytes"] <= told["1000"]["disk_bytes"] and last.any()
 
 
 def test_what_recall_costs_is_with_over_without():
     entry = {"with": 3.0, "without": 4.0}
-    entries = {stored.READING: entry, "1000": entry | {"disk_bytes": 15e9}}
+    entries = {stored.AT_FIRST: entry, "1000": entry | {"disk_bytes": 15e9}}
     assert stored.table(entries).splitlines()[-1] == "| 1,000 | 15.00 | 3.0 | 4.0 | 0.75 |"
     assert "8,192 tokens are read at 0.75 times the speed without" in stored.reading_line(entries)
 
 
-def test_the_first_tokens_of_an_answer_are_not_timed(edge, monkeypatch):
-    steps = [9.0, *UNTIMED * [9.0], 0.5, 0.5]
-    monkeypatch.setattr(stored, "decode", lambda _, token, cache: iter(steps))
+def test_the_first_steps_are_not_timed(edge, monkeypatch):
+    monkeypatch.setattr(stored, "READ", 64)
+    pieces, steps = [9.0, 0.5, 0.5], [9.0, *UNTIMED * [9.0], 0.5, 0.5]
+
+    def seconds(each: list[float], cache: list) -> Iterator[float]:
+        return (2 * second if cache[0].recall else second for second in each)
+
     with temporary_pages(edge.model) as pages:
         side = Recalling(edge.model, pages)
-        assert stored._speeds(side, side.make_cache(), 5) == {"with": 2.0, "without": 2.0}
+        prefill(side, tokens(64), cache := side.make_cache())
+        monkeypatch.setattr(stored, "decode", lambda model, token, cache: seconds(steps, cache))
+        monkeypatch.setattr(stored, "prefilling", lambda side, tokens, cache: seconds(pieces, cache))
+        assert stored._speeds(side, cache, 5) == {"with": 1.0, "without": 2.0}
+        _, read = next(stored.costs(side, edge, tokens(64), []))
+    timed = 63 - LAYOUT.capacity
+    assert read == {"with": timed / 2, "without": timed}
 
 
 # -- the command ----------------------------------------------------------------
@@ -230,7 +241,7 @@ def test_a_run_measures_all_sides_and_prints_the_table(run, tmp_path, capsys):
     saved = json.loads((tmp_path / "out" / "b.json").read_text())
     assert {name: list(entries) for name, entries in saved["entries"].items()} == {
         "short": ["path"], "gates": ["swap"], "training": [READING, BEGINNING, *WAYS], "stock": ["32", "64"],
-        "ours": ["32", "64", "96"], "recall": ["32", "64", "96"], "stored": ["reading", "64", "640"],
+        "ours": ["32", "64", "96"], "recall": ["32", "64", "96"], "recall costs": ["read", "64", "640"],
     }  # fmt: skip
     printed = capsys.readouterr().out
     assert "| 96 | ours | " in printed and "| 96 | ours with recall | " in printed

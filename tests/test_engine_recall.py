@@ -191,27 +191,39 @@ def test_a_document_that_would_take_too_much_is_read_without(recalling, library,
     reader = Reader(library, recalling, id_of(library))
     memory = reader.open(reader.document)
     assert "would take" in reader.problem and "1 kB are allowed" in reader.problem
-    assert "--recall-gb 1." in reader.problem
+    assert "start with --recall-gb 1, delete the document" in reader.problem
     list(reader.ingest(memory))
     assert memory.complete and answered(recalling, memory) and not stores(library)
 
 
-@pytest.mark.parametrize("free, allowed", [(5e9, 8e9), (400e9, 100e9)])
-def test_a_quarter_of_what_is_free_is_allowed_if_nobody_says(recalling, library, monkeypatch, free, allowed):
+@pytest.fixture
+def filled(recalling, library, monkeypatch):
+    """Say how much of the disk is free, in bytes; nobody says how much of it pages may take."""
     monkeypatch.setattr(recalling, "recall_bytes", None)
+    usage = shutil.disk_usage(library.folder)
+    return lambda free: monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=int(free)))
+
+
+@pytest.mark.parametrize("free, allowed", [(5e9, 8e9), (400e9, 100e9)])
+def test_a_quarter_of_what_is_free_is_allowed_if_nobody_says(recalling, library, filled, free, allowed):
+    filled(free)
     reader = Reader(library, recalling, id_of(library))
-    usage, taken = shutil.disk_usage(library.folder), library.pages.nbytes
+    assert reader.open(reader.document).pages.quota_bytes == allowed
 
-    def left(_: Path):
-        """As of a disk that holds nothing else."""
-        return usage._replace(free=int(free) - taken(id_of(library)))
 
-    monkeypatch.setattr(shutil, "disk_usage", left)
-    memory = reader.open(reader.document)
-    assert memory.pages.quota_bytes == pytest.approx(allowed, rel=1e-3)
-    list(reader.ingest(memory))
-    again = library.open(recalling, library.reading_of(recalling, id_of(library)).id)
-    assert again.pages.quota_bytes == pytest.approx(allowed, rel=1e-3) and again.pages.bytes_used > 0
+def test_what_was_allowed_in_the_beginning_is_allowed_to_the_end(recalling, filled, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlx_edgeinf.recall.document.USUAL_BYTES", 1000)
+    folder, file = tmp_path / "pages", tmp_path / "memory"
+    filled(400e9)
+    memory = recalling.open(BOOK, folder)
+    list(islice(recalling.ingest(memory), 5))
+    recalling.save(memory, file)
+    monkeypatch.setattr("mlx_edgeinf.recall.document.SHARE_OF_FREE", 1e-9)
+    assert "1 kB are allowed" in recalling.open(BOOK, tmp_path / "others").refused
+    again = recalling.restore(file, BOOK, folder)
+    assert again.pages.quota_bytes == again.pages.forecast(len(again.tokens))
+    list(recalling.ingest(again))
+    assert again.complete and again.recalls and not again.pages.failure
 
 
 def test_a_disk_without_room_for_all_of_it_is_told_before_reading(recalling, library, monkeypatch):
@@ -219,7 +231,7 @@ def test_a_disk_without_room_for_all_of_it_is_told_before_reading(recalling, lib
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=SPARE_BYTES + 1000))
     reader = Reader(library, recalling, id_of(library))
     memory = reader.open(reader.document)
-    assert "left for other programs, so it is read without" in reader.problem
+    assert "left for other programs, so it is read without. To have it, free space" in reader.problem
     list(reader.ingest(memory))
     assert memory.complete and answered(recalling, memory) and not stores(library)
 

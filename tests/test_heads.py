@@ -19,6 +19,7 @@ from mlx_edgeinf.measure.heads import (
     ODDS,
     TESTED,
     UnevenMemory,
+    bought,
     split,
     splits,
     summary,
@@ -60,6 +61,34 @@ def test_what_heads_buy_adds_up_to_what_the_memory_saves():
     slopes = np.array([heads._slopes(model, tokens, (1 + s) / 2) for s in points])
     assert slopes.shape == (24, 1, memory_gates(model)[0].memory._heads.keys)
     assert_allclose(weights / 2 @ slopes.sum(axis=(1, 2)), loss(0) - loss(-30), rtol=1e-3)
+
+
+def test_a_head_buys_what_its_own_gates_do():
+    # As above, but of one kv head at a time: the slope is that of the loss over these query heads' biases.
+    model = with_memory(llama_model(num_hidden_layers=1))
+    tokens = np.random.default_rng(0).integers(0, 90, LAYOUT.capacity + LAYOUT.segment + 1).tolist()
+    gate, step = memory_gates(model)[0], 1e-2
+    kv_heads = gate.memory._heads.keys
+    slopes, trained = heads._slopes(model, tokens, 1.0)[0], gate.bias
+    for head in range(kv_heads):
+        own = mx.repeat(mx.arange(kv_heads) == head, gate.bias.size // kv_heads)
+        losses = []
+        for shift in (-step, step):
+            gate.bias = trained + shift * own
+            losses.append(heads.excerpt_gradients(model, heads.Excerpt(tokens), heads.Objective())[0])
+        gate.bias = trained
+        assert slopes[head] == pytest.approx((losses[1] - losses[0]) / (2 * step), rel=0.02, abs=1e-5)
+
+
+def test_what_is_bought_is_the_integral_over_the_odds(tmp_path):
+    # Losses that fall by a s + b s^2, with other a and b for each document, layer and head.
+    a, b = np.random.default_rng(0).random((2, 3, 2, 4))
+    names = ["one", "two", "three", "other", "another", "last"]
+    results = Results(tmp_path / "h.json", {"documents": dict.fromkeys(names, "")})
+    for name, first, second in zip(names, a, b):
+        slopes = {heads._row(s): {"slopes": (-first - 2 * second * s).tolist()} for s in ODDS}
+        results.add({(name, row): entry for row, entry in slopes.items()})
+    assert_allclose(bought(results), (a + b).transpose(1, 2, 0), rtol=1e-9)
 
 
 def test_the_gates_are_left_as_they_were():

@@ -36,7 +36,8 @@ def benchmarked(tmp_path) -> Path:
     results = Results(tmp_path / "b.json", SETUP | setup)
     for seconds, way in enumerate((READING, BEGINNING, *WAYS), start=1):
         results.add({("training", way): {"tokens": 2052, "peak_bytes": 2e9, "seconds": [float(seconds)]}})
-    results.add({("stored", "8192"): {"decode": 4.0, "without": 5.0, "disk_bytes": 1e8}})
+    speeds = {"with": 4.0, "without": 5.0}
+    results.add({("recall costs", "read"): speeds, ("recall costs", "8192"): speeds | {"disk_bytes": 1e8}})
     every = (2048, 8192, 65536)
     for name, lengths in (("stock", every[:2]), ("ours", every), ("recall", every)):
         for length in lengths:
@@ -69,7 +70,7 @@ def run(folder: Path) -> int:
         "--answers", str(folder / "answers"), "--support", str(folder / "s.json"),
         "--kills", str(folder / "kills.json"), "--selection", str(folder / "selection"),
         "--facts", str(folder / "f.json"), "--mixes", str(folder / "m.json"),
-        "--layers", str(folder / "layers.json"), "--retention", str(folder / "r.json"),
+        "--heads", str(folder / "h.json"), "--retention", str(folder / "r.json"),
         "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
@@ -147,7 +148,9 @@ def test_what_is_not_measured_yet_leaves_its_place_alone(tmp_path, evaluated):
     assert "<!-- benchmark -->\nold\n" in (tmp_path / "README.md").read_text()
 
 
-@pytest.mark.parametrize("lacking", [("ours", "65536"), ("stored", "8192"), ("training",)])
+@pytest.mark.parametrize(
+    "lacking", [("ours", "65536"), ("recall costs", "8192"), ("recall costs", "read"), ("training",)]
+)
 def test_an_unfinished_benchmark_is_refused(tmp_path, benchmarked, capsys, lacking):
     forget(benchmarked, *lacking)
     (tmp_path / "README.md").write_text("<!-- benchmark -->\n<!-- /benchmark -->")

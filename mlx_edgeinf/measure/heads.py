@@ -40,13 +40,19 @@ from .work import Entries, measure_missing
 BY_LAYER, BY_HEAD = "split by what layers buy", "split by what heads buy"
 TESTED = (WINDOW, OURS, BY_LAYER, BY_HEAD)
 LEAST = 16  # entries of a head that buys nothing
-# Gauss-Legendre quadrature over s in (0, 1): exact for polynomials of degree 7.
+# Gauss-Legendre quadrature over the root of s, dense where s is small: gates that hardly let anything in do
+# most already. Of 0.0884 nats that one novel saved, four points of the root found XXX, four of s 0.0558.
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(4)
-ODDS, SHARES = (1 + _POINTS) / 2, _WEIGHTS / 2
+_ROOTS = (1 + _POINTS) / 2
+ODDS, SHARES = _ROOTS**2, _WEIGHTS * _ROOTS
 
 
 class UnevenMemory(CentroidMemory):
-    """Centroids of another number for each kv head; those that a head has not got stay empty."""
+    """Centroids of another number for each kv head.
+
+    All heads have the arrays of the largest, whose last entries stay empty: that costs room here, and
+    nothing but memory, so such a memory is for measuring.
+    """
 
     def __init__(self, heads: Heads, sizes: list[int]):
         super().__init__(heads, max(sizes))

@@ -20,7 +20,7 @@ from ..pagestore.store import PageStore
 from ..wording import size
 from .recall import summarize
 
-# What a document's pages may take on disk if nobody says: the more of these. The first is enough of the
+# What a document's pages may take on disk if nobody says: the larger of the two. The first is enough of the
 # starter model for 570,000 tokens, 1,300 pages of a book; a model of eight billion parameters takes six
 # times as much for a token.
 USUAL_BYTES, SHARE_OF_FREE = 8 * 10**9, 0.25
@@ -41,7 +41,8 @@ def begin(folder: Path, shape: StoreShape, document: str, tokens: int, quota_byt
         remove_store(folder)
     store = PageStore.create(folder, shape, document, quota_bytes or 0, summarize)
     try:
-        _allow(store, folder, quota_bytes)
+        if quota_bytes is None:
+            store.quota_bytes = _usual(folder)
         _check_room(folder, store.forecast(tokens), store.quota_bytes)
     except StoreError:
         store.remove()
@@ -50,29 +51,32 @@ def begin(folder: Path, shape: StoreShape, document: str, tokens: int, quota_byt
     return store
 
 
-def _allow(store: PageStore, folder: Path, quota_bytes: int | None) -> None:
-    """Let a store take so much on disk, or what is usual: the same before it is filled and after."""
-    free = shutil.disk_usage(folder).free + store.bytes_used
-    store.quota_bytes = max(USUAL_BYTES, int(SHARE_OF_FREE * free)) if quota_bytes is None else quota_bytes
+def _usual(folder: Path) -> int:
+    """Bytes that a document's pages may take on this disk as it is now."""
+    return max(USUAL_BYTES, int(SHARE_OF_FREE * shutil.disk_usage(folder).free))
 
 
 def _check_room(folder: Path, needed: int, quota_bytes: int) -> None:
     """Raise unless the quota and the disk have room for all of a document's pages."""
     taken = f"Exact recall of this document would take {size(needed)} on disk"
-    if needed > quota_bytes:
-        raise QuotaExceeded(
-            f"{taken} and {size(quota_bytes)} are allowed, so it is read without: allow more to have it, "
-            f"--recall-gb {math.ceil(needed / 1e9)}."
-        )
     if needed + SPARE_BYTES > (free := shutil.disk_usage(folder).free):
         raise DiskFull(
             f"{taken}, {size(free)} are free and {size(SPARE_BYTES)} are left for other programs, so it is "
-            "read without: free space, and read it again to have it."
+            "read without. To have it, free space, delete the document and read it again."
+        )
+    if needed > quota_bytes:
+        raise QuotaExceeded(
+            f"{taken} and {size(quota_bytes)} are allowed, so it is read without. To have it, start with "
+            f"--recall-gb {math.ceil(needed / 1e9)}, delete the document and read it again."
         )
 
 
-def reopen(folder: Path, document: str, tokens: int, quota_bytes: int | None) -> PageStore:
-    """The store as it was when so many tokens had left the window, settled. quota_bytes: as in `begin`.
+def reopen(folder: Path, document: str, tokens: int, whole: int, quota_bytes: int | None) -> PageStore:
+    """The store as it was when so many tokens had left the window, settled.
+
+    Args:
+        whole: tokens of the document.
+        document, quota_bytes: as in `begin`.
 
     Raises:
         StoreDamaged: it is missing, damaged, or of another document or model.
@@ -84,7 +88,9 @@ def reopen(folder: Path, document: str, tokens: int, quota_bytes: int | None) ->
             store.close()
             raise StoreDamaged(f"{folder} holds the pages of another document or model.")
         store.truncate(tokens)
-        _allow(store, folder, quota_bytes)
+        if quota_bytes is None:
+            # It was begun where the whole document was allowed, whatever the disk was filled with since.
+            store.quota_bytes = max(_usual(folder), store.forecast(whole))
         store.settle()
     except StoreError as error:
         raise type(error)(
