@@ -11,7 +11,7 @@ EdgeInfinite (arXiv 2503.22196), compression and decompression, per kv head:
 The paper does not fix the feature maps phi. The kinds (see `kinds.py`) differ in them alone:
 `linear` has Infini-attention's ELU + 1 (arXiv 2404.07143), `exponential` learns
 them, `centroids` (the default, our own design) adapts them to the keys seen, and
-`bank` to their places in the text.
+`bank` to their places in the text; `retained` keeps the tokens that were asked for most.
 
 A state is a dict of float32 arrays with fixed shapes, so that memory never
 grows: M (B, G, m, d), z (B, G, m) and what the kind adds. Keys and queries come

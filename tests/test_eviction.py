@@ -11,7 +11,8 @@ from tiny import LAYOUT, SIZES, close, cut, llama_model, read, sequence, with_me
 
 from mlx_edgeinf.cache import forked
 from mlx_edgeinf.centroids import CentroidMemory
-from mlx_edgeinf.measure.eviction import NEIGHBOURS, H2OCache, RetainedMemory, RetainingLayout, SnapKVCache
+from mlx_edgeinf.measure.eviction import NEIGHBOURS, H2OCache, RetainingLayout, SnapKVCache
+from mlx_edgeinf.retained import RetainedMemory
 from mlx_edgeinf.rotation import Rotation
 
 RETAINED = 4
@@ -176,7 +177,7 @@ def test_a_layer_agrees_with_the_token_by_token_reference():
 
 def memory_of_tokens(retained: int, centres: int = 0) -> RetainedMemory:
     model = with_memory(llama_model())
-    return RetainedMemory.like(model.layers[0].self_attn.memory_gate.memory, centres, retained)
+    return RetainedMemory(model.layers[0].self_attn.memory_gate.memory._heads, centres + retained, centres)
 
 
 def folds(number: int) -> list[tuple[mx.array, mx.array, mx.array]]:

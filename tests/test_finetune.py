@@ -77,7 +77,7 @@ def one_sentence(capsys) -> str:
     return error
 
 
-@pytest.mark.parametrize("kind", ["centroids", "bank", "exponential", "linear"])
+@pytest.mark.parametrize("kind", ["centroids", "bank", "retained", "exponential", "linear"])
 @pytest.mark.parametrize("options", [[], ["--grad-checkpoint"]], ids=["plain", "checkpointed"])
 def test_a_run_trains_validates_and_saves(run, tmp_path, capsys, kind, options):
     assert run("--kind", kind, *options) == 0

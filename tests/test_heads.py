@@ -147,7 +147,7 @@ def test_the_splits_are_read_and_compared_with_heads_alike(run, tmp_path, capsys
 
 
 @pytest.mark.parametrize("measurement", ["heads", "mixes"])
-@pytest.mark.parametrize("kind", ["bank", "linear", "exponential"])
+@pytest.mark.parametrize("kind", ["bank", "retained", "linear", "exponential"])
 def test_gates_of_other_kinds_are_refused(tmp_path, monkeypatch, capsys, measurement, kind):
     subject = Subject(None, None, AdapterConfig("tiny", "", kind), {}, "")
     monkeypatch.setattr(Subject, "load", lambda *_: subject)

@@ -40,6 +40,17 @@ def names(html: str) -> list[str]:
     return re.findall('<span class="name">(.*?)</span>', html)
 
 
+def test_the_switch_says_whether_what_is_read_is_kept_on_disk(room, session, monkeypatch):
+    engine, asked = room.preparation.engine, []
+    opened_by, engine.recall_bytes = engine.open, None
+    monkeypatch.setattr(engine, "open", lambda *args: asked.append(args[1:]) or opened_by(*args))
+    finish(read(room, session, "/uploads/one.pdf"))
+    librarian.choose_recall(session, False)
+    finish(read(room, session, "/uploads/two.pdf"))
+    first = room.library.pages.wanted(engine, 1)
+    assert first and asked == [(first,), (None,)]
+
+
 # -- the column ----------------------------------------------------------------------
 
 

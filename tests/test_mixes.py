@@ -9,11 +9,11 @@ from held_out import evaluating
 from test_report import run as report
 from tiny import LAYOUT, llama_model, sequence, with_memory
 
-from mlx_edgeinf.measure.eviction import RetainedMemory
 from mlx_edgeinf.measure.gap import WINDOW
 from mlx_edgeinf.measure.mixes import mix
 from mlx_edgeinf.measure.readings import mixed
 from mlx_edgeinf.measure.results import Results
+from mlx_edgeinf.retained import RetainedMemory
 
 LENGTH = 90
 
@@ -60,7 +60,7 @@ def test_no_centre_stays_empty_beside_retained_tokens():
     """Not in the first fold either, where most rows are empty and some of the new tokens are retained."""
     mx.random.seed(0)
     heads = with_memory(llama_model()).layers[0].self_attn.memory_gate.memory._heads
-    memory = RetainedMemory(heads, 12, 12)
+    memory = RetainedMemory(heads, 24, 12)
     state = memory.empty(1)
     for _ in range(2):
         keys, values = mx.random.normal((2, 1, heads.keys, 48, heads.size))
@@ -70,7 +70,7 @@ def test_no_centre_stays_empty_beside_retained_tokens():
 
 def test_retained_tokens_pull_no_centre():
     heads = with_memory(llama_model()).layers[0].self_attn.memory_gate.memory._heads
-    memory, keys = RetainedMemory(heads, 1, 1), mx.zeros((1, heads.keys, 4, heads.size))
+    memory, keys = RetainedMemory(heads, 2, 1), mx.zeros((1, heads.keys, 4, heads.size))
     keys[:, :, 2] = 9.0
     asked = mx.broadcast_to(mx.array([1.0, 1, 50, 1]), keys.shape[:3])
     state = memory.write(memory.empty(1), keys, keys, asked)

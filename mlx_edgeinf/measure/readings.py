@@ -28,9 +28,10 @@ from ..lexicon import MOST
 from ..pagestore import PageStore
 from ..recall import ASKED, BLOCK, QUESTION_BLOCK, Recall, summarize
 from ..recall.index import Index
+from ..retained import RetainedMemory
 from ..training.bptt import segments
 from ..training.loss import cross_entropy, head
-from .eviction import H2OCache, RetainedMemory, RetainingLayout, SnapKVCache
+from .eviction import H2OCache, RetainingLayout, SnapKVCache
 from .gap import (
     ALIKE,
     FULL,
@@ -198,7 +199,7 @@ def every_page(recall: Recall) -> Index:
 def mixed(model: nn.Module, layout: Layout, centres: int, retained: int) -> list[EdgeCache]:
     """Empty caches whose memories are so many centres and, beside them, so many tokens as they are."""
     return [
-        EdgeCache(layout, RetainedMemory.like(gate.memory, centres, retained), gate.rotation)
+        EdgeCache(layout, RetainedMemory(gate.memory._heads, centres + retained, centres), gate.rotation)
         for gate in memory_gates(model)
     ]
 
