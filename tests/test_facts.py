@@ -245,13 +245,24 @@ def test_the_tables_say_what_was_picked_and_what_it_took(subject, results):
     facts.measure_facts(subject, text(), LADDER, results)
     summary = facts.summary(results)
     for kind in hiding.KINDS:
-        assert f"| {kind}: exact; log-probability | 600 tokens | 1,000 tokens |" in summary
+        assert f"| {kind}, n 2: exact; log-probability | 600 tokens | 1,000 tokens |" in summary
     lines = {cells[1].strip(): cells for line in summary.splitlines() if len(cells := line.split("|")) > 3}
     assert lines[FULL][3].strip() == "-" and lines["1,000 tokens"][4].strip().endswith("kB")
     assert summary.endswith("`python -m it --lengths 600 1000` on a machine; mlx 0.")
     del results.entries["1000"][WINDOW]
     with pytest.raises(ResultsError, match="not finished"):
         facts.summary(results)
+
+
+def test_recall_is_compared_with_full_attention_fact_by_fact(subject, results):
+    facts.measure_facts(subject, text(), LADDER, results)
+    for row, exact in ((RECALL, [True, True]), (FULL, [True, False])):
+        results.entries["600"][row]["single"] = [{"exact": e, "log_probability": -1.0 - e} for e in exact]
+    summary = facts.summary(results)
+    (line,) = (line for line in summary.splitlines() if "minus" in line and "0.50 (" in line)
+    assert line == f"| {RECALL} minus {FULL} | 0.50 (0.00 to 1.00); -0.50 (-1.00 to 0.00) | - |"
+    # Two facts in five fifths.
+    assert "| 600 tokens | 1.00; -2.00 | 1.00; -2.00 | - | - | - |" in summary
 
 
 def test_the_command_goes_on_where_it_was(tmp_path, tiny_subject, capsys):

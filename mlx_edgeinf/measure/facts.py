@@ -31,12 +31,13 @@ from ..turns import Prompter
 from ..wording import count, size
 from .answers import predicted
 from .gap import FULL, GATED, OURS, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW, check_finished
-from .hiding import ASKING, KINDS, LADDER, Gap, Text
+from .hiding import ASKING, KINDS, LADDER, SINGLE, Gap, Text
 from .readings import QUOTA, Reader, check_recall, every_page
 from .results import Results, described
+from .scores import FIFTHS
 from .sides import UNTIMED, decode
 from .subject import Subject
-from .tables import markdown, with_interval
+from .tables import folded, markdown, with_interval
 from .work import measured, together
 
 # Longer texts are read once, with memory and recall: a million tokens take hours.
@@ -206,18 +207,45 @@ def summary(results: Results) -> str:
     check_finished(results, [(str(length), row) for length, row in wanted])
     rows = list(dict.fromkeys(row for _, row in wanted))
     return "\n\n".join([
-        *(_scores(results, lengths, rows, kind) for kind in KINDS), _costs(results, lengths),
-        described(results.setup, lengths=lengths),
+        *(_scores(results, lengths, rows, kind) for kind in KINDS), _depths(results, lengths),
+        _costs(results, lengths), described(results.setup, lengths=lengths),
     ])  # fmt: skip
 
 
 def _scores(results: Results, lengths: list[int], rows: list[str], kind: str) -> str:
     """How often the answer is exact, and its log-probability, by row and length."""
-    lines = [[f"{kind}: exact; log-probability", *(f"{count(n)} tokens" for n in lengths)]]
+    entries = [results.group(str(length)) for length in lengths]
+    asked = len(entries[0][RECALL][kind])
+    lines = [[f"{kind}, n {asked}: exact; log-probability", *(f"{count(n)} tokens" for n in lengths)]]
     for row in rows:
-        entries = (results.group(str(length)).get(row) for length in lengths)
-        lines.append([row, *(_score(entry[kind]) if entry else "-" for entry in entries)])
+        lines.append([row, *(_score(entry[row][kind]) if row in entry else "-" for entry in entries)])
+    lines.append([f"{RECALL} minus {FULL}", *(_apart(entry, kind) for entry in entries)])
     return markdown(lines)
+
+
+def _apart(entry: dict[str, dict], kind: str) -> str:
+    """Fact by fact, at one length."""
+    if FULL not in entry:
+        return "-"
+    ours, full = entry[RECALL][kind], entry[FULL][kind]
+    apart = (_values(ours, name) - _values(full, name) for name in ("exact", "log_probability"))
+    return "; ".join(with_interval(values, 2) for values in apart)
+
+
+def _depths(results: Results, lengths: list[int]) -> str:
+    """Of `ours with recall` the same by where a single fact stands: they are asked in their order."""
+    lines = [[f"{RECALL}, {SINGLE}, standing at", *FIFTHS]]
+    for length in lengths:
+        answers = results.group(str(length))[RECALL][SINGLE]
+        lines.append([f"{count(length)} tokens", *map(_mean, np.array_split(answers, len(FIFTHS)))])
+    return folded("By where the fact stands", markdown(lines))
+
+
+def _mean(answers: Sequence[dict]) -> str:
+    if not len(answers):
+        return "-"
+    exact, nats = (_values(answers, name).mean() for name in ("exact", "log_probability"))
+    return f"{exact:.2f}; {nats:.2f}"
 
 
 def _score(answers: list[dict]) -> str:

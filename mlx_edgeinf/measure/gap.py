@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..wording import counted
 from .results import Results, ResultsError, described
 from .tables import folded, markdown, ratio
 
@@ -46,8 +47,9 @@ def summary(results: Results) -> str:
         ResultsError: the evaluation was stopped before its end.
     """
     check_finished(results, product(results.setup["documents"], results.setup["rows"]))
+    documents = f"{counted(len(results.setup['documents']), 'document')}:"
     each = folded("Document by document", documents_table(results))
-    return "\n\n".join([table(results), each, described(results.setup)])
+    return "\n\n".join([documents, table(results), each, described(results.setup)])
 
 
 def check_finished(results: Results, pairs: Iterable[tuple[str, str]]) -> None:

@@ -43,8 +43,8 @@ from .readings import Reader, temporary_pages
 from .results import Results, described
 from .tables import markdown
 
-# Least squares over the log masses of the pages of a novel that gates are trained on (3,072 tokens, all layers
-# and heads), each page weighing as much as the attention that it gets. With all pages alike it is 0.45.
+# Least squares over the log masses of the pages of a novel that gates are trained on (3,072 tokens, all
+# layers and heads), each page weighing as much as the attention that it gets; 0.45 with all pages alike.
 FITTED = 0.77
 
 # Of queries (n, G, Q, d), scaled, and pages of keys (G, p, P, d): log masses (n, G, Q, p).
