@@ -7,35 +7,20 @@ log-likelihood (NLL, nats) of their tokens beyond the window is compared:
 
 0 is a model that forgets what leaves the window, 1 is one that forgets nothing.
 
-`lengths`: the loss far beyond the base model's context, after everything and after the latest tokens alone
-(see `measure.lengths`).
+What else is measured (each in the module of `measure` that is named):
 
-`gates`: the loss under gates that were trained otherwise, or on other base weights (see `measure.variants`).
-
-`heads`: what the memory of each head buys, and a split of the bytes by that (see `measure.heads`).
-
-`mixes`: the loss by what the bytes of a memory are spent on (see `measure.mixes`).
-
-`selection`: the loss with exact recall, by how its pages are chosen (see `measure.selection`).
-
-`answers`: documents are read by every row, and then questions about them are asked (see `measure.tasks`).
-
-`retention`: questions about stories by how long ago they were read (see `measure.retention`).
-
-`facts`: invented facts in one long reading, asked for at several lengths (see `measure.facts`).
-
-`support`: how often the pages linked to a sentence are its evidence (see `measure.claims`). Needs no model.
+    lengths     the loss far beyond the base model's context, after everything and after the latest alone
+    gates       the loss under gates that were trained otherwise, or on other base weights (`variants`)
+    heads       what the memory of each head buys, and a split of the bytes by that
+    mixes       the loss by what the bytes of a memory are spent on
+    selection   the loss with exact recall, by how its pages are chosen
+    ahead       what reading recalled pages a layer ahead would bring
+    answers     documents are read by every row, and then questions about them are asked (`tasks`)
+    retention   questions about stories by how long ago they were read
+    facts       invented facts in one long reading, asked for at several lengths
+    support     how often the pages linked to a sentence are its evidence (`claims`); needs no model
 
     python -m mlx_edgeinf.evaluate perplexity --data FOLDER
-    python -m mlx_edgeinf.evaluate lengths --data FOLDER --documents 2
-    python -m mlx_edgeinf.evaluate gates --data FOLDER --adapters GATES OTHER_GATES
-    python -m mlx_edgeinf.evaluate heads --data FOLDER --documents 4
-    python -m mlx_edgeinf.evaluate selection --data FOLDER --rows Gaussian:512:16 oracle:512:4
-    python -m mlx_edgeinf.evaluate mixes --data FOLDER --mixes 500+0 250+250 0+500
-    python -m mlx_edgeinf.evaluate answers --data FOLDER --tasks needles-4096 lines-200 squality qmsum
-    python -m mlx_edgeinf.evaluate retention --data FOLDER --documents 20 --read 12
-    python -m mlx_edgeinf.evaluate facts --data FOLDER --lengths 8192 32768
-    python -m mlx_edgeinf.evaluate support --data FOLDER
     mlx.launch -n 2 -- python -m mlx_edgeinf.evaluate perplexity --data FOLDER
 """
 
@@ -52,6 +37,7 @@ import mlx.core as mx
 from .adapter import AdapterError
 from .attention import UnsupportedModel, trained_context
 from .document_memory import SaveFileError
+from .measure import ahead as looking_ahead
 from .measure import evidence, gap, scores, variants
 from .measure import facts as invented
 from .measure import heads as by_head
@@ -147,6 +133,16 @@ def selection(args: argparse.Namespace) -> str:
     reader = Reader(subject.model, subject.untrained, documents, edges[0])
     selecting.measure_selection(reader, args.rows, results)
     return selecting.summary(results)
+
+
+def ahead(args: argparse.Namespace) -> str:
+    """Measure what the results file does not hold yet; the tables."""
+    subject = Subject.load(args.model, args.adapter_path)
+    documents = passages(args.data, subject.tokenizer, args.documents, args.length)
+    setup = _setup(args, documents, subject) | {"gates": subject.gates, "recall": RECALLED}
+    results = Results.resume(args.output, setup)
+    looking_ahead.measure_ahead(Reader(subject.model, subject.untrained, documents, 0), results)
+    return looking_ahead.summary(results)
 
 
 def lengths(args: argparse.Namespace) -> str:
@@ -274,7 +270,8 @@ def _digest(document: object) -> str:
 
 MEASUREMENTS = {
     "perplexity": perplexity, "gates": gates, "heads": heads, "mixes": mixes, "selection": selection,
-    "lengths": lengths, "answers": answers, "retention": retention, "facts": facts, "support": support,
+    "ahead": ahead, "lengths": lengths, "answers": answers, "retention": retention, "facts": facts,
+    "support": support,
 }  # fmt: skip
 FAILURES = (
     AdapterError, CorpusError, ResultsError, RougeMissing, SaveFileError, StarterModelError, UnsupportedModel,

@@ -17,6 +17,7 @@ from . import benchmark
 from .adapter import AdapterError
 from .atomic import replace_text
 from .measure import (
+    ahead,
     curve,
     evidence,
     facts,
@@ -42,6 +43,7 @@ TABLES = {
     "lengths": lengths.summary,
     "heads": heads.summary,
     "mixes": mixes.summary,
+    "ahead": ahead.summary,
     "retention": retention.summary,
     "support": evidence.summary,
     "facts": facts.summary,
@@ -122,6 +124,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
     parser.add_argument("--support", type=Path, default=FOLDER / "support.json", help="Page links.")
     parser.add_argument("--selection", type=Path, default=FOLDER / "selection", help="Recalled pages.")
+    parser.add_argument("--ahead", type=Path, default=FOLDER / "ahead.json", help="Pages a layer ahead.")
     parser.add_argument("--retention", type=Path, default=FOLDER / "retention.json", help="By time.")
     parser.add_argument("--facts", type=Path, default=FOLDER / "facts.json", help="In one long reading.")
     parser.add_argument("--kills", type=Path, default=FOLDER / "kills.json", help="Of the library's process.")

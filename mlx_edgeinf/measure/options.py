@@ -60,6 +60,13 @@ def _selection(parser: argparse.ArgumentParser) -> None:
     _output(parser, "selection", "Folder of results files, one for each length.")
 
 
+def _ahead(parser: argparse.ArgumentParser) -> None:
+    _common(parser, "Folder of held-out documents.")
+    _one(parser)
+    _length(parser, 4096)
+    _output(parser, "ahead.json")
+
+
 def _lengths(parser: argparse.ArgumentParser) -> None:
     _common(parser, "Folder of held-out documents.")
     _one(parser)
@@ -126,6 +133,7 @@ MEASUREMENTS = {
     "heads": ("What the memory of each head buys.", _heads),
     "mixes": ("The loss by what a memory is made up of.", _mixes),
     "selection": ("The loss by how recalled pages are chosen.", _selection),
+    "ahead": ("What reading recalled pages a layer ahead would bring.", _ahead),
     "lengths": ("The loss far beyond the base model's context.", _lengths),
     "answers": ("Questions about documents.", _answers),
     "retention": ("What is left of stories by how long ago they were read.", _retention),
