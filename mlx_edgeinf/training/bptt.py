@@ -6,6 +6,11 @@ of that segment; what earlier segments left behind (window and memory) is a
 constant. So the bound on memory is one segment, whatever the excerpt's length.
 Only segments that have a memory to read, and something to learn, are trained on:
 the rest of a document under an answer is read as fast as in inference.
+
+Gates start where the mass alone opens them. Learned feature maps were once fitted layer by layer to the
+output of exact attention instead (six excerpts, 240 steps): the error fell, to 0.3 to 0.97 of the window's,
+and the loss of six books did not (-0.05, -0.24, 0.04, 0.02, -0.31 and -0.29 of the gap were closed). What is
+nearer in output can be further in what the next layers read from it, so there is no such start here.
 """
 
 from __future__ import annotations
