@@ -53,6 +53,11 @@ class CentroidMemory(Memory):
     def write(self, state: State, keys: mx.array, values: mx.array, received: mx.array) -> State:
         """Cluster the present centres and the new keys together, weighted (online k-means).
 
+        Tried on two novels (next-token loss of tokens 1,024 to 4,095): nearness of values as well, half as
+        important as that of keys: 3.210 nats instead of 3.212, untrained 3.257 instead of 3.256, at twice the
+        work. Entries that know the deviation of their keys too, as the index of pages does, 335 of them in
+        the same bytes: 3.707, untrained 3.944. So many keys of a cluster are from no normal distribution.
+
         Nothing fades with time. With states that held 16,384 tokens at most, what came first fading, people's
         answers about stories read 27,000 to 48,000 tokens ago gained 0.078 nats a token by the memory instead
         of 0.102, those about stories of the last 15,000 tokens 0.111 instead of 0.086, and those about

@@ -73,23 +73,29 @@ class Ahead(Recall):
         self._below, self._tap, self._attention = below, tap, attention
         self._cache, self._tally = cache, tally
         self._asked_ahead: mx.array | None = None
+        # Of the segment that is being read: its input below, and the queries of that which are not used yet.
+        self._given: mx.array | None = None
+        self._left: mx.array | None = None
 
     def read(self, queries: mx.array, log_mass: mx.array, without: Without) -> Recalled | None:
         recalled = super().read(queries, log_mass, without)
         if self._tally and recalled:
             began = time.perf_counter()
-            ahead = self._estimate(queries.shape[0], log_mass)
+            ahead = self._estimate(*queries.shape[::2], log_mass)
             self._tally.estimating += time.perf_counter() - began
             if self.chosen.shape[2] < self.pages.pages(self._layer):
                 self._compare(ahead)
         return recalled
 
-    def _estimate(self, blocks: int, log_mass: mx.array) -> np.ndarray:
-        """Pages (n, G, k) for n blocks of queries, from the input of the layer below."""
-        bare, *_ = self._attention._project(self._tap.latest)
-        turned = self._attention.rope(bare, offset=self._cache.offset - bare.shape[2])
+    def _estimate(self, blocks: int, length: int, log_mass: mx.array) -> np.ndarray:
+        """Pages (n, G, k) for the next n blocks of so many queries, from the input of the layer below."""
+        if self._given is not self._tap.latest:
+            self._given = self._tap.latest
+            bare, *_ = self._attention._project(self._given)
+            self._left = self._attention.rope(bare, offset=self._cache.offset - bare.shape[2])
+        queries, self._left = mx.split(self._left, [blocks * length], axis=2)
         own, self._asked = self._asked, self._asked_ahead
-        speaking = self._latest(in_batch(turned, blocks), log_mass)
+        speaking = self._latest(in_batch(queries, blocks), log_mass)
         self._asked_ahead, self._asked = self._asked, own
         return self._choose(*speaking)
 
