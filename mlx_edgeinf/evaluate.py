@@ -79,7 +79,7 @@ def perplexity(args: argparse.Namespace) -> str:
 
 
 def gates(args: argparse.Namespace) -> str:
-    """Measure what the results file of a base model does not hold yet; the table."""
+    """Measure what the results file of a base model and length does not hold yet; the table."""
     folders = {folder.resolve().name: folder for folder in args.adapters}
     if len(folders) < len(args.adapters):
         raise CorpusError("Two of the --adapters have the same name: rename one of their folders.")
@@ -90,7 +90,7 @@ def gates(args: argparse.Namespace) -> str:
     edges, base = _edges(subject, args.length), base_name(args.model)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
     setup = _setup(_without(args, "adapters"), documents) | {"edges": edges, "base_model": base}
-    results = Results.resume(args.output / f"{base}.json", setup)
+    results = Results.resume(args.output / f"{base}-{args.length}.json", setup)
     variants.add_gates(told, results)
     del subject  # each is loaded anew, so that one model is held at a time
     variants.measure_variants(args.model, folders, documents, results)

@@ -117,7 +117,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--evaluation", dest="evaluate", type=Path, default=FOLDER / "evaluate.json", help="Perplexity."
     )
     parser.add_argument("--trained", type=Path, default=TRAINED, help="Gates whose training is shown.")
-    parser.add_argument("--gates", type=Path, default=FOLDER / "gates", help="A file for each base model.")
+    parser.add_argument("--gates", type=Path, default=FOLDER / "gates", help="By base model and length.")
     parser.add_argument("--lengths", type=Path, default=FOLDER / "lengths.json", help="Long texts.")
     parser.add_argument("--heads", type=Path, default=FOLDER / "heads.json", help="What each buys.")
     parser.add_argument("--mixes", type=Path, default=FOLDER / "mixes.json", help="Makings of memories.")
