@@ -160,12 +160,29 @@ class BankMemory(CentroidMemory):
         return masses @ means / masses.sum(), np.log(masses.sum())
 
 
+@dataclass
+class RetainedMemory(CentroidMemory):
+    """The tokens whose keys weigh most, as they are."""
+
+    def write(self, k: np.ndarray, v: np.ndarray, received: np.ndarray) -> None:
+        asked = received / received.mean() if received.any() else received
+        held = self.counts > 0
+        points = np.concatenate([self.centres[held], k])
+        values = np.concatenate([self.means[held], v])
+        weights = np.concatenate([self.weights[held], asked**2 + 0.01])
+        best = np.argsort(-weights)[: self.features]
+        for kept, new in ((self.centres, points), (self.means, values), (self.weights, weights)):
+            kept[: len(best)] = new[best]
+        self.counts[: len(best)] = 1
+
+
 def memory_of(memory, h: int) -> Memory:
     """An empty memory with the parameters that one of the package's has for query head h."""
     heads = memory._heads
     if type(memory).__name__ == "LinearMemory":
         return FeatureMemory(elu_plus_one, elu_plus_one)
-    entries = {"CentroidMemory": CentroidMemory, "BankMemory": BankMemory}.get(type(memory).__name__)
+    kinds = {kind.__name__: kind for kind in (CentroidMemory, BankMemory, RetainedMemory)}
+    entries = kinds.get(type(memory).__name__)
     own = h if entries else h * heads.keys // heads.queries
     p = {name: np.array(value[own], dtype=float) for name, value in memory.parameters().items()}
     if type(memory).__name__ == "ExponentialMemory":

@@ -70,7 +70,8 @@ def run(folder: Path) -> int:
         "--answers", str(folder / "answers"), "--support", str(folder / "s.json"),
         "--kills", str(folder / "kills.json"), "--selection", str(folder / "selection"),
         "--facts", str(folder / "f.json"), "--mixes", str(folder / "m.json"),
-        "--heads", str(folder / "h.json"), "--retention", str(folder / "r.json"),
+        "--heads", str(folder / "h.json"), "--ahead", str(folder / "a.json"),
+        "--retention", str(folder / "r.json"),
         "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
