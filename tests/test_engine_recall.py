@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import math
 import shutil
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -161,6 +162,20 @@ def test_the_library_keeps_pages_finds_them_again_and_deletes_them(recalling, li
     assert not stores(library)
     # What is open stays whole until it is closed.
     assert answered(recalling, again)
+
+
+def test_the_pages_of_a_reading_are_there_when_the_library_is_opened_again(recalling, library):
+    reader = Reader(library, recalling, id_of(library))
+    memory = reader.open(reader.document)
+    list(reader.ingest(memory))
+    answer = answered(recalling, memory)
+    # As when the program has ended: nobody holds the store any more.
+    memory.pages.close()
+    library.close()
+    with closing(Library(library.folder)) as later:
+        assert stores(later)
+        again = later.open(recalling, later.reading_of(recalling, id_of(later)).id)
+        assert again.recalls and answered(recalling, again) == answer
 
 
 def test_pages_of_no_reading_are_swept_away_unless_they_are_being_written(recalling, library):

@@ -111,7 +111,7 @@ def files(db: Connection) -> set[str]:
 
 def reading_keys(db: Connection) -> list[tuple[int, str]]:
     """Document and identity of every reading of a whole document."""
-    return [tuple(row) for row in _all(db, "SELECT document, identity FROM readings WHERE text = ''")]
+    return db.execute("SELECT document, identity FROM readings WHERE text = ''").fetchall()
 
 
 def disk_use(db: Connection, document: int, pages: int) -> DiskUse:
