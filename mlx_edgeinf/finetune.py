@@ -41,6 +41,9 @@ _MAY_CHANGE = re.compile(r"--(iters|learning-rate) \S+ ?")
 # Options that are fields of `AdapterConfig`.
 SIZES = ("kind", "features", "sinks", "window", "segment", "gate")
 
+# Answers learnt from one reading of a document, which takes far longer than any of them.
+ANSWERS = 8
+
 # What a person can put right; each carries its sentence.
 FAILURES = (AdapterError, CorpusError, StarterModelError, UnsupportedModel, TrainingDiverged, OSError)
 
@@ -103,7 +106,8 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
 
     def own(documents: Corpus, seed: int) -> Iterator[Excerpt]:
         """Of a stream that all processes share, every one's part."""
-        return islice(excerpts(documents, renderer, seed, args.learn_last), world.rank(), None, world.size())
+        stream = excerpts(documents, renderer, seed, args.learn_last, args.answers)
+        return islice(stream, world.rank(), None, world.size())
 
     lessons = Lessons(model, own(taught, args.seed), args.num_excerpts, with_teacher=args.distill > 0)
     examples = _examples(own, held_out, args.val_batches, world.size())
@@ -174,6 +178,7 @@ def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path
         "--learning-rate": args.learning_rate,
         "--max-seq-length": args.max_seq_length,
         "--learn-last": args.learn_last,
+        "--answers": None if args.answers == ANSWERS else args.answers,
         "--num-excerpts": args.num_excerpts,
         "--distill": args.distill or None,
         **({} if start else sizes),
@@ -211,6 +216,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=0.02, help="Peak learning rate.")
     parser.add_argument("--max-seq-length", type=int, default=4096, help="Tokens of an excerpt.")
     parser.add_argument("--learn-last", type=int, help="Of each, the last that count; see README.")
+    parser.add_argument("--answers", type=int, default=ANSWERS, help="Learnt from each reading; see README.")
     parser.add_argument("--val-batches", type=int, default=6, help="Validation excerpts; 0 for none.")
     parser.add_argument("--steps-per-report", type=int, default=1, help="Iterations between reports.")
     parser.add_argument("--steps-per-eval", type=int, default=200, help="Iterations between validations.")

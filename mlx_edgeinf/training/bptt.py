@@ -15,15 +15,18 @@ nearer in output can be further in what the next layers read from it, so there i
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_map
 
-from ..cache import Layout
+from ..cache import EdgeCache, Layout
 from ..generation import read_on
 from .blocks import Block, chunked, hidden_states
 from .excerpts import Excerpt
@@ -37,21 +40,51 @@ class TrainingDiverged(ArithmeticError):
     """The loss or its gradient is no longer a number."""
 
 
-def segments(tokens: list[int], layout: Layout) -> Iterator[tuple[mx.array, mx.array]]:
-    """Inputs and next-token targets (L,), cut where the cache folds."""
-    start, stop = 0, layout.capacity
+def segments(tokens: list[int], layout: Layout, first: int = 0) -> Iterator[tuple[mx.array, mx.array]]:
+    """Inputs and next-token targets (L,) from the token `first` on, cut where the cache folds."""
+    start, stop = first, layout.capacity
     while start < len(tokens) - 1:
-        piece = mx.array(tokens[start : stop + 1])
-        yield piece[:-1], piece[1:]
-        start, stop = stop, stop + layout.segment
+        if stop > start:
+            piece = mx.array(tokens[start : stop + 1])
+            yield piece[:-1], piece[1:]
+            start = stop
+        stop += layout.segment
 
 
-def counted_segments(excerpt: Excerpt, layout: Layout) -> Iterator[tuple[mx.array, mx.array, int]]:
-    """`segments` of an excerpt, and how many of each one's last targets count."""
-    end, first = 1, excerpt.counts_from(layout.capacity)
-    for inputs, targets in segments(excerpt.tokens, layout):
-        end += targets.size
-        yield inputs, targets, min(max(end - first, 0), targets.size)
+class Counted(NamedTuple):
+    """A segment of which something counts, about to be read.
+
+    inputs (L,), targets (n,): the last n of its next tokens. teacher (n, D): what full attention has
+    there, or None. cache: with all that is before.
+    """
+
+    inputs: mx.array
+    targets: mx.array
+    teacher: mx.array | None
+    cache: list[EdgeCache]
+
+
+def counted_segments(model: nn.Module, excerpt: Excerpt) -> Iterator[Counted]:
+    """The segments of an excerpt and its siblings that count; whoever takes one reads it and evaluates it.
+
+    What is between is read here, and what all of them begin with once: its end, which an answer alone has
+    in its own first segment, is a constant too.
+    """
+    cache, shared = model.make_cache(), excerpt.shared
+    for inputs, _ in segments(excerpt.tokens[: shared + 1], cache[0].layout):
+        read_on(model, inputs, cache)
+    for each in excerpt.family:
+        own = copy.deepcopy(cache)
+        end, count, first = shared + 1, 0, each.counts_from(cache[0].layout.capacity)
+        for inputs, targets in segments(each.tokens, cache[0].layout, shared):
+            end += targets.size
+            new = min(max(end - first, 0), targets.size)
+            if new:
+                teacher = None if each.teacher is None else each.teacher[count : count + new]
+                yield Counted(inputs, targets[-new:], teacher, own)
+            else:
+                read_on(model, inputs, own)
+            count += new
 
 
 def excerpt_gradients(
@@ -67,33 +100,23 @@ def excerpt_gradients(
         return objective(model, hidden, targets, teacher).sum()
 
     differentiate = nn.value_and_grad(model, loss_of)
-    cache = model.make_cache()
     loss, count, total = 0.0, 0, None
-    for inputs, targets, new in counted_segments(excerpt, cache[0].layout):
-        if not new:
-            read_on(model, inputs, cache)
-            continue
-        teacher = None if excerpt.teacher is None else excerpt.teacher[count : count + new]
-        value, gradients = differentiate(inputs, targets[-new:], teacher, cache)
+    for part in counted_segments(model, excerpt):
+        value, gradients = differentiate(*part)
         total = gradients if total is None else tree_map(mx.add, total, gradients)
         # Evaluated, the state is a constant for the segments to come: no graph reaches back.
-        mx.eval(value, total, [layer.state for layer in cache])
-        loss, count = loss + value.item(), count + new
+        mx.eval(value, total, [layer.state for layer in part.cache])
+        loss, count = loss + value.item(), count + part.targets.size
     return loss / count, tree_map(lambda g: g / count, total)
 
 
 def validation_loss(model: nn.Module, examples: Sequence[Excerpt]) -> float:
     """Mean next-token loss over the tokens that count, of the excerpts of all processes."""
     total, count = 0.0, 0
-    for excerpt in examples:
-        cache = model.make_cache()
-        for inputs, targets, new in counted_segments(excerpt, cache[0].layout):
-            if not new:
-                read_on(model, inputs, cache)
-                continue
-            losses = token_losses(model, inputs, targets[-new:], cache)
-            mx.eval(losses, [layer.state for layer in cache])
-            total, count = total + losses.sum().item(), count + new
+    for part in chain.from_iterable(counted_segments(model, excerpt) for excerpt in examples):
+        losses = token_losses(model, part.inputs, part.targets, part.cache)
+        mx.eval(losses, [layer.state for layer in part.cache])
+        total, count = total + losses.sum().item(), count + part.targets.size
     total, count = mx.distributed.all_sum(mx.array([total, count])).tolist()
     return total / count
 

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from os.path import commonprefix
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -28,6 +29,7 @@ class Excerpt:
     tokens: T + 1 of them. teacher: the last hidden states (n, D) that full attention has where the
     tokens that count are told from. learnt: the place of the first token that counts, as far as it
     is told with a memory; an answer's, behind its document, or that of the last few of a text.
+    siblings: excerpts that begin alike, other answers about the document, which is read once for all.
 
     Hidden states stand for logits: the frozen head turns one into the other, and
     a vocabulary of 49152 takes 85 times as much room as a width of 576.
@@ -36,6 +38,25 @@ class Excerpt:
     tokens: list[int]
     teacher: mx.array | None = None
     learnt: int = 0
+    siblings: tuple[Excerpt, ...] = ()
+
+    @property
+    def family(self) -> tuple[Excerpt, ...]:
+        """Itself and its siblings."""
+        return self, *self.siblings
+
+    @property
+    def shared(self) -> int:
+        """How many first tokens are read once for the family; none if there are no siblings."""
+        if not self.siblings:
+            return 0
+        alike = len(commonprefix([each.tokens for each in self.family]))
+        return min(alike, *(each.learnt - 1 for each in self.family))
+
+    @property
+    def size(self) -> int:
+        """Tokens that the family reads."""
+        return self.shared + sum(len(each.tokens) - self.shared for each in self.family)
 
     def counts_from(self, capacity: int) -> int:
         """The place of the first token that counts, where a memory begins after `capacity` tokens."""
@@ -43,7 +64,7 @@ class Excerpt:
 
 
 def excerpts(
-    documents: Corpus, renderer: Renderer, seed: int, counted: int | None = None
+    documents: Corpus, renderer: Renderer, seed: int, counted: int | None = None, answers: int = 1
 ) -> Iterator[Excerpt]:
     """Endless random passages of texts and dialogues of exercises; each document is as likely as any other.
 
@@ -52,6 +73,7 @@ def excerpts(
         counted: of a text, how many of an excerpt's last tokens count, and excerpts are of all lengths
             from twice what is exact to the renderer's or what the text has, each doubling as likely as
             any other: memories of all ages. None: all of excerpts as long as the renderer's.
+        answers: of an exercise, how many of its dialogues are learnt from one reading, if it has as many.
 
     Raises:
         CorpusError: no text has the tokens of an excerpt, and there is no exercise.
@@ -63,7 +85,7 @@ def excerpts(
         raise CorpusError(f"No document is long enough for excerpts of {length} tokens.")
     names, misses = sorted(fitting), 0
     while misses < PATIENCE:
-        excerpt = _drawn(fitting[rng.choice(names)], renderer, counted, rng)
+        excerpt = _drawn(fitting[rng.choice(names)], renderer, counted, answers, rng)
         misses = 0 if excerpt else misses + 1
         if excerpt:
             yield excerpt
@@ -83,12 +105,14 @@ def _least(renderer: Renderer, counted: int | None) -> int:
 
 
 def _drawn(
-    document: str | Exercise, renderer: Renderer, counted: int | None, rng: random.Random
+    document: str | Exercise, renderer: Renderer, counted: int | None, answers: int, rng: random.Random
 ) -> Excerpt | None:
-    """A passage from anywhere in a text, or a dialogue; None if the passage has too few tokens."""
+    """A passage from anywhere in a text, or dialogues; None if the passage has too few tokens."""
     if isinstance(document, Exercise):
-        tokens, learnt = renderer.render(document.pages, rng.choice(document.dialogues))
-        return Excerpt(tokens, learnt=learnt)
+        chosen = rng.sample(document.dialogues, min(answers, len(document.dialogues)))
+        rendered = (renderer.render(document.pages, dialogue) for dialogue in chosen)
+        first, *others = (Excerpt(tokens, learnt=learnt) for tokens, learnt in rendered)
+        return replace(first, siblings=tuple(others))
     length, learnt = renderer.length, 0
     if counted is not None:
         longest = min(len(document) // LETTERS, renderer.length)
@@ -134,7 +158,10 @@ class Lessons:
 
 
 def taught(model: nn.Module, excerpt: Excerpt) -> Excerpt:
-    """The excerpt with the last hidden states that full attention has where what counts is told from."""
+    """The excerpt with the last hidden states that full attention has where what counts is told from.
+
+    Each of its siblings too.
+    """
     layout, tokens = model.make_cache()[0].layout, excerpt.tokens
     cache = [ExactCache.like(layer, len(tokens)) for layer in model.make_cache()]
     first = excerpt.counts_from(layout.capacity) - 1
@@ -146,4 +173,5 @@ def taught(model: nn.Module, excerpt: Excerpt) -> Excerpt:
         if stop > first:
             states.append(hidden[max(first - start, 0) :])
         start = stop
-    return replace(excerpt, teacher=mx.concatenate(states).astype(mx.float16))
+    teacher = mx.concatenate(states).astype(mx.float16)
+    return replace(excerpt, teacher=teacher, siblings=tuple(taught(model, each) for each in excerpt.siblings))

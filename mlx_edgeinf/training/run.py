@@ -71,7 +71,7 @@ class Training:
         if self.share:
             gradients = shared(gradients, self.share)
         # Of all processes: what one of them reports, and what all of them stop at.
-        total, tokens = mx.distributed.all_sum(mx.array([loss, float(len(excerpt.tokens))])).tolist()
+        total, tokens = mx.distributed.all_sum(mx.array([loss, float(excerpt.size)])).tolist()
         loss, tokens = total / mx.distributed.init().size(), int(tokens)
         try:
             norm = update(self.model, self.optimizer, loss, gradients)
