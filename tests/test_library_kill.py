@@ -64,6 +64,17 @@ def whole_reading(engine, memory) -> list[np.ndarray]:
     return state(memory)
 
 
+def on_disk(memory) -> list[np.ndarray]:
+    """Keys and values of all pages that a reading keeps for recall, by layer."""
+    assert memory.recalls and not memory.without_recall
+    assert memory.pages.tokens == memory.cache[0].folded > 0
+    shape, kept = memory.pages.shape, []
+    for layer in range(shape.layers):
+        every = np.tile(np.arange(memory.pages.pages(layer)), (shape.kv_heads, 1))
+        kept += [*memory.pages.gather(layer, every), *memory.pages.waiting(layer)]
+    return kept
+
+
 def killed(context, folder: Path, steps: int, seconds: float) -> list[tuple[int, str, int]]:
     """What a victim told before it was killed, so many seconds after so many steps."""
     here, there = context.Pipe(duplex=False)
@@ -92,7 +103,7 @@ def _rest(pipe: Connection) -> Iterator:
         pipe.close()
 
 
-def check(library: Library, told: dict[tuple[int, str], int], engine, expected) -> None:
+def check(library: Library, told: dict[tuple[int, str], int], engine, expected, pages) -> None:
     """Everything that was ever told is there, and nothing is there by half."""
     entries = {int(entry.sha256, 16): entry for entry in library.entries()}
     for (number, what), much in told.items():
@@ -111,7 +122,9 @@ def check(library: Library, told: dict[tuple[int, str], int], engine, expected) 
         for chat in library.chats(entry.id):
             assert list(chat.turns) == [victim.turn(at) for at in range(len(chat.turns))]
         for reading in library.readings(entry.id):
-            assert same(whole_reading(engine, library.open(engine, reading.id)), expected)
+            memory = library.open(engine, reading.id)
+            assert same(whole_reading(engine, memory), expected)
+            assert same(on_disk(memory), pages)
             for checkpoint in library.past.checkpoints(reading.id):
                 assert checkpoint.position < reading.position
                 assert same(whole_reading(engine, library.past.open(engine, checkpoint)), expected)
@@ -135,22 +148,25 @@ def check_disk(folder: Path) -> None:
     assert database.execute("PRAGMA foreign_key_check").fetchall() == []
     database.execute("INSERT INTO search (search) VALUES ('integrity-check')")
     named, there = files(database), {path.name for path in (folder / "files").iterdir()}
+    known = {str(id) for (id,) in database.execute("SELECT id FROM documents")}
     database.close()
     assert named == there
+    assert {path.name.split("-")[0] for path in (folder / "pages").glob("*")} <= known
 
 
 def test_whatever_is_killed_whenever_nothing_that_was_reported_saved_is_lost(
     context, folder, engine, recorded
 ):
     moments, told, kinds = Random(0), {}, Counter()
-    expected = whole_reading(engine, engine.open(victim.numbered(0)))
+    unbroken = engine.open(victim.numbered(0), folder.parent / "pages")
+    expected, pages = whole_reading(engine, unbroken), on_disk(unbroken)
     for _ in range(KILLS):
         news = killed(context, folder, moments.randrange(STEPS), moments.uniform(0, SECONDS))
         for number, what, much in news:
             told[number, what] = max(much, told.get((number, what), 0))
         kinds[news[-1][1] if news else "nothing"] += 1
         library = Library(folder)
-        check(library, told, engine, expected)
+        check(library, told, engine, expected, pages)
         library.close()
         check_disk(folder)
     documents = 1 + max(number for number, _ in told)

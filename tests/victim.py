@@ -58,7 +58,7 @@ def tiny_engine() -> Engine:
     layout = Layout(sinks=2, window=16, segment=16)
     load = lambda *_, **__: (with_memory(llama_model(), layout=layout), TOKENIZER)  # noqa: E731
     with patch.object(engine_home, "load", load):
-        return Engine("tiny", recall_gb=0)
+        return Engine("tiny", recall_gb=0.1)
 
 
 def live(folder: Path, told: Connection) -> None:
