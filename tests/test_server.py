@@ -167,6 +167,21 @@ def test_what_ends_recall_is_told_where_the_server_runs(ask, whale, monkeypatch,
     assert capsys.readouterr().err.count("whale.txt: Answers come without exact recall") == 1
 
 
+def test_an_answer_names_the_pages_that_recall_went_back_to(ask, client, engine, monkeypatch):
+    monkeypatch.setattr(engine, "recall_bytes", 10**9)
+    pages = [WHALE[start : start + len(WHALE) // 4] for start in range(0, len(WHALE), len(WHALE) // 4)]
+    file = client.files.create(file=("whale.txt", b"\f".join(pages)), purpose="user_data")
+    named = ask(about(file.id)).model_extra["pages_consulted"]
+    assert 0 < len(named) <= 5 and set(named) <= set(range(1, len(pages) + 1))
+    *_, last = ask(about(file.id), stream=True)
+    assert last.choices[0].finish_reason and last.model_extra["pages_consulted"] == named
+
+
+def test_where_nothing_is_recalled_no_pages_are_named(ask, whale):
+    for messages in (ASK, about(whale.id)):
+        assert "pages_consulted" not in ask(messages).model_extra
+
+
 def test_several_documents_are_one_collection(ask, client, whale, segments):
     other = client.files.create(file=("ship.md", b"# A ship\n\nIt sailed the sea."), purpose="user_data")
     messages = about(whale.id)

@@ -77,7 +77,7 @@ def until(pieces: Iterator[Piece], stops: list[str], cached: int = 0) -> Iterato
             yield held[:ready]
             held = held[ready:]
         if reason:
-            yield Ended(reason, piece.prompt_tokens, piece.tokens, cached)
+            yield Ended(reason, piece.prompt_tokens, piece.tokens, cached, piece.consulted)
             return
 
 
@@ -109,7 +109,7 @@ async def events(job: Job[Happening], completion: Completion, usage: bool) -> As
                 case str():
                     yield _event(completion.chunk({"content": item}))
                 case Ended():
-                    yield _event(completion.chunk({}, item.reason))
+                    yield _event(completion.chunk({}, item))
                     if usage:
                         yield _event(completion.count(item))
                     yield "data: [DONE]\n\n"

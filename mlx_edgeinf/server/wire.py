@@ -146,12 +146,16 @@ class ChatRequest(BaseModel):
 
 @dataclass(frozen=True)
 class Ended:
-    """How an answer ended. Tokens of prompt and answer; cached: those of the prompt read before."""
+    """How an answer ended. Tokens of prompt and answer; cached: those of the prompt read before.
+
+    consulted: pages, from 0, that exact recall went back to; see `Piece`.
+    """
 
     reason: str
     prompt_tokens: int
     tokens: int
     cached: int
+    consulted: tuple[int, ...] = ()
 
     def usage(self) -> dict[str, Any]:
         """OpenAI's count."""
@@ -160,6 +164,10 @@ class Ended:
             "total_tokens": self.prompt_tokens + self.tokens,
             "prompt_tokens_details": {"cached_tokens": self.cached},
         }  # fmt: skip
+
+    def beside(self) -> dict[str, Any]:
+        """What OpenAI's answers do not have, and their clients pass on: pages as people count them."""
+        return {"pages_consulted": [page + 1 for page in self.consulted]} if self.consulted else {}
 
 
 class Completion:
@@ -172,12 +180,14 @@ class Completion:
         """All of it."""
         message = {"role": "assistant", "content": text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": ended.reason}
-        return self._head | {"object": "chat.completion", "choices": [choice], "usage": ended.usage()}
+        answer = {"object": "chat.completion", "choices": [choice], "usage": ended.usage()}
+        return self._head | answer | ended.beside()
 
-    def chunk(self, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
-        """A piece of it."""
+    def chunk(self, delta: dict[str, str], ended: Ended | None = None) -> dict[str, Any]:
+        """A piece of it; the last one tells how it ended."""
+        reason, beside = (ended.reason, ended.beside()) if ended else (None, {})
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return self._head | {"object": "chat.completion.chunk", "choices": [choice]}
+        return self._head | {"object": "chat.completion.chunk", "choices": [choice]} | beside
 
     def count(self, ended: Ended) -> dict[str, Any]:
         """The last piece, which has no text but the usage."""
