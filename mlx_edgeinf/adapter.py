@@ -1,8 +1,10 @@
 """Gates on disk: an adapter in mlx-lm's format, a few hundred kilobytes.
 
 `adapters.safetensors` holds the trained parameters of every layer's memory
-gate, `adapter_config.json` what they were trained for. After `retrofit`,
-mlx-lm's own `load_adapters` accepts the folder as well (`fine_tune_type: full`).
+gate, `recall.safetensors` those of the gates of exact recall where they are
+trained, `adapter_config.json` what they were trained for. After `retrofit`,
+mlx-lm's own `load_adapters` accepts the folder as well (`fine_tune_type: full`),
+for the memory.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from .gate import FORMS
 from .kinds import KINDS
 
 FORMAT = 3
-WEIGHTS = "adapters.safetensors"
+WEIGHTS, RECALL = "adapters.safetensors", "recall.safetensors"
 
 
 class AdapterError(ValueError):
@@ -77,14 +79,28 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def gate_parameters(model: nn.Module) -> dict[str, mx.array]:
-    """The gates' parameters by their path in the model."""
+    """The memory gates' parameters by their path in the model: all that a reading depends on."""
     return {k: v for k, v in tree_flatten(model.parameters()) if ".memory_gate." in k}
+
+
+def recall_parameters(model: nn.Module) -> dict[str, mx.array]:
+    """The same of the gates of exact recall."""
+    return {k: v for k, v in tree_flatten(model.parameters()) if ".recall_gate." in k}
+
+
+def untrained_recall(model: nn.Module) -> dict[str, mx.array]:
+    """The same, as they are before any training: what comes back has its share by its mass."""
+    parameters = recall_parameters(model)
+    return {k: (mx.ones if k.endswith(".mass") else mx.zeros)(v.shape) for k, v in parameters.items()}
 
 
 def save_adapter(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
     """Write the gates of a retrofitted model, each file replaced atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     save_arrays(folder / WEIGHTS, gate_parameters(model))
+    recall, untrained = recall_parameters(model), untrained_recall(model)
+    if not all(mx.array_equal(recall[path], untrained[path]).item() for path in recall):
+        save_arrays(folder / RECALL, recall)
     replace_text(folder / CONFIG, json.dumps(asdict(config), indent=2) + "\n")
 
 
@@ -113,7 +129,7 @@ def read_config(folder: Path) -> AdapterConfig:
 
 
 def load_weights(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
-    """Load an adapter's gates into a model retrofitted for `config`.
+    """Load an adapter's gates into a model retrofitted for `config`; those of recall too, if there are any.
 
     Raises:
         AdapterError: the gates were trained for another base model, do not fit, or are damaged.
@@ -124,9 +140,11 @@ def load_weights(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
             "Choose that model, or train gates for this one with `python -m mlx_edgeinf.finetune`."
         )
     weights, _ = load_arrays(folder / WEIGHTS)
-    expected = gate_parameters(model)
-    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
-        raise AdapterError(f"The gates in {folder} do not match their own configuration file.")
+    recall = load_arrays(folder / RECALL)[0] if (folder / RECALL).exists() else untrained_recall(model)
+    for found, expected in ((weights, gate_parameters(model)), (recall, recall_parameters(model))):
+        if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in expected.items()}:
+            raise AdapterError(f"The gates in {folder} do not match their own configuration file.")
+    weights |= recall
     model.update(tree_unflatten(list(weights.items())))
     mx.eval(model.parameters())
 

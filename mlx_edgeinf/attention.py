@@ -1,7 +1,7 @@
 """Attention with a memory: the base model's own class, retrofitted in place.
 
-The attention class of a loaded mlx-lm model is replaced by a subclass that adds
-one child, `memory_gate`. Weight paths, quantised weights and LoRA keys stay as
+The attention class of a loaded mlx-lm model is replaced by a subclass that adds two
+children, `memory_gate` and `recall_gate`. Weight paths, quantised weights and LoRA keys stay as
 they are. Short inputs go to the base class untouched, bit for bit.
 """
 
@@ -14,12 +14,12 @@ import mlx.nn as nn
 from mlx_lm.models import llama, qwen2, qwen3
 
 from .cache import EdgeCache, Layout
-from .gate import MemoryGate
+from .gate import MemoryGate, RecallGate
 from .memory import Entries, Heads
 from .pagestore import Pages, StoreShape
 from .recall import ASKED, SUMMARY_ROWS, THROUGHOUT, Recall
 from .rotation import Rotation
-from .sources import Source, attend, in_a_row, joined
+from .sources import Source, attend, in_a_row
 from .watch import Watch
 
 # Attention bodies that `_project` reproduces. mistral runs on mlx-lm's llama.
@@ -98,7 +98,7 @@ class MemoryAttention(nn.Module):
         ):
             exact, closed = local._replace(output=output, log_mass=log_mass[..., 0]), 0.0
             if recalled := cache.recall.read(placed, exact.log_mass, without):
-                exact, entries = joined(exact, recalled.source), recalled.entries
+                exact, entries = self.recall_gate(asked, recalled.source, exact), recalled.entries
                 closed = cache.recall.precedence
             else:
                 entries = self._entries(queries, cache)
@@ -119,7 +119,7 @@ class MemoryAttention(nn.Module):
 def retrofit(
     model: nn.Module, layout: Layout, kind: str, features: int, exact_limit: int, gate: str = "full"
 ) -> nn.Module:
-    """Give every attention layer of a loaded mlx-lm model a memory gate, in place.
+    """Give every attention layer of a loaded mlx-lm model a memory gate and one for recall, in place.
 
     Args:
         layout: sinks, window and segment in tokens.
@@ -128,7 +128,7 @@ def retrofit(
         exact_limit: tokens up to which the base path runs (see EdgeCache).
         gate: form of the memory gate, a key of `gate.FORMS`.
 
-    Returns the model; all base parameters are frozen, and `model.make_cache()` now makes
+    Returns the model; all but the memory gates is frozen, and `model.make_cache()` now makes
     EdgeCaches; given the pages of a `PageStore`, ones whose forks recall from it, or they
     themselves `throughout`.
 
@@ -140,9 +140,10 @@ def retrofit(
     model.freeze()
     for layer in model.layers:
         attention = layer.self_attn
-        memory_gate = MemoryGate(_heads(attention, model, layout), kind, features, gate)
+        heads = _heads(attention, model, layout)
         attention.__class__ = _with_memory(type(attention))
-        attention.memory_gate = memory_gate
+        attention.memory_gate = MemoryGate(heads, kind, features, gate)
+        attention.recall_gate = RecallGate(heads).freeze()
 
     def make_cache(
         exact_limit: int = exact_limit, pages: Pages | None = None, throughout: bool = False

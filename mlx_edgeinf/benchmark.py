@@ -25,7 +25,6 @@ from .adapter import AdapterError
 from .attention import UnsupportedModel
 from .measure import stored
 from .measure.learning import READING, learning, learning_table
-from .measure.readings import temporary_pages
 from .measure.results import FOLDER, Results, ResultsError, command, described, surroundings
 from .measure.sides import (
     DECODED,
@@ -46,6 +45,7 @@ from .models import found_gates, load, load_base
 from .pagestore import StoreError
 from .starter import StarterModelError
 from .terminal import run
+from .training.recalling import temporary_pages
 
 # In the results, and in the table.
 STOCK, OURS, RECALL, STORED = "stock", "ours", "recall", "recall costs"

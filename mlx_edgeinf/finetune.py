@@ -24,6 +24,7 @@ from .attention import UnsupportedModel, trained_context
 from .gate import FORMS
 from .kinds import KINDS
 from .models import base_name, equip, load_base, untrained_config
+from .pagestore.errors import StoreError
 from .starter import StarterModelError
 from .terminal import run
 from .training.blocks import chunked, recomputed
@@ -32,6 +33,7 @@ from .training.checkpoint import Progress, resume, runs_before, trained_share
 from .training.corpus import Corpus, CorpusError, read_corpus, split
 from .training.excerpts import Excerpt, Lessons, excerpts
 from .training.loss import Objective
+from .training.recalling import learn_recall
 from .training.rendering import Renderer, teaching
 from .training.run import Training
 from .training.sharing import WAYS
@@ -45,7 +47,9 @@ SIZES = ("kind", "features", "sinks", "window", "segment", "gate")
 ANSWERS = 8
 
 # What a person can put right; each carries its sentence.
-FAILURES = (AdapterError, CorpusError, StarterModelError, UnsupportedModel, TrainingDiverged, OSError)
+FAILURES = (
+    AdapterError, CorpusError, StarterModelError, UnsupportedModel, TrainingDiverged, StoreError, OSError,
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -90,6 +94,8 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     taught, held_out = split(corpus, hold_out=args.val_batches > 0)
     model, tokenizer = load_base(args.model)
     start = Path(args.resume_adapter_file).parent if args.resume_adapter_file else None
+    if args.recall and args.grad_checkpoint:
+        raise AdapterError("With --recall nothing is read twice: leave --grad-checkpoint out.")
     if start and args.share:
         raise AdapterError("--share begins with untrained gates: leave it or --resume-adapter-file out.")
     config = read_config(start) if start else _config(args, model)
@@ -98,6 +104,8 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     (taught, left_out), (held_out, _) = teaching(taught, renderer), teaching(held_out, renderer)
     mx.random.seed(args.seed)
     equip(model, config, start, exact_limit=0)
+    if args.recall:
+        learn_recall(model)
     optimizer = make_optimizer(args.learning_rate, args.iters)
     optimizer.init(model.trainable_parameters())
     begun = _begin(args, len(taught), world.size(), start)
@@ -183,6 +191,7 @@ def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path
         "--distill": args.distill or None,
         **({} if start else sizes),
         "--share": args.share,
+        "--recall": "" if args.recall else None,
         "--grad-checkpoint": "" if args.grad_checkpoint else None,
         "--seed": args.seed,
         "--resume-adapter-file": f"{start.name}/{WEIGHTS}" if start else None,
@@ -226,6 +235,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--distill", type=float, default=0.0, help="Share of full attention in the loss.")
     parser.add_argument("--num-excerpts", type=int, help="Excerpts to take turns; endless if not given.")
     parser.add_argument("--share", choices=WAYS, help="What gates have in common; nothing if not given.")
+    parser.add_argument("--recall", action="store_true", help="Train the gates of exact recall instead.")
     parser.add_argument("--grad-checkpoint", action="store_true", help="Recompute layers to save memory.")
     parser.add_argument("--seed", type=int, default=0, help="The PRNG seed.")
     parser.add_argument("--kind", choices=tuple(KINDS), default="centroids")

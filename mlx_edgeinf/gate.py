@@ -1,4 +1,4 @@
-"""The memory gate: the only trained part of the model.
+"""Gates: the only trained part of the model.
 
 EdgeInfinite (arXiv 2503.22196), memory gate:
 
@@ -9,6 +9,7 @@ calibrated sources, the mass ratio, and learns a correction to it:
 
     logit g = a_h * (log_mass_mem - log_mass_local) + b_h + u_h . q
 
+A gate of the same form mixes in what exact recall brings back, before the memory does.
 Two lesser forms are kept to be compared with it: without the mass, and b_h alone, the scalar
 gate of Infini-attention (arXiv 2404.07143).
 """
@@ -20,7 +21,7 @@ import mlx.nn as nn
 
 from .kinds import KINDS
 from .memory import Entries, Heads
-from .sources import Source
+from .sources import Source, joined, mixed
 from .watch import Watch
 
 # The terms of logit g beside b_h, by the form of the gate.
@@ -33,23 +34,43 @@ WITHOUT_MASS = -2.0
 EMPTY = -1e8
 
 
-class MemoryGate(nn.Module):
-    """The gate of one attention layer, with the feature maps of its memory.
+class Gate(nn.Module):
+    """How far another source is let into the exact one; of one attention layer.
 
     mass (H,) a_h: trust in the mass ratio; 1 untrained.
     bias (H,) b_h, and query (H, d) u_h: what the query says beyond it; 0 untrained.
     A form of the gate (a key of FORMS) has no parameters for the terms it leaves out.
     """
 
-    def __init__(self, heads: Heads, kind: str, features: int, form: str = "full"):
+    def __init__(self, heads: Heads, form: str = "full", bias: float = 0.0):
         super().__init__()
         self.form = form
         with_mass = "mass" in FORMS[form]
-        self.bias = mx.full((heads.queries,), KINDS[kind].initial_bias if with_mass else WITHOUT_MASS)
+        self.bias = mx.full((heads.queries,), bias if with_mass else WITHOUT_MASS)
         if with_mass:
             self.mass = mx.ones((heads.queries,))
         if "query" in FORMS[form]:
             self.query = mx.zeros((heads.queries, heads.size))
+
+    def opening(self, queries: mx.array, other: Source, local: Source, closed: float = 0.0) -> mx.array:
+        """g (B, H, L) in float32: how much of the output comes from the other source.
+
+        queries (B, H, L, d) carry no position. closed: nats that are taken off logit g.
+        """
+        logit = mx.broadcast_to(self.bias[:, None] - closed, queries.shape[:3])
+        if "mass" in self:
+            logit = logit + self.mass[:, None] * (other.log_mass - local.log_mass)
+        if "query" in self:
+            logit = logit + (queries.astype(mx.float32) * self.query[:, None]).sum(axis=-1)
+        # Where nothing is left in memory, no gate is open, whatever it says without the mass.
+        return mx.where(other.log_mass > EMPTY, mx.sigmoid(logit), 0)
+
+
+class MemoryGate(Gate):
+    """The gate of one attention layer's memory, with the feature maps of that memory."""
+
+    def __init__(self, heads: Heads, kind: str, features: int, form: str = "full"):
+        super().__init__(heads, form, KINDS[kind].initial_bias)
         self.memory = KINDS[kind](heads, features)
         self.rotation = heads.rotation
 
@@ -67,17 +88,16 @@ class MemoryGate(nn.Module):
         opening = self.opening(queries, remembered, local, closed)
         if watch:
             watch.opening(opening)
-        opening = opening.astype(local.output.dtype)
-        return local.output + opening[..., None] * (remembered.output - local.output)
+        return mixed(local.output, remembered.output, opening)
 
-    def opening(
-        self, queries: mx.array, remembered: Source, local: Source, closed: float = 0.0
-    ) -> mx.array:
-        """g (B, H, L) in float32: how much of the output comes from memory."""
-        logit = mx.broadcast_to(self.bias[:, None] - closed, queries.shape[:3])
-        if "mass" in self:
-            logit = logit + self.mass[:, None] * (remembered.log_mass - local.log_mass)
-        if "query" in self:
-            logit = logit + (queries.astype(mx.float32) * self.query[:, None]).sum(axis=-1)
-        # Where nothing is left in memory, no gate is open, whatever it says without the mass.
-        return mx.where(remembered.log_mass > EMPTY, mx.sigmoid(logit), 0)
+
+class RecallGate(Gate):
+    """The gate of what comes back from disk: exact tokens as well, so untrained their mass alone decides.
+
+    Trained, it makes up for what the model never learned: what comes back are the few tokens that a
+    query would most attend to, standing where they did not stand.
+    """
+
+    def __call__(self, queries: mx.array, recalled: Source, local: Source) -> Source:
+        """Both as one source, with the mass of all their tokens; queries (B, H, L, d) carry no position."""
+        return joined(local, recalled, self.opening(queries, recalled, local))

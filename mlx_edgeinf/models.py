@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import math
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from .settings import Settings
 from .starter import NAME, starter_model
 
 # Longer inputs than the base model's context are this project's purpose, not worth a warning.
+# Of a model's gates what mlx-lm counts as the model's own.
+SEEN = re.compile(r"\.memory_gate\.memory\.|\.recall_gate\.")
 UNLIMITED = {"model_max_length": sys.maxsize}
 
 # In a checkout, and in an installed package.
@@ -214,6 +217,6 @@ def parameter_budget(model: nn.Module) -> float:
     """Trainable parameters as a share of the base model's, quantised or not."""
     gates = tree_flatten(model.trainable_parameters())
     # mlx-lm's count, which knows how many weights a quantised word holds, sees modules without
-    # children alone: of a gate, its memory.
-    seen = sum(value.size for path, value in gates if ".memory_gate.memory." in path)
+    # children alone: of a memory gate, its memory.
+    seen = sum(value.size for path, value in tree_flatten(model.parameters()) if SEEN.search(path))
     return sum(value.size for _, value in gates) / (get_total_parameters(model) - seen)

@@ -105,13 +105,20 @@ def _scores(queries: mx.array, keys: mx.array, scale: float) -> mx.array:
     return grouped(queries, keys.shape[1]) @ keys.swapaxes(-1, -2)
 
 
-def joined(first: Source, second: Source) -> Source:
-    """Two sources that share no token, as one that keeps what the entries of the first received."""
-    share = mx.sigmoid(second.log_mass - first.log_mass).astype(first.output.dtype)[..., None]
+def joined(first: Source, second: Source, share: mx.array) -> Source:
+    """Two sources that share no token, as one that keeps what the entries of the first received.
+
+    share (B, H, L): how much of the output is the second's.
+    """
     return first._replace(
-        output=first.output + share * (second.output - first.output),
+        output=mixed(first.output, second.output, share),
         log_mass=mx.logaddexp(first.log_mass, second.log_mass),
     )
+
+
+def mixed(first: mx.array, second: mx.array, share: mx.array) -> mx.array:
+    """Outputs (B, H, L, d), of which the second has a share (B, H, L); in the dtype of the first."""
+    return first + share.astype(first.dtype)[..., None] * (second - first)
 
 
 def lengthened(received: mx.array, total: int) -> mx.array:

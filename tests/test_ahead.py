@@ -8,8 +8,9 @@ from tiny import llama_model, with_memory
 from mlx_edgeinf.cache import Layout
 from mlx_edgeinf.measure import ahead
 from mlx_edgeinf.measure.ahead import CACHED, DISKS, Tally, shared, summary
-from mlx_edgeinf.measure.readings import Reader, temporary_pages
+from mlx_edgeinf.measure.readings import Reader
 from mlx_edgeinf.measure.results import Results, ResultsError
+from mlx_edgeinf.training.recalling import temporary_pages
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,6 @@ from mlx_edgeinf.adapter import AdapterConfig, fingerprint, save_adapter
 from mlx_edgeinf.cache import Layout
 from mlx_edgeinf.measure import sides, stored
 from mlx_edgeinf.measure.learning import BEGINNING, READING, WAYS, learning, learning_table
-from mlx_edgeinf.measure.readings import temporary_pages
 from mlx_edgeinf.measure.sides import (
     DECODED,
     UNTIMED,
@@ -28,6 +27,7 @@ from mlx_edgeinf.measure.sides import (
     short_path,
     with_weights_of,
 )
+from mlx_edgeinf.training.recalling import temporary_pages
 
 
 def tokens(length: int) -> list[int]:

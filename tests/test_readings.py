@@ -7,13 +7,14 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx_lm.models.cache import KVCache
-from tiny import LAYOUT, llama_model, with_memory
+from tiny import LAYOUT, learnt_recall, llama_model, with_memory
 
-from mlx_edgeinf.adapter import gate_parameters
+from mlx_edgeinf.adapter import gate_parameters, recall_parameters, untrained_recall
 from mlx_edgeinf.cache import EdgeCache
 from mlx_edgeinf.measure import readings
 from mlx_edgeinf.measure.gap import (
     ALIKE,
+    BY_MASS,
     FULL,
     H2O,
     HALF,
@@ -21,6 +22,7 @@ from mlx_edgeinf.measure.gap import (
     OURS,
     RECALL,
     RECALL_ALONE,
+    RECALL_ALONE_BY_MASS,
     RECALL_UNTRAINED,
     ROWS,
     SHUFFLED,
@@ -42,6 +44,8 @@ from mlx_edgeinf.measure.readings import (
 LENGTH, FIRST = 72, 2 * LAYOUT.window
 # In the tiny models' state: a head's key and value, and a feature of 2 centres, 2 weights.
 TOKEN, FEATURE = 2 * 8, 2 * 8 + 2
+# Of so short a text everything is recalled, and the memory adds nothing.
+SAME = (SHUFFLED, ZEROED, RECALL_ALONE, RECALL_ALONE_BY_MASS, RECALL_UNTRAINED)
 
 
 def tokens(seed: int) -> list[int]:
@@ -53,7 +57,8 @@ def reader() -> Reader:
     model = with_memory(llama_model())
     for gate in memory_gates(model):
         gate.mass = mx.abs(gate.mass) + 0.1
-    untrained = gate_parameters(with_memory(llama_model()))
+    learnt_recall(model)
+    untrained = gate_parameters(with_memory(llama_model())) | untrained_recall(model)
     untrained = {path: 0.5 * value for path, value in untrained.items()}
     return Reader(model, untrained, {"first": tokens(1), "second": tokens(2)}, FIRST)
 
@@ -84,8 +89,7 @@ def test_full_attention_never_takes_the_base_path(reader, monkeypatch):
 
 
 def test_every_row_counts_the_same_tokens_and_no_two_read_alike(reader):
-    # Of so short a text everything is recalled, and the memory adds nothing.
-    rows = [row for row in ROWS if row not in (SHUFFLED, ZEROED, RECALL_ALONE, RECALL_UNTRAINED)]
+    rows = [row for row in ROWS if row not in SAME]
     read = [losses(reader, "first", row) for row in rows]
     assert {each.size for each in read} == {LENGTH - FIRST}
     differences = [np.abs(a - b).max() for at, a in enumerate(read) for b in read[:at]]
@@ -177,9 +181,20 @@ def test_where_all_is_recalled_the_memory_adds_nothing(reader):
     assert np.allclose(recalled, alone, atol=1e-3) and not np.allclose(recalled, own, atol=0.1)
 
 
+def test_rows_by_mass_have_untrained_gates_of_recall_for_a_while_only(reader):
+    trained = recall_parameters(reader.model)
+    for row in BY_MASS:
+        with reader.caches(row, LENGTH) as cache:
+            assert all(layer.recall for layer in cache)
+            now, untrained = recall_parameters(reader.model), untrained_recall(reader.model)
+            assert all(mx.array_equal(now[path], untrained[path]) for path in trained)
+    after = recall_parameters(reader.model)
+    assert all(after[path] is value for path, value in trained.items())
+
+
 def test_untrained_gates_have_recall_too(reader):
     with reader.caches(RECALL_UNTRAINED, LENGTH) as cache:
-        now = gate_parameters(reader.model)
+        now = gate_parameters(reader.model) | recall_parameters(reader.model)
         assert all(np.array_equal(now[path], value) for path, value in reader.untrained.items())
         assert all(layer.recall and layer._kind for layer in cache)
 

@@ -89,6 +89,15 @@ def with_memory(
     return model
 
 
+def learnt_recall(model: nn.Module) -> nn.Module:
+    """Its gates of recall as if they had been trained."""
+    mx.random.seed(2)
+    for layer in model.layers:
+        gate = layer.self_attn.recall_gate
+        gate.update(tree_map(lambda p: p + 0.3 * mx.random.normal(p.shape), gate.parameters()))
+    return model
+
+
 def sequence(length: int, seed: int = 0) -> mx.array:
     """Token ids, none of them twice: equal keys in one fold would be ties for the clustering."""
     mx.random.seed(seed)

@@ -29,9 +29,10 @@ from ..pagestore import PageStore
 from ..recall import THROUGHOUT, Recall
 from ..recall.recall import Recalled, Without
 from ..sources import in_batch
+from ..training.recalling import temporary_pages
 from ..wording import counted
 from .gap import check_finished
-from .readings import Reader, temporary_pages
+from .readings import Reader
 from .results import Results, described
 from .tables import markdown, with_interval
 from .work import Entries, measure_missing

@@ -8,7 +8,7 @@ scored by its mean log-probability in nats per token, averaged over the people w
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from statistics import mean
 from typing import NamedTuple
@@ -21,10 +21,11 @@ from ..cache import EdgeCache, forked, state_bytes
 from ..generation import generate, read_on
 from ..lexicon import Lexicon
 from ..training.loss import cross_entropy
+from ..training.recalling import check_recall
 from ..turns import Prompter
-from .gap import GATED, SHUFFLED
+from .gap import SHUFFLED
 from .metrics import Metric
-from .readings import Reader, check_recall
+from .readings import Reader
 from .results import Results
 from .scores import means, pairs
 from .subject import Subject
@@ -148,8 +149,8 @@ def predicted(model: nn.Module, last: int, answer: list[int], asked: list[EdgeCa
     return Predicted(-mean_loss.item(), exact.item())
 
 
-def measure_answers(examiner: Examiner, results: Results, trained: str) -> None:
-    """Measure what the results of a task lack. trained: digest of the gates."""
+def measure_answers(examiner: Examiner, results: Results, digests: Mapping[str, str]) -> None:
+    """Measure what the results of a task lack. digests: of the gates, by row (`Subject.digests`)."""
     wanted = pairs(results.setup)
 
     def told(name: str, row: str) -> str:
@@ -158,7 +159,7 @@ def measure_answers(examiner: Examiner, results: Results, trained: str) -> None:
         place = f"{results.setup['task']}: {done} of {len(wanted)}: {name}, {row}"
         return f"{place}: {', '.join(said)}, {entry['seconds']:.0f} s"
 
-    measure_missing(results, wanted, dict.fromkeys(GATED, trained), examiner.measure, told)
+    measure_missing(results, wanted, digests, examiner.measure, told)
 
 
 def pieces(tokens: Sequence[int], cache: EdgeCache) -> Iterator[mx.array]:

@@ -27,12 +27,13 @@ from ..generation import read_on
 from ..lexicon import Lexicon
 from ..recall import keep, writing
 from ..savefile import begin_pages, load_memory, save_memory
+from ..training.recalling import QUOTA, check_recall
 from ..turns import Prompter
 from ..wording import count, size
 from .answers import predicted
-from .gap import FULL, GATED, OURS, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW, check_finished
+from .gap import FULL, OURS, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW, check_finished
 from .hiding import ASKING, KINDS, LADDER, SINGLE, Gap, Text
-from .readings import QUOTA, Reader, check_recall, every_page
+from .readings import Reader, every_page
 from .results import Results, described
 from .scores import FIFTHS
 from .sides import UNTIMED, decode
@@ -172,14 +173,15 @@ def measure_facts(
     asker = Asker(subject, text, kept)
 
     def missing(length: int, row: str) -> bool:
-        return not measured(results.group(str(length)).get(row), subject.gates if row in GATED else None)
+        return not measured(results.group(str(length)).get(row), subject.digests.get(row))
 
     world = mx.distributed.init()
     for way, rows in islice(READINGS.items(), world.rank(), None, world.size()):
         wanted = [length for length, row in pairs(lengths, results.setup["context"]) if row == rows[0]]
         lacking = [n for n in wanted if any(_is_asked(row, n) and missing(n, row) for row in rows)]
         for length, row, entry in asker.measure(way, lacking) if lacking else ():
-            results.add({(str(length), row): entry | ({"gates": subject.gates} if row in GATED else {})})
+            digest = subject.digests.get(row)
+            results.add({(str(length), row): entry | ({"gates": digest} if digest else {})})
             print(f"{row}, {count(length)} tokens: {_told(entry)}", flush=True)
     together(results)
 

@@ -22,7 +22,9 @@ OURS, HALF, UNTRAINED = "ours", "ours, half the memory", "gate untrained"
 ALIKE, RETAINED = "nothing retained, all averaged", "all retained, nothing averaged"
 SHUFFLED, ZEROED = "memory shuffled", "memory zeroed"
 RECALL, RECALL_ALONE = "ours with recall", "recall without memory"
-# What every model can have before gates are trained for it.
+# The same before gates of recall are trained; what every model can have before any are.
+RECALL_BY_MASS, RECALL_ALONE_BY_MASS = f"{RECALL}, by its mass", f"{RECALL_ALONE}, by its mass"
+BY_MASS = (RECALL_BY_MASS, RECALL_ALONE_BY_MASS)
 RECALL_UNTRAINED = "gate untrained, with recall"
 # Where something is asked for by name: what attention alone brings back.
 UNNAMED = "ours with recall, nothing named"
@@ -30,14 +32,19 @@ UNNAMED = "ours with recall, nothing named"
 UNBOUNDED = "ours with recall, nothing named, all pages weighed"
 ROWS = (
     FULL, RECALL, OURS, RECALL_ALONE, HALF, SNAPKV, H2O, LONGER,
-    RECALL_UNTRAINED, UNTRAINED, ALIKE, RETAINED, SHUFFLED, ZEROED, WINDOW,
+    RECALL_BY_MASS, RECALL_ALONE_BY_MASS, RECALL_UNTRAINED, UNTRAINED, ALIKE, RETAINED,
+    SHUFFLED, ZEROED, WINDOW,
 )  # fmt: skip
 # Between these lies the gap.
 ENDS = (FULL, WINDOW)
 # Those that ask how centroids are made up; the other kinds have neither another size nor weights.
 OF_CENTROIDS = (HALF, ALIKE, RETAINED)
 # What these rows say depends on the trained gates.
-GATED = (RECALL, UNNAMED, UNBOUNDED, OURS, HALF, ALIKE, RETAINED, SHUFFLED)
+GATED = (RECALL, UNNAMED, UNBOUNDED, OURS, HALF, ALIKE, RETAINED, SHUFFLED, RECALL_BY_MASS)
+# And these on those of recall.
+RECALL_GATED = (RECALL, UNNAMED, UNBOUNDED, RECALL_ALONE)
+# Rows that something comes back to.
+RECALLING = (*BY_MASS, *RECALL_GATED, RECALL_UNTRAINED)
 
 
 def summary(results: Results) -> str:
@@ -59,8 +66,10 @@ def check_finished(results: Results, pairs: Iterable[tuple[str, str]]) -> None:
         ResultsError: it was not.
     """
     entries = [(row, results.group(name).get(row)) for name, row in pairs]
-    gates = {entry.get("gates") for row, entry in entries if entry and row in GATED}
-    if len(gates) > 1 or not all(entry for _, entry in entries):
+    digests = [(row, entry.get("gates", "").partition("+")) for row, entry in entries if entry]
+    memory = {digest[0] for row, digest in digests if row in GATED}
+    recall = {digest[2] for row, digest in digests if row in RECALL_GATED}
+    if len(memory) > 1 or len(recall) > 1 or not all(entry for _, entry in entries):
         raise ResultsError(f"{results.path} is not finished: run its command again.")
 
 

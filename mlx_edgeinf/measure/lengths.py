@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 from ..wording import count, counted
-from .gap import FULL, GATED, OURS, check_finished
+from .gap import FULL, OURS, check_finished
 from .readings import Reader
 from .results import Results, described
 from .subject import Subject
@@ -44,7 +44,7 @@ def measure_lengths(subject: Subject, documents: dict[str, list[int]], results: 
 
     # Row by row, so that two processes have as much to do.
     pairs = ((name, row) for row, name in product(ROWS, documents))
-    measure_missing(results, pairs, dict.fromkeys(GATED, subject.gates), measure, told)
+    measure_missing(results, pairs, subject.digests, measure, told)
 
 
 def summary(results: Results) -> str:

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from ..cache import EdgeCache, state_bytes
-from .gap import GATED, ROWS, SHUFFLED, WINDOW, ZEROED
+from .gap import ROWS, SHUFFLED, WINDOW, ZEROED
 from .readings import Reader, tally
 from .results import Results
 from .subject import Subject
@@ -70,7 +70,7 @@ def measure_losses(subject: Subject, documents: dict[str, list[int]], results: R
 
     pairs = list(product(documents, [row for row in PASSES if row in rows]))
     told = partial(_told, results, list(product(documents, rows)))
-    measure_missing(results, pairs, dict.fromkeys(GATED, subject.gates), measure, told)
+    measure_missing(results, pairs, subject.digests, measure, told)
 
 
 def _told(results: Results, wanted: list[tuple[str, str]], name: str, row: str) -> str:

@@ -9,31 +9,30 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx.utils import tree_unflatten
+from mlx.utils import tree_flatten, tree_unflatten
 
-from ..adapter import gate_parameters
-from ..attention import store_shape
+from ..adapter import untrained_recall
 from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
 from ..lexicon import MOST
 from ..pagestore import PageStore
-from ..recall import ASKED, BLOCK, QUESTION_BLOCK, Recall, summarize
+from ..recall import ASKED, BLOCK, QUESTION_BLOCK, Recall
 from ..recall.index import Index
 from ..retained import RetainedMemory
 from ..training.bptt import segments
 from ..training.loss import cross_entropy, head
+from ..training.recalling import check_recall, temporary_pages, without_memory
 from .eviction import H2OCache, RetainingLayout, SnapKVCache
 from .gap import (
     ALIKE,
+    BY_MASS,
     FULL,
     H2O,
     HALF,
@@ -41,7 +40,10 @@ from .gap import (
     OURS,
     RECALL,
     RECALL_ALONE,
+    RECALL_ALONE_BY_MASS,
+    RECALL_BY_MASS,
     RECALL_UNTRAINED,
+    RECALLING,
     RETAINED,
     SHUFFLED,
     SNAPKV,
@@ -49,7 +51,6 @@ from .gap import (
     ZEROED,
 )  # fmt: skip
 
-QUOTA = 100 << 30  # bytes of pages on disk: more than any text here takes
 # What the numbers of questions that recall depend on, for `Results.setup`.
 RECALLED = {
     "tokens": ASKED, "named pages": MOST, "queries of an answer": BLOCK, "of a question": QUESTION_BLOCK,
@@ -124,14 +125,18 @@ class Reader:
                 others.enter_context(gates(self.model, self.untrained))
             if row == HALF:
                 others.enter_context(features(self.model, half(memory_gates(self.model)[0], self.layout)))
-            recalling = row in (RECALL, RECALL_ALONE, RECALL_UNTRAINED)
-            pages = others.enter_context(temporary_pages(self.model)) if recalling else None
+            if row in BY_MASS:
+                others.enter_context(gates(self.model, untrained_recall(self.model)))
+            pages = others.enter_context(temporary_pages(self.model)) if row in RECALLING else None
             yield self._caches(row, length, pages)
 
     def _caches(self, row: str, length: int, pages: PageStore | None) -> list[EdgeCache]:
         layout, memories = self.layout, memory_gates(self.model)
-        if row in (OURS, HALF, UNTRAINED, RECALL, RECALL_UNTRAINED):
+        if row in (OURS, HALF, UNTRAINED, RECALL, RECALL_BY_MASS, RECALL_UNTRAINED):
             return self.model.make_cache(pages=pages, throughout=self.throughout)
+        if row in (RECALL_ALONE, RECALL_ALONE_BY_MASS):
+            recalling = self.model.make_cache(pages=pages, throughout=self.throughout)
+            return without_memory(self.model, recalling)
         if row == FULL:
             return [ExactCache.like(cache, length) for cache in self.model.make_cache()]
         if row == ALIKE:
@@ -146,9 +151,6 @@ class Reader:
         if row == LONGER:
             layout = replace(layout, window=layout.window + worth)
         caches = [EdgeCache(layout, None, gate.rotation) for gate in memories]
-        if row == RECALL_ALONE:
-            for cache, other in zip(caches, self.model.make_cache(pages=pages, throughout=self.throughout)):
-                cache.recall = other.recall
         if row == ZEROED:
             for cache, gate in zip(caches, memories):
                 cache.memory = gate.memory.empty(1)
@@ -167,22 +169,6 @@ class Reader:
             own.append(piece)
             lent.append(next(reading))
         return own, lent
-
-
-def check_recall(cache: list[EdgeCache]) -> None:
-    """Raise the StoreError that ended the recall of these caches: the rest would be another row."""
-    if (recall := cache[0].recall) and recall.failed:
-        raise recall.pages.failure
-
-
-@contextmanager
-def temporary_pages(model: nn.Module, precision: str = "int8") -> Iterator[PageStore]:
-    """An empty page store for a model, removed after use."""
-    with TemporaryDirectory() as folder:
-        shape = store_shape(model, precision)
-        store = PageStore.create(Path(folder) / "pages", shape, "a text", QUOTA, summarize)
-        with closing(store):
-            yield store
 
 
 def every_page(recall: Recall) -> Index:
@@ -247,7 +233,8 @@ def features(model: nn.Module, number: int) -> Iterator[None]:
 @contextmanager
 def gates(model: nn.Module, parameters: dict[str, mx.array]) -> Iterator[None]:
     """Other parameters in place of those of a model's gates, for a while."""
-    trained = gate_parameters(model)
+    every = dict(tree_flatten(model.parameters()))
+    trained = {path: every[path] for path in parameters}
     model.update(tree_unflatten(list(parameters.items())))
     try:
         yield

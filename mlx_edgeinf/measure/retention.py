@@ -19,11 +19,12 @@ import numpy as np
 from ..cache import EdgeCache, forked
 from ..generation import read_on
 from ..lexicon import Lexicon
+from ..training.recalling import check_recall
 from ..turns import Prompter
 from ..wording import count
 from .answers import pieces, predicted
 from .gap import OURS, RECALL, WINDOW, ZEROED, check_finished
-from .readings import Reader, check_recall, memory_gates
+from .readings import Reader, memory_gates
 from .results import Results, described
 from .subject import Subject
 from .tables import apart, markdown, with_interval

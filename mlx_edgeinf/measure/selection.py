@@ -1,7 +1,8 @@
 """Ways to estimate how much attention a page would get, compared with knowing it.
 
-All recall the same number of tokens with the memory off, so what they close of the gap is
-theirs alone. A page is estimated from something smaller than itself:
+All recall the same number of tokens with the memory off and untrained gates of
+recall, so what they close of the gap is theirs alone. A page is estimated from
+something smaller than itself:
 
     mean key          one mean of its keys
     means of 4        a mean of each 4 keys
@@ -30,16 +31,18 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from ..adapter import untrained_recall
 from ..cache import EdgeCache
 from ..pagestore import PageStore, StoreShape
 from ..recall import Recall
 from ..recall.finding import best
 from ..recall.index import shares_of
 from ..sources import grouped
+from ..training.recalling import temporary_pages
 from ..wording import counted
 from .gap import ENDS, FULL, WINDOW, check_finished, share_lines
 from .perplexity import measure_more_rows
-from .readings import Reader, temporary_pages
+from .readings import Reader, gates
 from .results import Results, described
 from .tables import markdown
 
@@ -155,7 +158,8 @@ def measure_selection(reader: Reader, rows: Sequence[str], results: Results) -> 
         with temporary_pages(reader.model, WAYS[name].precision) as pages:
             yield _estimating(reader, pages, WAYS[name], tokens, block)
 
-    measure_more_rows(reader, (*ENDS, *rows), results, caches)
+    with gates(reader.model, untrained_recall(reader.model)):
+        measure_more_rows(reader, (*ENDS, *rows), results, caches)
 
 
 def _estimating(reader: Reader, pages: PageStore, way: Way, tokens: int, block: int) -> list[EdgeCache]:

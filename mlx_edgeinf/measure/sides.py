@@ -22,7 +22,7 @@ from ..adapter import swap_gates
 from ..cache import forked
 from ..generation import read_on
 from ..pagestore import PageStore
-from .readings import check_recall
+from ..training.recalling import check_recall
 
 STOCK_CHUNK = 2048  # mlx-lm's default prefill_step_size
 # Tokens decoded at each length. The first of them are not timed: after a whole number of segments the
@@ -103,7 +103,7 @@ class Recalling(Ours):
 def with_weights_of(model: nn.Module, base: nn.Module) -> nn.Module:
     """Let a base model hold the very weight arrays of a retrofitted one."""
     weights = tree_flatten(model.parameters())
-    base.update(tree_unflatten([(key, value) for key, value in weights if ".memory_gate." not in key]))
+    base.update(tree_unflatten([(key, value) for key, value in weights if "_gate." not in key]))
     return base
 
 

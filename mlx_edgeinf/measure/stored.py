@@ -14,8 +14,8 @@ import mlx.core as mx
 import numpy as np
 
 from ..cache import EdgeCache
+from ..training.recalling import check_recall
 from ..wording import count
-from .readings import check_recall
 from .sides import UNTIMED, Ours, Recalling, by_turns, decode, prefilling
 from .tables import markdown
 

@@ -10,15 +10,26 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from ..adapter import WEIGHTS, AdapterConfig, AdapterError, gate_parameters, load_weights, read_config
+from ..adapter import (
+    RECALL,
+    WEIGHTS,
+    AdapterConfig,
+    AdapterError,
+    gate_parameters,
+    load_weights,
+    read_config,
+    recall_parameters,
+)
 from ..models import equip, found_gates, load_base
+from .gap import GATED, RECALL_GATED
 
 
 @dataclass(frozen=True)
 class Subject:
     """A base model that always takes the memory path.
 
-    untrained: parameters of its gates before any training. gates: digest of the trained ones' file.
+    untrained: parameters of its gates before any training. gates, recall: digests of the files of the
+    trained ones of the memory and of exact recall; the second is empty if there are none.
     """
 
     model: nn.Module
@@ -26,6 +37,15 @@ class Subject:
     config: AdapterConfig
     untrained: dict[str, mx.array]
     gates: str
+    recall: str = ""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of the gates that a row of numbers depends on, by row: the memory's, and behind a plus recall's."""
+        rows = dict.fromkeys(GATED, self.gates)
+        if self.recall:
+            rows |= {row: f"{rows.get(row, '')}+{self.recall}" for row in RECALL_GATED}
+        return rows
 
     @classmethod
     def load(cls, path_or_hf_repo: str | None, adapter_path: Path | None) -> Subject:
@@ -42,7 +62,11 @@ class Subject:
         config = read_config(folder)
         mx.random.seed(0)
         equip(model, config, exact_limit=0)
-        untrained = gate_parameters(model)
+        untrained = gate_parameters(model) | recall_parameters(model)
         load_weights(model, config, folder)
-        gates = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
-        return cls(model, tokenizer, config, untrained, gates)
+        recall = _digest(folder / RECALL) if (folder / RECALL).exists() else ""
+        return cls(model, tokenizer, config, untrained, _digest(folder / WEIGHTS), recall)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]

@@ -207,8 +207,9 @@ class Recall:
         row = mx.concatenate([before, row], axis=1)
         self._asked = mx.contiguous(row[:, row.shape[1] + 1 - self.block :])
         if length > 1 or self._uses % self.block == 0:
-            # Now, or it would keep all queries of the segment, or of every token written.
-            mx.async_eval(self._asked)
+            # Now, or it would keep all queries of the segment, or of every token written. Pages are chosen
+            # by them next, so they are waited for anyway; as numbers, no gradient goes through them.
+            self._asked = mx.array(np.array(self._asked))
         if length > 1 and not self.causal:
             return queries.astype(mx.float32), log_mass
         latest = row[:, length * mx.arange(n)[:, None] + mx.arange(self.block)].swapaxes(0, 1)

@@ -31,24 +31,34 @@ from ..generation import read_on
 from .blocks import Block, chunked, hidden_states
 from .excerpts import Excerpt
 from .loss import Objective, token_losses
+from .recalling import check_recall
 
 # Iterations in which the rate rises to its peak.
 WARMUP = 4
+# Tokens differentiated at a time where pages come back: each 16 have keys and values of their own. With a
+# whole segment of the starter model it was 18 GB, and slower.
+RECALLING = 128
 
 
 class TrainingDiverged(ArithmeticError):
     """The loss or its gradient is no longer a number."""
 
 
-def segments(tokens: list[int], layout: Layout, first: int = 0) -> Iterator[tuple[mx.array, mx.array]]:
-    """Inputs and next-token targets (L,) from the token `first` on, cut where the cache folds."""
-    start, stop = first, layout.capacity
+def segments(
+    tokens: list[int], layout: Layout, first: int = 0, most: int | None = None
+) -> Iterator[tuple[mx.array, mx.array]]:
+    """Inputs and next-token targets (L,) from the token `first` on, cut where the cache folds.
+
+    most: tokens of a piece; None for as many as come before the next fold.
+    """
+    start, fold = first, layout.capacity
     while start < len(tokens) - 1:
-        if stop > start:
-            piece = mx.array(tokens[start : stop + 1])
-            yield piece[:-1], piece[1:]
-            start = stop
-        stop += layout.segment
+        while fold <= start:
+            fold += layout.segment
+        stop = min(fold, start + (most or fold))
+        piece = mx.array(tokens[start : stop + 1])
+        yield piece[:-1], piece[1:]
+        start = stop
 
 
 class Counted(NamedTuple):
@@ -71,12 +81,13 @@ def counted_segments(model: nn.Module, excerpt: Excerpt) -> Iterator[Counted]:
     in its own first segment, is a constant too.
     """
     cache, shared = model.make_cache(), excerpt.shared
+    most = RECALLING if cache[0].recall else None
     for inputs, _ in segments(excerpt.tokens[: shared + 1], cache[0].layout):
         read_on(model, inputs, cache)
     for each in excerpt.family:
-        own = copy.deepcopy(cache)
+        own = copy.deepcopy(cache) if excerpt.siblings else cache
         end, count, first = shared + 1, 0, each.counts_from(cache[0].layout.capacity)
-        for inputs, targets in segments(each.tokens, cache[0].layout, shared):
+        for inputs, targets in segments(each.tokens, cache[0].layout, shared, most):
             end += targets.size
             new = min(max(end - first, 0), targets.size)
             if new:
@@ -106,6 +117,7 @@ def excerpt_gradients(
         total = gradients if total is None else tree_map(mx.add, total, gradients)
         # Evaluated, the state is a constant for the segments to come: no graph reaches back.
         mx.eval(value, total, [layer.state for layer in part.cache])
+        check_recall(part.cache)
         loss, count = loss + value.item(), count + part.targets.size
     return loss / count, tree_map(lambda g: g / count, total)
 

@@ -19,6 +19,7 @@ from ..adapter import (
     gate_parameters,
     load_arrays,
     read_config,
+    recall_parameters,
     save_adapter,
     save_arrays,
 )
@@ -58,7 +59,7 @@ class Progress:
 
 def trained_share(model: nn.Module, share: str | None) -> float:
     """Numbers that are trained, as a share of the base model's parameters. share: see `sharing.WAYS`."""
-    parameters = gate_parameters(model)
+    parameters = dict(tree_flatten(model.trainable_parameters()))
     every = sum(value.size for value in parameters.values())
     return parameter_budget(model) * trained(parameters, share) / every
 
@@ -87,7 +88,8 @@ def save(
     """
     record, state = asdict(progress), tree_flatten(optimizer.state)
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = gate_parameters(model) | {f"{OPTIMIZER}{path}": value for path, value in state}
+    gates = gate_parameters(model) | recall_parameters(model)
+    arrays = gates | {f"{OPTIMIZER}{path}": value for path, value in state}
     save_arrays(folder / CHECKPOINT, arrays, {"progress": json.dumps(record)})
     save_adapter(model, config, folder)
     replace_text(folder / PROGRESS, json.dumps(record) + "\n")

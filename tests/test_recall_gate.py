@@ -1,0 +1,218 @@
+"""The gates of exact recall: their equation, their file, and how they are trained."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+import reference
+from mlx.utils import tree_flatten
+from test_finetune import corpus, one_sentence, run, usual  # noqa: F401 - fixtures among them
+from test_gate import HEADS, TRAINED, B, D, G, H, L, local, normal, queries  # noqa: F401
+from tiny import LAYOUT, learnt_recall, llama_model, sequence, with_memory
+
+from mlx_edgeinf.adapter import (
+    RECALL,
+    WEIGHTS,
+    AdapterConfig,
+    AdapterError,
+    fingerprint,
+    gate_parameters,
+    load_weights,
+    recall_parameters,
+    save_adapter,
+    swap_gates,
+    untrained_recall,
+)
+from mlx_edgeinf.gate import RecallGate
+from mlx_edgeinf.models import equip, load
+from mlx_edgeinf.pagestore.errors import DiskFull
+from mlx_edgeinf.pagestore.records import RecordFile
+from mlx_edgeinf.sources import attend, attend_to_all
+from mlx_edgeinf.training.bptt import excerpt_gradients, validation_loss
+from mlx_edgeinf.training.excerpts import Excerpt
+from mlx_edgeinf.training.loss import Objective
+from mlx_edgeinf.training.recalling import learn_recall, temporary_pages, without_memory
+
+TOKENS = sequence(LAYOUT.capacity + 5 * LAYOUT.segment + 3).tolist()
+
+
+def learning() -> nn.Module:
+    """A tiny model whose gates of recall are to be trained."""
+    model = with_memory(llama_model())
+    learn_recall(model)
+    return model
+
+
+def config_of(model: nn.Module) -> AdapterConfig:
+    sizes = {"sinks": LAYOUT.sinks, "window": LAYOUT.window, "segment": LAYOUT.segment, "features": 4}
+    return AdapterConfig("tiny", fingerprint(model), **sizes)
+
+
+def saved(folder: Path) -> nn.Module:
+    """A model with trained gates of both kinds, which were saved to the folder."""
+    model = learnt_recall(with_memory(llama_model()))
+    save_adapter(model, config_of(model), folder)
+    return model
+
+
+def same(a: dict[str, mx.array], b: dict[str, mx.array]) -> bool:
+    return a.keys() == b.keys() and all(mx.array_equal(a[path], b[path]).item() for path in a)
+
+
+# -- the equation --------------------------------------------------------------------
+
+
+def test_untrained_what_comes_back_completes_exact_attention(queries):  # noqa: F811
+    keys, values = normal(1, B, G, 21, D), normal(2, B, G, 21, D)
+    recalled = attend_to_all(queries, keys[:, :, :12], values[:, :, :12], HEADS.scale)
+    beside = attend(queries, keys[:, :, 12:], values[:, :, 12:], HEADS.scale)
+    both, whole = RecallGate(HEADS)(queries, recalled, beside), attend(queries, keys, values, HEADS.scale)
+    assert mx.allclose(both.output, whole.output, atol=1e-5)
+    assert mx.allclose(both.log_mass, whole.log_mass, atol=1e-5)
+
+
+def test_trained_it_agrees_with_float64(queries, local):  # noqa: F811
+    gate = RecallGate(HEADS)
+    gate.update(TRAINED)
+    recalled = attend_to_all(queries, normal(3, B, G, 12, D), normal(4, B, G, 12, D), HEADS.scale)
+    both = gate(queries, recalled, local)
+    for b, h, i in np.ndindex(B, H, L):
+        one = reference.Gate(*(np.array(term[h]) for term in TRAINED.values()))
+        answers = [
+            (np.array(source.output[b, h, i], dtype=float), source.log_mass[b, h, i].item())
+            for source in (recalled, local)
+        ]
+        assert np.allclose(both.output[b, h, i], one.mix(np.array(queries[b, h, i]), *answers), atol=1e-5)
+
+
+# -- their file ----------------------------------------------------------------------
+
+
+def test_they_come_back_as_they_were_saved(tmp_path):
+    model, fresh = saved(tmp_path), llama_model()
+    equip(fresh, config_of(model), tmp_path)
+    assert same(recall_parameters(fresh), recall_parameters(model))
+    assert same(gate_parameters(fresh), gate_parameters(model))
+    assert not same(recall_parameters(fresh), untrained_recall(fresh))
+
+
+def test_untrained_ones_are_not_saved_and_take_the_place_of_trained_ones(tmp_path):
+    model, other = saved(tmp_path / "trained"), with_memory(llama_model())
+    save_adapter(other, config_of(other), tmp_path / "untrained")
+    assert not (tmp_path / "untrained" / RECALL).exists()
+    swap_gates(model, tmp_path / "untrained")
+    assert same(recall_parameters(model), untrained_recall(model))
+    swap_gates(model, tmp_path / "trained")
+    assert not same(recall_parameters(model), untrained_recall(model))
+
+
+def test_those_of_another_shape_or_damaged_are_refused(tmp_path):
+    model = saved(tmp_path)
+    before = recall_parameters(model)
+    mx.save_safetensors(str(tmp_path / RECALL), {path: value[:1] for path, value in before.items()})
+    with pytest.raises(AdapterError, match="do not match"):
+        load_weights(model, config_of(model), tmp_path)
+    (tmp_path / RECALL).write_bytes(b"torn")
+    with pytest.raises(AdapterError, match="is missing or damaged"):
+        load_weights(model, config_of(model), tmp_path)
+    assert same(recall_parameters(model), before)
+
+
+# -- training ------------------------------------------------------------------------
+
+
+def test_only_they_are_trained_and_all_of_them():
+    model = learning()
+    _, gradients = excerpt_gradients(model, Excerpt(TOKENS), Objective())
+    found = dict(tree_flatten(gradients))
+    assert found.keys() == recall_parameters(model).keys()
+    assert all(mx.any(gradient != 0).item() for gradient in found.values())
+
+
+def test_the_gradient_is_the_slope_of_the_loss():
+    """Of the last layer, whose gates no later segment reads through."""
+    model = learnt_recall(learning())
+    gate = model.layers[-1].self_attn.recall_gate
+    _, gradients = excerpt_gradients(model, Excerpt(TOKENS), Objective())
+    slope, step = dict(tree_flatten(gradients))["model.layers.1.self_attn.recall_gate.bias"][0].item(), 0.02
+    losses = []
+    for sign in (1, -1):
+        gate.bias = gate.bias + mx.array([sign * step, *(0,) * (gate.bias.size - 1)])
+        losses.append(validation_loss(model, [Excerpt(TOKENS)]))
+        gate.bias = gate.bias - mx.array([sign * step, *(0,) * (gate.bias.size - 1)])
+    assert slope == pytest.approx((losses[0] - losses[1]) / (2 * step), rel=0.02, abs=1e-5)
+
+
+def test_excerpts_are_read_with_recall_and_without_memory():
+    model = learning()
+    cache = model.make_cache()
+    model.model(mx.array(TOKENS)[None], cache=cache)
+    assert all(layer.recall.answers and layer.recall.index.tokens and not layer.memory for layer in cache)
+
+
+def test_the_pages_of_an_excerpt_are_gone_before_the_next(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    model = learning()
+    first = model.make_cache()
+    assert len(list(tmp_path.iterdir())) == 1
+    second = model.make_cache()
+    assert len(list(tmp_path.iterdir())) == 1
+    assert first[0].recall.pages is not second[0].recall.pages
+
+
+def test_a_disk_that_fails_ends_the_training(monkeypatch):
+    def full(*_):
+        raise DiskFull("The disk is full.")
+
+    monkeypatch.setattr(RecordFile, "write", full)
+    with pytest.raises(DiskFull, match="full"):
+        excerpt_gradients(learning(), Excerpt(TOKENS), Objective())
+
+
+def test_caches_without_a_memory_recall_as_those_with_one():
+    model = with_memory(llama_model())
+    with temporary_pages(model) as pages:
+        caches = model.make_cache(pages=pages, throughout=True)
+        alone = without_memory(model, copy.copy(caches))
+        assert [each.recall for each in alone] == [each.recall for each in caches]
+        model.model(mx.array(TOKENS)[None], cache=alone)
+        assert all(each.folded and not each.memory for each in alone)
+
+
+# -- the command ---------------------------------------------------------------------
+
+
+def test_a_run_trains_them_and_leaves_the_memorys_as_they_were(run, model_folder, tmp_path, capsys):  # noqa: F811
+    memory = tmp_path / "memory"
+    assert run("--adapter-path", str(memory)) == 0
+    capsys.readouterr()
+    both = tmp_path / "both"
+    options = ["--recall", "--resume-adapter-file", str(memory / WEIGHTS), "--adapter-path", str(both)]
+    assert run(*options) == 0
+    assert (both / WEIGHTS).read_bytes() == (memory / WEIGHTS).read_bytes()
+    assert not (memory / RECALL).exists()
+    record = json.loads((both / "training.json").read_text())
+    assert "--recall" in record["command"] and len(record["earlier"]) == 1
+    model, _ = load(str(model_folder), adapter_path=str(both))
+    assert same(recall_parameters(model), mx.load(str(both / RECALL)))
+
+
+def test_a_stopped_run_goes_on_from_what_it_had_trained(run, tmp_path):  # noqa: F811
+    assert run("--recall", "--iters", "2", "--adapter-path", str(tmp_path)) == 0
+    before = mx.load(str(tmp_path / RECALL))
+    again = ["--recall", "--iters", "3", "--learning-rate", "1e-9", "--adapter-path", str(tmp_path)]
+    assert run(*again) == 0
+    after = mx.load(str(tmp_path / RECALL))
+    assert all(mx.allclose(after[path], value, atol=1e-6) for path, value in before.items())
+
+
+def test_layers_are_not_read_twice(run, capsys):  # noqa: F811
+    assert run("--recall", "--grad-checkpoint") == 1
+    assert "--grad-checkpoint" in one_sentence(capsys)
