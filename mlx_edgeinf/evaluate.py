@@ -71,8 +71,7 @@ def perplexity(args: argparse.Namespace) -> str:
     subject = Subject.load(args.model, args.adapter_path)
     edges = _edges(subject, args.length)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
-    rows = [row for row in ROWS if subject.config.kind == "centroids" or row not in OF_CENTROIDS]
-    setup = _setup(args, documents, subject) | {"edges": edges, "rows": rows}
+    setup = _setup(args, documents, subject) | {"edges": edges, "rows": subject.rows(args.rows)}
     results = Results.resume(args.output, setup)
     measure_losses(subject, documents, results)
     return gap.summary(results)

@@ -40,6 +40,7 @@ TRAINED = Path("assets/gates/smollm2-135m-instruct")
 # What is made of one results file each, by the comments that it stands between.
 TABLES = {
     "evaluate": gap.summary,
+    "recall": gap.summary,
     "lengths": lengths.summary,
     "heads": heads.summary,
     "mixes": mixes.summary,
@@ -51,6 +52,8 @@ TABLES = {
 }
 # And of folders of them, the same from each.
 FOLDERS = {"gates": variants.summary, "selection": selection.summary}
+# And of folders with a file for each task.
+ANSWERS = ("answers", "recalled", "taught")
 
 
 class MarkersMissing(ValueError):
@@ -82,8 +85,9 @@ def report(args: argparse.Namespace) -> None:
             page = insert(page, name, "\n\n".join(summary(Results.read(path)) for path in files))
     if args.trained.exists():
         page = insert(page, "curve", curve.summary(args.trained))
-    if names := _names(args.answers):
-        page = insert(page, "answers", scores.summary(args.answers, names))
+    for name in ANSWERS:
+        if files := _names(folder := getattr(args, name)):
+            page = insert(page, name, scores.summary(folder, files))
     if args.benchmark.exists():
         results = Results.read(args.benchmark)
         page = insert(page, "benchmark", benchmark.summary(results))
@@ -122,6 +126,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--heads", type=Path, default=FOLDER / "heads.json", help="What each buys.")
     parser.add_argument("--mixes", type=Path, default=FOLDER / "mixes.json", help="Makings of memories.")
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
+    parser.add_argument("--recall", type=Path, default=FOLDER / "recall.json", help="Perplexity, its gates.")
+    parser.add_argument("--recalled", type=Path, default=FOLDER / "recalled", help="Answers with these.")
+    parser.add_argument("--taught", type=Path, default=FOLDER / "taught", help="Answers of taught gates.")
     parser.add_argument("--support", type=Path, default=FOLDER / "support.json", help="Page links.")
     parser.add_argument("--selection", type=Path, default=FOLDER / "selection", help="Recalled pages.")
     parser.add_argument("--ahead", type=Path, default=FOLDER / "ahead.json", help="Pages a layer ahead.")

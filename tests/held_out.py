@@ -7,18 +7,20 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-from tiny import LAYOUT, llama_model, with_memory
+from tiny import LAYOUT, learnt_recall, llama_model, with_memory
 
 from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import AdapterConfig, fingerprint, save_adapter
 
 
-def save_trained(folder: Path, seed: int = 1) -> Path:
-    """Gates of a tiny model, as if they had been trained."""
+def save_trained(folder: Path, seed: int = 1, recall: bool = False) -> Path:
+    """Gates of a tiny model, as if they had been trained; recall: those of recall too."""
     model = with_memory(llama_model())
     for layer in model.layers:
         gate = layer.self_attn.memory_gate
         gate.mass = 0.5 + mx.random.uniform(shape=gate.mass.shape, key=mx.random.key(seed))
+    if recall:
+        learnt_recall(model)
     config = AdapterConfig("tiny", fingerprint(model), "centroids", 4, *LAYOUT.__dict__.values())
     save_adapter(model, config, folder)
     return folder

@@ -14,11 +14,28 @@ from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import read_config
 from mlx_edgeinf.measure import lengths as far
 from mlx_edgeinf.measure.answers import Examiner
-from mlx_edgeinf.measure.gap import FULL, GATED, OURS, RECALL, RECALL_BY_MASS, ROWS, SHUFFLED, WINDOW, ZEROED
+from mlx_edgeinf.measure.gap import (
+    BY_MASS,
+    FULL,
+    GATED,
+    OURS,
+    RECALL,
+    RECALL_ALONE,
+    RECALL_ALONE_BY_MASS,
+    RECALL_BY_MASS,
+    ROWS,
+    SHUFFLED,
+    WINDOW,
+    ZEROED,
+)
 from mlx_edgeinf.measure.perplexity import PASSES
 from mlx_edgeinf.measure.readings import Reader
 
 LENGTH = 72
+
+
+# Where no gates of recall are trained, their rows say the same with and without.
+READ = [row for row in ROWS if row not in BY_MASS]
 
 
 @pytest.fixture
@@ -63,10 +80,10 @@ def measured(monkeypatch) -> list[tuple[str, str]]:
 def test_a_run_measures_every_row_of_every_document_and_prints_the_table(run, tmp_path, capsys):
     assert run() == 0
     found = entries(tmp_path)
-    assert {name: set(rows) for name, rows in found.items()} == {"a.md": set(ROWS), "b.txt": set(ROWS)}
+    assert {name: set(rows) for name, rows in found.items()} == {"a.md": set(READ), "b.txt": set(READ)}
     assert all(("gates" in entry) == (row in GATED) for rows in found.values() for row, entry in rows.items())
     printed = capsys.readouterr().out
-    assert f"{2 * len(ROWS)} of {2 * len(ROWS)}: b.txt, memory zeroed" in printed
+    assert f"{2 * len(READ)} of {2 * len(READ)}: b.txt, memory zeroed" in printed
     assert "| ours | " in printed and "`python -m mlx_edgeinf.evaluate perplexity --data books" in printed
     assert str(tmp_path) not in (tmp_path / "out" / "e.json").read_text()
 
@@ -90,12 +107,12 @@ def test_with_other_gates_what_they_say_is_measured_again(run, gates, measured, 
     save_trained(gates, seed=2)
     assert run() == 0
     # Those of another memory come along with `ours`.
-    assert {row for _, row in measured} == set(GATED) & set(ROWS) - {SHUFFLED}
+    assert {row for _, row in measured} == set(GATED) & set(READ) - {SHUFFLED}
     after = entries(tmp_path)
     for name in before:
-        changed = {row for row in ROWS if before[name][row]["nats"] != after[name][row]["nats"]}
+        changed = {row for row in READ if before[name][row]["nats"] != after[name][row]["nats"]}
         # Of so short a text everything is recalled, and gates have nothing to say.
-        assert changed == set(GATED) & set(ROWS) - {RECALL, RECALL_BY_MASS}
+        assert changed == set(GATED) & set(READ) - {RECALL}
 
 
 def test_a_stopped_run_goes_on_where_it_was(run, tmp_path, monkeypatch):
@@ -111,7 +128,7 @@ def test_a_stopped_run_goes_on_where_it_was(run, tmp_path, monkeypatch):
     assert run() == 130
     assert entries(tmp_path).keys() == {"a.md"} and set(entries(tmp_path)["a.md"]) == set(PASSES[:2])
     assert run() == 0
-    assert calls.count(("a.md", PASSES[0])) == 1 and set(entries(tmp_path)["b.txt"]) == set(ROWS)
+    assert calls.count(("a.md", PASSES[0])) == 1 and set(entries(tmp_path)["b.txt"]) == set(READ)
 
 
 def test_results_of_another_setup_are_not_mixed(run, capsys):
@@ -262,6 +279,24 @@ def test_lengths_are_measured_by_one_command(run, tmp_path, capsys, monkeypatch)
 # -- several processes ------------------------------------------------------------
 
 
+def test_with_gates_of_recall_rows_by_mass_are_read_too_and_only_these_again(run, gates, measured, tmp_path):
+    assert run("--rows", *BY_MASS, RECALL, RECALL_ALONE) == 0
+    before = entries(tmp_path)["a.md"]
+    # The memory lent comes along with `ours`.
+    assert set(before) == {FULL, OURS, SHUFFLED, RECALL, RECALL_ALONE, WINDOW}
+    save_trained(gates, recall=True)
+    measured.clear()
+    assert run("--rows", *BY_MASS, RECALL, RECALL_ALONE, "--output", str(tmp_path / "out" / "r.json")) == 0
+    after = entries(tmp_path, "r.json")["a.md"]
+    assert set(after) == {*before, *BY_MASS}
+    assert after[OURS]["nats"] == before[OURS]["nats"]
+    for row, by_mass in zip((RECALL, RECALL_ALONE), (RECALL_BY_MASS, RECALL_ALONE_BY_MASS)):
+        assert after[by_mass]["nats"] == before[row]["nats"] != after[row]["nats"]
+    memory = after[OURS]["gates"]
+    recall = after[RECALL_ALONE]["gates"].removeprefix("+")
+    assert after[RECALL]["gates"] == f"{memory}+{recall}" and after[RECALL_BY_MASS]["gates"] == memory
+
+
 def test_two_processes_share_the_work_and_one_prints_the_tables(tmp_path, model_folder, gates_folder):
     """As in the module's docstring."""
     books, length = write_books(tmp_path / "books"), 6 * read_config(gates_folder).window
@@ -277,10 +312,10 @@ def test_two_processes_share_the_work_and_one_prints_the_tables(tmp_path, model_
     )  # fmt: skip
     assert launched.returncode == 0 and "exited" not in launched.stdout + launched.stderr, launched
     assert {name: set(rows) for name, rows in entries(tmp_path).items()} == {
-        "a.md": set(ROWS), "b.txt": set(ROWS),
+        "a.md": set(READ), "b.txt": set(READ),
     }  # fmt: skip
     told = [line for line in launched.stdout.splitlines() if " nats, " in line]
-    assert len(told) == 2 * len(PASSES) and launched.stdout.count("| gap closed |") == 1
+    assert len(told) == 2 * len(set(PASSES) & set(READ)) and launched.stdout.count("| gap closed |") == 1
     assert str(tmp_path) not in (tmp_path / "out" / "e.json").read_text()
 
 

@@ -27,6 +27,7 @@ def _perplexity(parser: argparse.ArgumentParser) -> None:
     _common(parser, "Folder of held-out documents.")
     _one(parser)
     _length(parser, 8192)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, help="Ways of reading, if not all.")
     _output(parser, "evaluate.json")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ..adapter import (
     recall_parameters,
 )
 from ..models import equip, found_gates, load_base
-from .gap import GATED, RECALL_GATED
+from .gap import BY_MASS, ENDS, GATED, OF_CENTROIDS, OURS, RECALL_GATED, ROWS
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ class Subject:
         if self.recall:
             rows |= {row: f"{rows.get(row, '')}+{self.recall}" for row in RECALL_GATED}
         return rows
+
+    def rows(self, wanted: Sequence[str] | None = None) -> list[str]:
+        """Ways of reading that say something of these gates; the wanted ones beside those they compare to."""
+        others = () if self.config.kind == "centroids" else OF_CENTROIDS
+        others += () if self.recall else BY_MASS
+        compared = {*ENDS, OURS, *(wanted or ROWS)}
+        return [row for row in ROWS if row in compared and row not in others]
 
     @classmethod
     def load(cls, path_or_hf_repo: str | None, adapter_path: Path | None) -> Subject:
