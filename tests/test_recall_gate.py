@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import reference
 from mlx.utils import tree_flatten
-from test_finetune import corpus, one_sentence, run, usual  # noqa: F401 - fixtures among them
+from test_finetune import corpus, one_sentence, run, usual  # noqa: F401
 from test_gate import HEADS, TRAINED, B, D, G, H, L, local, normal, queries  # noqa: F401
 from tiny import LAYOUT, learnt_recall, llama_model, sequence, with_memory
 
@@ -39,6 +39,9 @@ from mlx_edgeinf.training.bptt import excerpt_gradients, validation_loss
 from mlx_edgeinf.training.excerpts import Excerpt
 from mlx_edgeinf.training.loss import Objective
 from mlx_edgeinf.training.recalling import learn_recall, temporary_pages, without_memory
+
+# Fixtures among what is imported are named again where they are used.
+# ruff: noqa: F811
 
 TOKENS = sequence(LAYOUT.capacity + 5 * LAYOUT.segment + 3).tolist()
 
@@ -69,7 +72,7 @@ def same(a: dict[str, mx.array], b: dict[str, mx.array]) -> bool:
 # -- the equation --------------------------------------------------------------------
 
 
-def test_untrained_what_comes_back_completes_exact_attention(queries):  # noqa: F811
+def test_untrained_what_comes_back_completes_exact_attention(queries):
     keys, values = normal(1, B, G, 21, D), normal(2, B, G, 21, D)
     recalled = attend_to_all(queries, keys[:, :, :12], values[:, :, :12], HEADS.scale)
     beside = attend(queries, keys[:, :, 12:], values[:, :, 12:], HEADS.scale)
@@ -78,7 +81,7 @@ def test_untrained_what_comes_back_completes_exact_attention(queries):  # noqa: 
     assert mx.allclose(both.log_mass, whole.log_mass, atol=1e-5)
 
 
-def test_trained_it_agrees_with_float64(queries, local):  # noqa: F811
+def test_trained_it_agrees_with_float64(queries, local):
     gate = RecallGate(HEADS)
     gate.update(TRAINED)
     recalled = attend_to_all(queries, normal(3, B, G, 12, D), normal(4, B, G, 12, D), HEADS.scale)
@@ -189,7 +192,7 @@ def test_caches_without_a_memory_recall_as_those_with_one():
 # -- the command ---------------------------------------------------------------------
 
 
-def test_a_run_trains_them_and_leaves_the_memorys_as_they_were(run, model_folder, tmp_path, capsys):  # noqa: F811
+def test_a_run_trains_them_and_leaves_the_memorys_as_they_were(run, model_folder, tmp_path, capsys):
     memory = tmp_path / "memory"
     assert run("--adapter-path", str(memory)) == 0
     capsys.readouterr()
@@ -204,7 +207,7 @@ def test_a_run_trains_them_and_leaves_the_memorys_as_they_were(run, model_folder
     assert same(recall_parameters(model), mx.load(str(both / RECALL)))
 
 
-def test_a_stopped_run_goes_on_from_what_it_had_trained(run, tmp_path):  # noqa: F811
+def test_a_stopped_run_goes_on_from_what_it_had_trained(run, tmp_path):
     assert run("--recall", "--iters", "2", "--adapter-path", str(tmp_path)) == 0
     before = mx.load(str(tmp_path / RECALL))
     again = ["--recall", "--iters", "3", "--learning-rate", "1e-9", "--adapter-path", str(tmp_path)]
@@ -213,6 +216,6 @@ def test_a_stopped_run_goes_on_from_what_it_had_trained(run, tmp_path):  # noqa:
     assert all(mx.allclose(after[path], value, atol=1e-6) for path, value in before.items())
 
 
-def test_layers_are_not_read_twice(run, capsys):  # noqa: F811
+def test_layers_are_not_read_twice(run, capsys):
     assert run("--recall", "--grad-checkpoint") == 1
     assert "--grad-checkpoint" in one_sentence(capsys)
