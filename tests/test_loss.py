@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from tiny import close, llama_model, qwen3_model, sequence
 
-from mlx_edgeinf.training import loss as home
 from mlx_edgeinf.training.loss import CHUNK, Objective, cross_entropy, head, log_softmax, token_losses
 
 LENGTH, WIDTH = 22, 32
@@ -91,9 +90,8 @@ def test_a_teacher_that_says_the_same_leaves_nothing_to_learn():
 @HEADS
 @SHARES
 @pytest.mark.parametrize("chunk", [1, 8, LENGTH // 2, LENGTH, 2 * LENGTH])
-def test_chunks_change_neither_losses_nor_gradients(make, distill, chunk, monkeypatch):
+def test_chunks_change_neither_losses_nor_gradients(make, distill, chunk):
     """Whether or not they divide the length."""
-    monkeypatch.setattr(home, "CHUNK", chunk)
     model, hidden, targets, teacher = make(), hidden_states(1), sequence(LENGTH), hidden_states(2)
     weight = mx.arange(LENGTH) / LENGTH
 
@@ -101,20 +99,19 @@ def test_chunks_change_neither_losses_nor_gradients(make, distill, chunk, monkey
         (losses,), (gradient,) = mx.vjp(lambda h: objective(model, h, targets, teacher), [hidden], [weight])
         return losses, gradient
 
-    ours, expected = slopes(Objective(distill)), slopes(lambda *batch: whole(distill, *batch))
+    ours, expected = slopes(Objective(distill, chunk)), slopes(lambda *batch: whole(distill, *batch))
     assert mx.allclose(ours[0], expected[0], rtol=1e-4, atol=1e-4)
     assert mx.allclose(ours[1], expected[1], rtol=1e-3, atol=1e-4)
 
 
 @SHARES
-def test_a_few_logits_are_held_at_a_time(distill, monkeypatch):
+def test_a_few_logits_are_held_at_a_time(distill):
     """The head of a small model with a large vocabulary outweighs all else."""
     model, length = llama_model(vocab_size=4096), 4 * CHUNK
     hidden, teacher, targets = hidden_states(1, length), hidden_states(2, length), mx.arange(length)
 
     def peak(chunk: int) -> int:
-        monkeypatch.setattr(home, "CHUNK", chunk)
-        slope = mx.grad(lambda states: Objective(distill)(model, states, targets, teacher).sum())
+        slope = mx.grad(lambda states: Objective(distill, chunk)(model, states, targets, teacher).sum())
         mx.reset_peak_memory()
         before = mx.get_active_memory()
         mx.eval(slope(hidden))

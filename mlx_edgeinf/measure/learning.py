@@ -15,17 +15,19 @@ import mlx.core as mx
 from ..training.blocks import Block, chunked, kept, recomputed
 from ..training.bptt import excerpt_gradients
 from ..training.excerpts import Excerpt
-from ..training.loss import Objective
+from ..training.loss import CHUNK, Objective
 from .sides import Ours, Stock, prefill
 from .tables import markdown
 
 # Segments that read memory, and rounds of all ways in turn.
 SEGMENTS, ROUNDS = 2, 3
 READING, BEGINNING = "read by mlx-lm", "read by ours, before the first fold"
+# Each with how many tokens' logits are held at a time: of the first all of a segment's.
 WAYS = {
-    "trained, every layer kept": kept,
-    "trained, MLP in chunks": chunked,
-    "trained, layers computed again": recomputed,
+    "trained, everything kept": (kept, 1 << 20),
+    "trained, logits in chunks": (kept, CHUNK),
+    "trained, MLP in chunks too": (chunked, CHUNK),
+    "trained, layers computed again": (recomputed, CHUNK),
 }
 
 
@@ -39,13 +41,13 @@ def learning(edge: Ours, stock: Stock, tokens: list[int]) -> dict[str, dict]:
     length = beginning + SEGMENTS * layout.segment
     excerpt = Excerpt(tokens[: length + 1])
 
-    def train(block: Block) -> None:
-        mx.eval(excerpt_gradients(edge.model, excerpt, Objective(), block)[1])
+    def train(block: Block, chunk: int) -> None:
+        mx.eval(excerpt_gradients(edge.model, excerpt, Objective(chunk=chunk), block)[1])
 
     work = {
         READING: (length, lambda: prefill(stock, tokens[:length], stock.make_cache())),
         BEGINNING: (beginning, lambda: prefill(edge, tokens[:beginning], edge.make_cache())),
-        **{name: (length - beginning, partial(train, block)) for name, block in WAYS.items()},
+        **{name: (length - beginning, partial(train, *way)) for name, way in WAYS.items()},
     }
     measured = {name: {"tokens": count, "peak_bytes": 0, "seconds": []} for name, (count, _) in work.items()}
     for _ in range(ROUNDS):

@@ -21,9 +21,13 @@ CHUNK = 128
 
 @dataclass(frozen=True)
 class Objective:
-    """(1 - distill) * next-token loss + distill * KL(full attention || memory path), nats per token."""
+    """(1 - distill) * next-token loss + distill * KL(full attention || memory path), nats per token.
+
+    chunk: tokens whose logits are held at a time.
+    """
 
     distill: float = 0.0
+    chunk: int = CHUNK
 
     def __call__(
         self, model: nn.Module, hidden: mx.array, targets: mx.array, teacher: mx.array | None
@@ -40,7 +44,7 @@ class Objective:
             divergence = (exp(told) * (told - log_p)).sum(axis=-1)
             return (1 - self.distill) * loss + self.distill * divergence
 
-        parts = [slice(start, start + CHUNK) for start in range(0, targets.size, CHUNK)]
+        parts = [slice(start, start + self.chunk) for start in range(0, targets.size, self.chunk)]
         losses = [mx.checkpoint(lambda h, part=part: chunk(h, part))(hidden[part]) for part in parts]
         return mx.concatenate(losses)
 
