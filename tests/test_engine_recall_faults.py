@@ -151,3 +151,13 @@ def test_nobody_writes_over_what_another_window_has_read(recalling, memory, tmp_
     memory.position -= 1
     list(recalling.ingest(memory))
     assert "was written to by another window" in memory.without_recall
+
+
+def test_a_later_failure_is_told_beside_an_earlier_one(recalling, library):
+    reader = Reader(library, recalling, id_of(library))
+    memory = reader.open(reader.document)
+    reader.problem = "The memory was damaged."
+    assert reader.trouble(memory) == reader.trouble(None) == "The memory was damaged."
+    memory.pages.failure = DiskFull("No room.")
+    assert reader.trouble(memory).split(" Answers")[0] == "The memory was damaged."
+    assert reader.trouble(memory).endswith("without exact recall from now on. No room.")

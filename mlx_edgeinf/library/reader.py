@@ -68,8 +68,9 @@ class Reader:
         return ahead or self._library.document(self._id) != self.document
 
     def trouble(self, memory: DocumentMemory | None) -> str:
-        """For people: which memory had to be given up, or why this one answers without exact recall."""
-        return self.problem or (memory.without_recall if memory else "")
+        """For people: which memory had to be given up, and why this one answers without exact recall."""
+        told = (self.problem, memory.without_recall if memory else "")
+        return " ".join(dict.fromkeys(filter(None, told)))
 
     def ingest(self, memory: DocumentMemory, cancel: Event | None = None) -> Iterator[Stats]:
         """Read on as `Engine.ingest` does, with a checkpoint from time to time and at the end.
