@@ -88,6 +88,12 @@ def recall_parameters(model: nn.Module) -> dict[str, mx.array]:
     return {k: v for k, v in tree_flatten(model.parameters()) if ".recall_gate." in k}
 
 
+def trained_recall(model: nn.Module) -> dict[str, mx.array]:
+    """The same; none if they are as before any training."""
+    recall, untrained = recall_parameters(model), untrained_recall(model)
+    return {} if all(mx.array_equal(recall[path], untrained[path]).item() for path in recall) else recall
+
+
 def untrained_recall(model: nn.Module) -> dict[str, mx.array]:
     """The same, as they are before any training: what comes back has its share by its mass."""
     parameters = recall_parameters(model)
@@ -98,9 +104,10 @@ def save_adapter(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
     """Write the gates of a retrofitted model, each file replaced atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     save_arrays(folder / WEIGHTS, gate_parameters(model))
-    recall, untrained = recall_parameters(model), untrained_recall(model)
-    if not all(mx.array_equal(recall[path], untrained[path]).item() for path in recall):
+    if recall := trained_recall(model):
         save_arrays(folder / RECALL, recall)
+    else:
+        (folder / RECALL).unlink(missing_ok=True)
     replace_text(folder / CONFIG, json.dumps(asdict(config), indent=2) + "\n")
 
 

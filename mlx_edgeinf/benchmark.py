@@ -24,7 +24,7 @@ from mlx.utils import tree_flatten
 from .adapter import AdapterError
 from .attention import UnsupportedModel
 from .measure import stored
-from .measure.learning import READING, learning, learning_table
+from .measure.learning import BEGINNING, READING, WAYS, learning, learning_table
 from .measure.results import FOLDER, Results, ResultsError, command, described, surroundings
 from .measure.sides import (
     DECODED,
@@ -48,6 +48,7 @@ from .terminal import run
 from .training.recalling import temporary_pages
 
 # In the results, and in the table.
+LEARNING = [("training", way) for way in (READING, BEGINNING, *WAYS)]
 STOCK, OURS, RECALL, STORED = "stock", "ours", "recall", "recall costs"
 SIDES = {STOCK: "mlx-lm", OURS: "ours", RECALL: "ours with recall"}
 # Of the table: name, key, unit, digits.
@@ -77,7 +78,7 @@ def benchmark(args: argparse.Namespace) -> Results:
     if folder and not results.has("gates", "swap"):
         results.add({("gates", "swap"): {"seconds": list(swaps(model, folder))}})
         print(swap_line(results), flush=True)
-    if not results.has("training", READING):
+    if not all(results.has(*each) for each in LEARNING):
         measured = learning(edge, plain, tokens)
         results.add({("training", way): entry for way, entry in measured.items()})
         print(learning_table(measured), flush=True)
@@ -218,7 +219,7 @@ def summary(results: Results) -> str:
     Raises:
         ResultsError: the benchmark was stopped before its end.
     """
-    wanted = [*product((OURS, RECALL), map(str, results.setup["lengths"])), ("training", READING)]
+    wanted = [*product((OURS, RECALL), map(str, results.setup["lengths"])), *LEARNING]
     wanted += [(STORED, name) for name in _stored(results.setup["stored"])]
     if not all(results.has(*each) for each in wanted):
         raise ResultsError(f"{results.path} is not finished: run its command again.")

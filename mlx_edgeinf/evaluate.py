@@ -138,7 +138,7 @@ def ahead(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet; the tables."""
     subject = Subject.load(args.model, args.adapter_path)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
-    setup = _setup(args, documents, subject) | {"gates": subject.gates, "recall": RECALLED}
+    setup = _setup(args, documents, subject) | {"gates": subject.digest, "recall": RECALLED}
     results = Results.resume(args.output, setup)
     looking_ahead.measure_ahead(Reader(subject.model, subject.untrained, documents, 0), results)
     return looking_ahead.summary(results)
@@ -186,7 +186,7 @@ def retention(args: argparse.Namespace) -> str:
     subject = Subject.load(args.model, args.adapter_path)
     stories = load_task("squality", args.data, args.documents, subject.tokenizer)
     retelling = lasting.Retelling(subject, stories, args.read)
-    told = {"read": args.read, "tokens": len(retelling.tokens), "gates": subject.gates, "recall": RECALLED}
+    told = {"read": args.read, "tokens": len(retelling.tokens), "gates": subject.digest, "recall": RECALLED}
     results = Results.resume(args.output, _setup(args, stories, subject) | told)
     lasting.measure_retention(retelling, results)
     return lasting.summary(results)

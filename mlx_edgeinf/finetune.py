@@ -32,6 +32,7 @@ from .training.bptt import TrainingDiverged, make_optimizer
 from .training.checkpoint import Progress, resume, runs_before, trained_share
 from .training.corpus import Corpus, CorpusError, read_corpus, split
 from .training.excerpts import Excerpt, Lessons, excerpts
+from .training.formats import Exercise
 from .training.loss import Objective
 from .training.recalling import learn_recall
 from .training.rendering import Renderer, teaching
@@ -42,9 +43,6 @@ from .training.sharing import WAYS
 _MAY_CHANGE = re.compile(r"--(iters|learning-rate) \S+ ?")
 # Options that are fields of `AdapterConfig`.
 SIZES = ("kind", "features", "sinks", "window", "segment", "gate")
-
-# Answers learnt from one reading of a document, which takes far longer than any of them.
-ANSWERS = 8
 
 # What a person can put right; each carries its sentence.
 FAILURES = (
@@ -91,11 +89,11 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
         CorpusError, AdapterError, UnsupportedModel, StarterModelError: it cannot begin or be resumed.
     """
     world = mx.distributed.init()
+    if args.recall and args.grad_checkpoint:
+        raise AdapterError("With --recall nothing is read twice: leave --grad-checkpoint out.")
     taught, held_out = split(corpus, hold_out=args.val_batches > 0)
     model, tokenizer = load_base(args.model)
     start = Path(args.resume_adapter_file).parent if args.resume_adapter_file else None
-    if args.recall and args.grad_checkpoint:
-        raise AdapterError("With --recall nothing is read twice: leave --grad-checkpoint out.")
     if start and args.share:
         raise AdapterError("--share begins with untrained gates: leave it or --resume-adapter-file out.")
     config = read_config(start) if start else _config(args, model)
@@ -108,7 +106,7 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
         learn_recall(model)
     optimizer = make_optimizer(args.learning_rate, args.iters)
     optimizer.init(model.trainable_parameters())
-    begun = _begin(args, len(taught), world.size(), start)
+    begun = _begin(args, taught, world.size(), start)
     progress = resume(model, optimizer, Path(args.adapter_path), config) or begun
     _go_on(progress, begun.command, args.adapter_path)
 
@@ -156,6 +154,8 @@ def _check_lengths(args: argparse.Namespace, capacity: int, context: int) -> Non
         )
     if args.learn_last is not None and args.learn_last < 1:
         raise CorpusError("--learn-last counts tokens: choose 1 or more, 3072 for instance.")
+    if args.answers < 1:
+        raise CorpusError("--answers counts those that are learnt from one reading: choose 1 or more.")
     if args.distill and args.max_seq_length > context:
         raise CorpusError(
             f"Full attention knows {context} positions and has nothing to teach beyond: choose a "
@@ -174,7 +174,7 @@ def _examples(
         return []
 
 
-def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path | None) -> Progress:
+def _begin(args: argparse.Namespace, taught: Corpus, processes: int, start: Path | None) -> Progress:
     """The record of a new run; names of folders only, so that no path of this machine is kept."""
     names = [Path(folder).name for folder in args.data]
     sizes = {f"--{name}": getattr(args, name) for name in SIZES}
@@ -186,7 +186,7 @@ def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path
         "--learning-rate": args.learning_rate,
         "--max-seq-length": args.max_seq_length,
         "--learn-last": args.learn_last,
-        "--answers": None if args.answers == ANSWERS else args.answers,
+        "--answers": args.answers if any(isinstance(each, Exercise) for each in taught.values()) else None,
         "--num-excerpts": args.num_excerpts,
         "--distill": args.distill or None,
         **({} if start else sizes),
@@ -201,7 +201,7 @@ def _begin(args: argparse.Namespace, documents: int, processes: int, start: Path
     return Progress(
         command=f"{launcher} -m mlx_edgeinf.finetune {given}",
         data=", ".join(names),
-        documents=documents,
+        documents=len(taught),
         length=args.max_seq_length,
         counted=args.learn_last,
         share=args.share,
@@ -225,7 +225,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=0.02, help="Peak learning rate.")
     parser.add_argument("--max-seq-length", type=int, default=4096, help="Tokens of an excerpt.")
     parser.add_argument("--learn-last", type=int, help="Of each, the last that count; see README.")
-    parser.add_argument("--answers", type=int, default=ANSWERS, help="Learnt from each reading; see README.")
+    parser.add_argument("--answers", type=int, default=8, help="Learnt from one reading of a document.")
     parser.add_argument("--val-batches", type=int, default=6, help="Validation excerpts; 0 for none.")
     parser.add_argument("--steps-per-report", type=int, default=1, help="Iterations between reports.")
     parser.add_argument("--steps-per-eval", type=int, default=200, help="Iterations between validations.")

@@ -21,7 +21,15 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import get_total_parameters
 
-from .adapter import AdapterConfig, digest, fingerprint, gate_parameters, load_weights, read_config
+from .adapter import (
+    AdapterConfig,
+    digest,
+    fingerprint,
+    gate_parameters,
+    load_weights,
+    read_config,
+    trained_recall,
+)
 from .attention import UnsupportedModel, base_path_limit, head_size, kv_bytes_per_token, retrofit
 from .beside import gates_beside
 from .centroids import CentroidMemory
@@ -30,9 +38,9 @@ from .kinds import KINDS
 from .settings import Settings
 from .starter import NAME, starter_model
 
-# Longer inputs than the base model's context are this project's purpose, not worth a warning.
 # Of a model's gates what mlx-lm counts as the model's own.
 SEEN = re.compile(r"\.memory_gate\.memory\.|\.recall_gate\.")
+# Longer inputs than the base model's context are this project's purpose, not worth a warning.
 UNLIMITED = {"model_max_length": sys.maxsize}
 
 # In a checkout, and in an installed package.
@@ -159,7 +167,7 @@ def settings_of(model: nn.Module, gates: Path | None = None) -> Settings:
     layout, memory = model.make_cache()[0].layout, model.layers[0].self_attn.memory_gate.memory
     return Settings(
         gates=gates.resolve().name if gates else "untrained",
-        fingerprint=digest(gate_parameters(model).values()),
+        fingerprint=digest((gate_parameters(model) | trained_recall(model)).values()),
         memory=next(name for name, kind in KINDS.items() if kind is type(memory)),
         features=memory.features,
         sinks=layout.sinks,
@@ -213,10 +221,9 @@ def _plain(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
     return plain
 
 
-def parameter_budget(model: nn.Module) -> float:
-    """Trainable parameters as a share of the base model's, quantised or not."""
-    gates = tree_flatten(model.trainable_parameters())
+def parameter_budget(model: nn.Module, gates: dict[str, mx.array]) -> float:
+    """Parameters of gates, by their path, as a share of the base model's, quantised or not."""
     # mlx-lm's count, which knows how many weights a quantised word holds, sees modules without
     # children alone: of a memory gate, its memory.
     seen = sum(value.size for path, value in tree_flatten(model.parameters()) if SEEN.search(path))
-    return sum(value.size for _, value in gates) / (get_total_parameters(model) - seen)
+    return sum(value.size for value in gates.values()) / (get_total_parameters(model) - seen)

@@ -146,7 +146,8 @@ def test_the_short_paths_speed_is_the_ratio_of_medians_in_alternation(edge, stoc
 def test_training_is_told_beside_the_reading_of_the_same_tokens(edge, stock):
     measured = learning(edge, stock, tokens(64))
     beginning, trained = LAYOUT.capacity, 2 * LAYOUT.segment
-    assert [e["tokens"] for e in measured.values()] == [beginning + trained, beginning, *len(WAYS) * [trained]]
+    read = [entry["tokens"] for entry in measured.values()]
+    assert read == [beginning + trained, beginning, *len(WAYS) * [trained]]
     assert all(len(entry["seconds"]) == 3 and entry["peak_bytes"] > 0 for entry in measured.values())
     measured[READING]["seconds"], measured[BEGINNING]["seconds"] = [2.0, 1.0, 9.0], [1.0, 3.0, 0.0]
     first, *_ = WAYS

@@ -7,6 +7,7 @@ import sys
 from itertools import count
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
 from held_out import save_trained, write_books
 
@@ -279,13 +280,12 @@ def test_lengths_are_measured_by_one_command(run, tmp_path, capsys, monkeypatch)
 # -- several processes ------------------------------------------------------------
 
 
-def test_with_gates_of_recall_rows_by_mass_are_read_too_and_only_these_again(run, gates, measured, tmp_path):
-    assert run("--rows", *BY_MASS, RECALL, RECALL_ALONE) == 0
+def test_with_gates_of_recall_rows_by_mass_are_read_too(run, gates, tmp_path):
+    assert run("--rows", RECALL, RECALL_ALONE) == 0
     before = entries(tmp_path)["a.md"]
     # The memory lent comes along with `ours`.
     assert set(before) == {FULL, OURS, SHUFFLED, RECALL, RECALL_ALONE, WINDOW}
     save_trained(gates, recall=True)
-    measured.clear()
     assert run("--rows", *BY_MASS, RECALL, RECALL_ALONE, "--output", str(tmp_path / "out" / "r.json")) == 0
     after = entries(tmp_path, "r.json")["a.md"]
     assert set(after) == {*before, *BY_MASS}
@@ -295,6 +295,23 @@ def test_with_gates_of_recall_rows_by_mass_are_read_too_and_only_these_again(run
     memory = after[OURS]["gates"]
     recall = after[RECALL_ALONE]["gates"].removeprefix("+")
     assert after[RECALL]["gates"] == f"{memory}+{recall}" and after[RECALL_BY_MASS]["gates"] == memory
+
+
+def test_with_other_gates_of_recall_only_what_they_say_is_measured_again(run, gates, measured):
+    save_trained(gates, recall=True)
+    assert run() == 0
+    measured.clear()
+    save_trained(gates, recall=True)
+    assert run() == 0 and not measured
+    weights = mx.load(str(gates / "recall.safetensors"))
+    mx.save_safetensors(str(gates / "recall.safetensors"), {path: 2 * w for path, w in weights.items()})
+    assert run() == 0
+    assert {row for _, row in measured} == {RECALL, RECALL_ALONE}
+
+
+def test_a_row_that_says_nothing_of_the_gates_is_refused(run, capsys):
+    assert run("--rows", RECALL_BY_MASS) == 1
+    assert "no row `ours with recall, by its mass`" in capsys.readouterr().err
 
 
 def test_two_processes_share_the_work_and_one_prints_the_tables(tmp_path, model_folder, gates_folder):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlx_edgeinf.measure import gap
-from mlx_edgeinf.measure.gap import FULL, GATED, HALF, OURS, ROWS, SHUFFLED, WINDOW
+from mlx_edgeinf.measure.gap import FULL, GATED, HALF, OURS, RECALL, RECALL_ALONE, ROWS, SHUFFLED, WINDOW
 from mlx_edgeinf.measure.results import Results, ResultsError
 from mlx_edgeinf.measure.tables import interval
 
@@ -75,6 +75,17 @@ def test_each_document_stands_beside_its_gap(known):
 def test_a_table_of_unfinished_results_is_refused(known):
     gap.summary(known)
     del known.entries["Book_1.md"][SHUFFLED]
+    with pytest.raises(ResultsError, match="not finished"):
+        gap.summary(known)
+
+
+def test_numbers_of_two_sets_of_gates_of_recall_never_stand_side_by_side(known):
+    known.setup["rows"] = [*known.setup["rows"], RECALL, RECALL_ALONE]
+    for entries in known.entries.values():
+        entries[RECALL] = entries[OURS] | {"gates": f"{entries[OURS].get('gates', '')}+first"}
+        entries[RECALL_ALONE] = entries[OURS] | {"gates": "+first"}
+    gap.summary(known)
+    known.entries["Book_1.md"][RECALL_ALONE]["gates"] = "+second"
     with pytest.raises(ResultsError, match="not finished"):
         gap.summary(known)
 

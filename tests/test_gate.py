@@ -107,4 +107,6 @@ def test_the_base_model_is_frozen_and_the_gates_are_not(make):
 def test_the_budget_is_the_gates_share_of_the_base_model():
     base = sum(p.size for _, p in tree_flatten(llama_model().parameters()))
     gate, rotation = H + H + H * D, 2 * H * D // 2
-    assert parameter_budget(with_memory(llama_model())) == pytest.approx(2 * (gate + rotation) / base)
+    model = with_memory(llama_model())
+    share = parameter_budget(model, gate_parameters(model))
+    assert share == pytest.approx(2 * (gate + rotation) / base)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -30,11 +31,14 @@ from mlx_edgeinf.adapter import (
     swap_gates,
     untrained_recall,
 )
+from mlx_edgeinf.cache import Layout
 from mlx_edgeinf.gate import RecallGate
 from mlx_edgeinf.models import equip, load
 from mlx_edgeinf.pagestore.errors import DiskFull
 from mlx_edgeinf.pagestore.records import RecordFile
+from mlx_edgeinf.recall import BLOCK
 from mlx_edgeinf.sources import attend, attend_to_all
+from mlx_edgeinf.training import bptt
 from mlx_edgeinf.training.bptt import excerpt_gradients, validation_loss
 from mlx_edgeinf.training.excerpts import Excerpt
 from mlx_edgeinf.training.loss import Objective
@@ -108,6 +112,7 @@ def test_they_come_back_as_they_were_saved(tmp_path):
 
 def test_untrained_ones_are_not_saved_and_take_the_place_of_trained_ones(tmp_path):
     model, other = saved(tmp_path / "trained"), with_memory(llama_model())
+    save_adapter(model, config_of(model), tmp_path / "untrained")
     save_adapter(other, config_of(other), tmp_path / "untrained")
     assert not (tmp_path / "untrained" / RECALL).exists()
     swap_gates(model, tmp_path / "untrained")
@@ -170,13 +175,45 @@ def test_the_pages_of_an_excerpt_are_gone_before_the_next(monkeypatch, tmp_path)
     assert first[0].recall.pages is not second[0].recall.pages
 
 
-def test_a_disk_that_fails_ends_the_training(monkeypatch):
+@pytest.mark.parametrize("what", ["training", "validation"])
+def test_a_disk_that_fails_ends_what_is_under_way(monkeypatch, what):
     def full(*_):
         raise DiskFull("The disk is full.")
 
     monkeypatch.setattr(RecordFile, "write", full)
+    work = {
+        "training": lambda model: excerpt_gradients(model, Excerpt(TOKENS), Objective()),
+        "validation": lambda model: validation_loss(model, [Excerpt(TOKENS)]),
+    }
     with pytest.raises(DiskFull, match="full"):
-        excerpt_gradients(learning(), Excerpt(TOKENS), Objective())
+        work[what](learning())
+
+
+def test_a_part_of_a_segment_is_differentiated_at_a_time(monkeypatch):
+    """Of any number of blocks: what comes back is chosen as in whole segments."""
+    model, layout = with_memory(llama_model(), layout=Layout(2, 64, 64)), Layout(2, 64, 64)
+    learn_recall(model)
+    excerpt, sizes = Excerpt((8 * TOKENS)[: layout.capacity + 2 * layout.segment + 1]), []
+    whole = validation_loss(model, [excerpt])
+    monkeypatch.setattr(bptt, "RECALLING", 2 * BLOCK)
+    reading = bptt.hidden_states
+    monkeypatch.setattr(bptt, "hidden_states", lambda *args: sizes.append(args[1].size) or reading(*args))
+    loss, _ = excerpt_gradients(model, excerpt, Objective())
+    assert loss == pytest.approx(whole, rel=1e-4) and sizes == 4 * [2 * BLOCK]
+
+
+def test_answers_together_teach_what_each_does_alone():
+    document = LAYOUT.capacity + 2 * LAYOUT.segment
+    answers = [TOKENS[:document] + sequence(length, seed=length).tolist() for length in (5, 11)]
+    told = [Excerpt(tokens, learnt=document + 1) for tokens in answers]
+    model = learnt_recall(learning())
+    alone = [excerpt_gradients(model, each, Objective()) for each in told]
+    together = excerpt_gradients(model, replace(told[0], siblings=(told[1],)), Objective())
+    assert together[0] == pytest.approx((4 * alone[0][0] + 10 * alone[1][0]) / 14, rel=1e-4)
+    parts = [dict(tree_flatten(gradients)) for _, gradients in alone]
+    for path, gradient in tree_flatten(together[1]):
+        expected = (4 * parts[0][path] + 10 * parts[1][path]) / 14
+        assert mx.allclose(gradient, expected, rtol=1e-3, atol=1e-4).item(), path
 
 
 def test_caches_without_a_memory_recall_as_those_with_one():

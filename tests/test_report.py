@@ -71,7 +71,8 @@ def run(folder: Path) -> int:
         "--kills", str(folder / "kills.json"), "--selection", str(folder / "selection"),
         "--facts", str(folder / "f.json"), "--mixes", str(folder / "m.json"),
         "--heads", str(folder / "h.json"), "--ahead", str(folder / "a.json"),
-        "--retention", str(folder / "r.json"),
+        "--retention", str(folder / "r.json"), "--recall", str(folder / "recall.json"),
+        "--recalled", str(folder / "recalled"), "--taught", str(folder / "taught"),
         "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
@@ -120,12 +121,13 @@ def test_both_results_and_the_picture_are_written(tmp_path, evaluated, benchmark
     assert (tmp_path / "assets" / "b.svg").exists()
 
 
-def test_tasks_are_reported_in_order_of_their_length(tmp_path):
+@pytest.mark.parametrize("name", report.ANSWERS)
+def test_tasks_are_reported_in_order_of_their_length(tmp_path, name):
     for task in ("squality", "lines-1000", "lines-200"):
         setup = SETUP | {"task": task, "documents": {"a": ""}, "rows": ["sinks + window"], "exact": []}
         entry = {"tokens": 9, "state_bytes": 8, "questions": [{"depth": None, "log_probability": -1.0}]}
-        Results(tmp_path / "answers" / f"{task}.json", setup).add({("a", "sinks + window"): entry})
-    (tmp_path / "README.md").write_text("<!-- answers -->\nold\n<!-- /answers -->")
+        Results(tmp_path / name / f"{task}.json", setup).add({("a", "sinks + window"): entry})
+    (tmp_path / "README.md").write_text(f"<!-- {name} -->\nold\n<!-- /{name} -->")
     assert run(tmp_path) == 0
     written = (tmp_path / "README.md").read_text()
     found = [written.index(f"**{task}**: 1 document") for task in ("lines-200", "lines-1000", "squality")]

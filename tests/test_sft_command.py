@@ -124,3 +124,15 @@ def test_damaged_gates_are_named(run, tmp_path, capsys, option, name):
     start = ["--resume-adapter-file", str(path), "--adapter-path", str(tmp_path / "new")]
     assert run("--iters", "5", *(start if option == "--resume-adapter-file" else [])) == 1
     assert f"{path} is missing or damaged" in one_sentence(capsys)
+
+
+def test_how_many_answers_are_learnt_at_once_is_part_of_the_run(run, tmp_path, capsys):
+    assert run("--answers", "2") == 0
+    assert "--answers 2 " in progress(tmp_path)["command"]
+    assert run("--answers", "3") == 1
+    assert "another run" in one_sentence(capsys)
+
+
+def test_no_answer_at_all_is_refused(run, capsys):
+    assert run("--answers", "0") == 1
+    assert "--answers" in one_sentence(capsys)

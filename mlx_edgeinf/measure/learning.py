@@ -22,9 +22,9 @@ from .tables import markdown
 # Segments that read memory, and rounds of all ways in turn.
 SEGMENTS, ROUNDS = 2, 3
 READING, BEGINNING = "read by mlx-lm", "read by ours, before the first fold"
-# Each with how many tokens' logits are held at a time: of the first all of a segment's.
-WAYS = {
-    "trained, everything kept": (kept, 1 << 20),
+# Layers are read by a block, and of so many tokens the logits are held at a time; None for a whole segment.
+WAYS: dict[str, tuple[Block, int | None]] = {
+    "trained, logits of a segment at once": (kept, None),
     "trained, logits in chunks": (kept, CHUNK),
     "trained, MLP in chunks too": (chunked, CHUNK),
     "trained, layers computed again": (recomputed, CHUNK),
@@ -41,8 +41,9 @@ def learning(edge: Ours, stock: Stock, tokens: list[int]) -> dict[str, dict]:
     length = beginning + SEGMENTS * layout.segment
     excerpt = Excerpt(tokens[: length + 1])
 
-    def train(block: Block, chunk: int) -> None:
-        mx.eval(excerpt_gradients(edge.model, excerpt, Objective(chunk=chunk), block)[1])
+    def train(block: Block, chunk: int | None) -> None:
+        objective = Objective(chunk=chunk or layout.segment)
+        mx.eval(excerpt_gradients(edge.model, excerpt, objective, block)[1])
 
     work = {
         READING: (length, lambda: prefill(stock, tokens[:length], stock.make_cache())),

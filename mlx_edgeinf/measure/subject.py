@@ -41,6 +41,11 @@ class Subject:
     recall: str = ""
 
     @property
+    def digest(self) -> str:
+        """Of all of its gates."""
+        return f"{self.gates}+{self.recall}" if self.recall else self.gates
+
+    @property
     def digests(self) -> dict[str, str]:
         """Of the gates that a row of numbers depends on, by row: the memory's, and behind a plus recall's."""
         rows = dict.fromkeys(GATED, self.gates)
@@ -49,9 +54,15 @@ class Subject:
         return rows
 
     def rows(self, wanted: Sequence[str] | None = None) -> list[str]:
-        """Ways of reading that say something of these gates; the wanted ones beside those they compare to."""
+        """Ways of reading that say something of these gates; the wanted ones beside those they compare to.
+
+        Raises:
+            AdapterError: one is wanted that says nothing.
+        """
         others = () if self.config.kind == "centroids" else OF_CENTROIDS
         others += () if self.recall else BY_MASS
+        if void := [row for row in wanted or () if row in others]:
+            raise AdapterError(f"These gates have no row `{void[0]}`: see `gap.py` for what it compares.")
         compared = {*ENDS, OURS, *(wanted or ROWS)}
         return [row for row in ROWS if row in compared and row not in others]
 

@@ -2,8 +2,9 @@
 
 Truncated backpropagation through time (UIO-LLMs, arXiv 2406.18173): an excerpt is read segment
 by segment as in inference, and the loss of each segment is differentiated through all layers
-of that segment; what earlier segments left behind (window and memory) is a
-constant. So the bound on memory is one segment, whatever the excerpt's length.
+of that segment (with exact recall, of a part of it); what was left behind before
+(window and memory) is a constant. So the bound on memory is one segment, whatever the
+excerpt's length.
 Only segments that have a memory to read, and something to learn, are trained on:
 the rest of a document under an answer is read as fast as in inference.
 
@@ -28,6 +29,7 @@ from mlx.utils import tree_map
 
 from ..cache import EdgeCache, Layout
 from ..generation import read_on
+from ..recall import BLOCK
 from .blocks import Block, chunked, hidden_states
 from .excerpts import Excerpt
 from .loss import Objective, token_losses
@@ -35,9 +37,9 @@ from .recalling import check_recall
 
 # Iterations in which the rate rises to its peak.
 WARMUP = 4
-# Tokens differentiated at a time where pages come back: each 16 have keys and values of their own. With a
-# whole segment of the starter model it was 18 GB, and slower.
-RECALLING = 128
+# Tokens differentiated at a time where pages come back: those of each block have keys and values of their
+# own. With a whole segment of the starter model it was 18 GB, and slower.
+RECALLING = 8 * BLOCK
 
 
 class TrainingDiverged(ArithmeticError):
@@ -79,6 +81,9 @@ def counted_segments(model: nn.Module, excerpt: Excerpt) -> Iterator[Counted]:
 
     What is between is read here, and what all of them begin with once: its end, which an answer alone has
     in its own first segment, is a constant too.
+
+    Raises:
+        StoreError: what left the window could not be kept or read again.
     """
     cache, shared = model.make_cache(), excerpt.shared
     most = RECALLING if cache[0].recall else None
@@ -95,6 +100,7 @@ def counted_segments(model: nn.Module, excerpt: Excerpt) -> Iterator[Counted]:
                 yield Counted(inputs, targets[-new:], teacher, own)
             else:
                 read_on(model, inputs, own)
+            check_recall(own)
             count += new
 
 
@@ -117,7 +123,6 @@ def excerpt_gradients(
         total = gradients if total is None else tree_map(mx.add, total, gradients)
         # Evaluated, the state is a constant for the segments to come: no graph reaches back.
         mx.eval(value, total, [layer.state for layer in part.cache])
-        check_recall(part.cache)
         loss, count = loss + value.item(), count + part.targets.size
     return loss / count, tree_map(lambda g: g / count, total)
 

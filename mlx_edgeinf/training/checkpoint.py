@@ -22,6 +22,7 @@ from ..adapter import (
     recall_parameters,
     save_adapter,
     save_arrays,
+    trained_recall,
 )
 from ..atomic import replace_text
 from ..beside import CONFIG, PROGRESS
@@ -57,11 +58,14 @@ class Progress:
     earlier: list[dict] = field(default_factory=list)
 
 
-def trained_share(model: nn.Module, share: str | None) -> float:
-    """Numbers that are trained, as a share of the base model's parameters. share: see `sharing.WAYS`."""
-    parameters = dict(tree_flatten(model.trainable_parameters()))
-    every = sum(value.size for value in parameters.values())
-    return parameter_budget(model) * trained(parameters, share) / every
+def trained_share(model: nn.Module, share: str | None, gates: dict[str, mx.array] | None = None) -> float:
+    """Numbers that are trained, as a share of the base model's parameters.
+
+    share: see `sharing.WAYS`. gates: their parameters by path; those that are trained now if not given.
+    """
+    gates = dict(tree_flatten(model.trainable_parameters())) if gates is None else gates
+    every = sum(value.size for value in gates.values())
+    return parameter_budget(model, gates) * trained(gates, share) / every
 
 
 def runs_before(folder: Path | None) -> list[dict]:
@@ -88,15 +92,16 @@ def save(
     """
     record, state = asdict(progress), tree_flatten(optimizer.state)
     folder.mkdir(parents=True, exist_ok=True)
-    gates = gate_parameters(model) | recall_parameters(model)
-    arrays = gates | {f"{OPTIMIZER}{path}": value for path, value in state}
+    arrays = gate_parameters(model) | recall_parameters(model)
+    arrays |= {f"{OPTIMIZER}{path}": value for path, value in state}
     save_arrays(folder / CHECKPOINT, arrays, {"progress": json.dumps(record)})
     save_adapter(model, config, folder)
     replace_text(folder / PROGRESS, json.dumps(record) + "\n")
     device = "Metal" if mx.metal.is_available() else f"{os.cpu_count()} CPU cores"
     machine = f"{platform.system()} {platform.machine()}, {device}"
     runs = [*record["earlier"], record]
-    replace_text(folder / CARD, write_card(config, trained_share(model, progress.share), runs, machine))
+    share = trained_share(model, progress.share, gate_parameters(model) | trained_recall(model))
+    replace_text(folder / CARD, write_card(config, share, runs, machine))
 
 
 def resume(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections.abc import Iterator
@@ -56,7 +57,8 @@ class Excerpt:
     @property
     def size(self) -> int:
         """Tokens that the family reads."""
-        return self.shared + sum(len(each.tokens) - self.shared for each in self.family)
+        shared = self.shared
+        return shared + sum(len(each.tokens) - shared for each in self.family)
 
     def counts_from(self, capacity: int) -> int:
         """The place of the first token that counts, where a memory begins after `capacity` tokens."""
@@ -160,18 +162,28 @@ class Lessons:
 def taught(model: nn.Module, excerpt: Excerpt) -> Excerpt:
     """The excerpt with the last hidden states that full attention has where what counts is told from.
 
-    Each of its siblings too.
+    Each of its siblings too; what all begin with is read once.
     """
-    layout, tokens = model.make_cache()[0].layout, excerpt.tokens
-    cache = [ExactCache.like(layer, len(tokens)) for layer in model.make_cache()]
-    first = excerpt.counts_from(layout.capacity) - 1
-    states, start = [], 0
-    while start < len(tokens) - 1:
-        stop = min(start + layout.segment, len(tokens) - 1)
-        hidden = model.model(mx.array(tokens[start:stop])[None], cache=cache)[0]
+    known, shared = model.make_cache(), excerpt.shared
+    longest = max(len(each.tokens) for each in excerpt.family)
+    cache = [ExactCache.like(layer, longest) for layer in known]
+    layout = known[0].layout
+    for _ in _read_exactly(model, excerpt.tokens[:shared], cache, layout.segment):
+        pass
+    family = []
+    for each in excerpt.family:
+        first = each.counts_from(layout.capacity) - 1 - shared
+        read = _read_exactly(model, each.tokens[shared:-1], copy.deepcopy(cache), layout.segment)
+        states = [hidden[max(first - start, 0) :] for start, hidden in read if start + len(hidden) > first]
+        family.append(replace(each, teacher=mx.concatenate(states).astype(mx.float16)))
+    return replace(family[0], siblings=tuple(family[1:]))
+
+
+def _read_exactly(
+    model: nn.Module, tokens: list[int], cache: list[ExactCache], segment: int
+) -> Iterator[tuple[int, mx.array]]:
+    """Read tokens with full attention, a segment at a time: where it begins, and its hidden states (L, D)."""
+    for start in range(0, len(tokens), segment):
+        hidden = model.model(mx.array(tokens[start : start + segment])[None], cache=cache)[0]
         mx.eval(hidden)
-        if stop > first:
-            states.append(hidden[max(first - start, 0) :])
-        start = stop
-    teacher = mx.concatenate(states).astype(mx.float16)
-    return replace(excerpt, teacher=teacher, siblings=tuple(taught(model, each) for each in excerpt.siblings))
+        yield start, hidden
