@@ -41,6 +41,7 @@ TRAINED = Path("assets/gates/smollm2-135m-instruct")
 TABLES = {
     "evaluate": gap.summary,
     "recall": gap.summary,
+    "taught_books": gap.summary,
     "lengths": lengths.summary,
     "heads": heads.summary,
     "mixes": mixes.summary,
@@ -129,6 +130,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--recall", type=Path, default=FOLDER / "recall.json", help="Perplexity, its gates.")
     parser.add_argument("--recalled", type=Path, default=FOLDER / "recalled", help="Answers with these.")
     parser.add_argument("--taught", type=Path, default=FOLDER / "taught", help="Answers of taught gates.")
+    parser.add_argument(
+        "--taught-books", type=Path, default=FOLDER / "taught_books.json", help="Perplexity of these."
+    )
     parser.add_argument("--support", type=Path, default=FOLDER / "support.json", help="Page links.")
     parser.add_argument("--selection", type=Path, default=FOLDER / "selection", help="Recalled pages.")
     parser.add_argument("--ahead", type=Path, default=FOLDER / "ahead.json", help="Pages a layer ahead.")

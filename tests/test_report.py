@@ -72,7 +72,7 @@ def run(folder: Path) -> int:
         "--facts", str(folder / "f.json"), "--mixes", str(folder / "m.json"),
         "--heads", str(folder / "h.json"), "--ahead", str(folder / "a.json"),
         "--retention", str(folder / "r.json"), "--recall", str(folder / "recall.json"),
-        "--recalled", str(folder / "recalled"), "--taught", str(folder / "taught"),
+        "--taught-books", str(folder / "t.json"), "--recalled", str(folder / "recalled"), "--taught", str(folder / "taught"),
         "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
