@@ -1,8 +1,8 @@
 """Attention with a memory: the base model's own class, retrofitted in place.
 
-The attention class of a loaded mlx-lm model is replaced by a subclass that adds two
-children, `memory_gate` and `recall_gate`. Weight paths, quantised weights and LoRA keys stay as
-they are. Short inputs go to the base class untouched, bit for bit.
+The attention class of a loaded mlx-lm model is replaced by a subclass that adds
+two children, `memory_gate` and `recall_gate`. Weight paths, quantised weights and
+LoRA keys stay as they are. Short inputs go to the base class untouched, bit for bit.
 """
 
 from __future__ import annotations

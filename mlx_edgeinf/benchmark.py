@@ -48,9 +48,10 @@ from .terminal import run
 from .training.recalling import temporary_pages
 
 # In the results, and in the table.
-LEARNING = [("training", way) for way in (READING, BEGINNING, *WAYS)]
 STOCK, OURS, RECALL, STORED = "stock", "ours", "recall", "recall costs"
 SIDES = {STOCK: "mlx-lm", OURS: "ours", RECALL: "ours with recall"}
+# In the results: what training is told by.
+LEARNING = [("training", way) for way in (READING, BEGINNING, *WAYS)]
 # Of the table: name, key, unit, digits.
 COLUMNS = (
     ("peak memory, GB", "peak_bytes", 1e9, 2), ("state, MB", "state_bytes", 1e6, 0),

@@ -62,7 +62,7 @@ class Gate(nn.Module):
             logit = logit + self.mass[:, None] * (other.log_mass - local.log_mass)
         if "query" in self:
             logit = logit + (queries.astype(mx.float32) * self.query[:, None]).sum(axis=-1)
-        # Where nothing is left in memory, no gate is open, whatever it says without the mass.
+        # To a memory that holds nothing no gate is open, whatever it says without the mass.
         return mx.where(other.log_mass > EMPTY, mx.sigmoid(logit), 0)
 
 

@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-from itertools import count
 from pathlib import Path
 
 import mlx.core as mx
@@ -14,7 +13,6 @@ from held_out import save_trained, write_books
 from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import read_config
 from mlx_edgeinf.measure import lengths as far
-from mlx_edgeinf.measure.answers import Examiner
 from mlx_edgeinf.measure.gap import (
     BY_MASS,
     FULL,
@@ -33,8 +31,6 @@ from mlx_edgeinf.measure.perplexity import PASSES
 from mlx_edgeinf.measure.readings import Reader
 
 LENGTH = 72
-
-
 # Where no gates of recall are trained, their rows say the same with and without.
 READ = [row for row in ROWS if row not in BY_MASS]
 
@@ -163,121 +159,7 @@ def test_a_model_without_gates_is_not_evaluated(tmp_path, tiny_subject, capsys):
     assert "--adapter-path" in capsys.readouterr().err
 
 
-# -- answers ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def ask(tmp_path, gates, tiny_subject):
-    """Ask a tiny model for needles in short books and about a meeting; later options win."""
-    write_books(tmp_path / "dev" / "classics", length=60)
-    (tmp_path / "dev" / "qmsum").mkdir()
-    for name in "xyz":
-        turns = [{"speaker": "Chair", "content": f"We meet for the {at}th time ."} for at in range(9)]
-        queries = [{"query": "Summarize.", "answer": f"They met in room {name}."}]
-        meeting = {"meeting_transcripts": turns, "general_query_list": queries, "specific_query_list": []}
-        (tmp_path / "dev" / "qmsum" / f"{name}.json").write_text(json.dumps(meeting))
-
-    def command(*options: str, tasks: str = "needles-600 qmsum") -> int:
-        return evaluate.main([
-            "answers", "--data", str(tmp_path / "dev"), "--adapter-path", str(gates), "--documents", "2",
-            "--output", str(tmp_path / "out"), *options, "--tasks", *tasks.split(),
-        ])  # fmt: skip
-
-    return command
-
-
-FEW = ("--rows", OURS, SHUFFLED)
-
-
-def test_every_task_is_asked_of_every_row_and_its_tables_are_printed(ask, tmp_path, capsys):
-    assert ask(tasks="qmsum") == 0
-    # Nothing here fits the tiny model's trained context of 128 tokens.
-    assert set(entries(tmp_path, "qmsum.json")["x.json"]) == set(evaluate.ANSWERING) - {FULL}
-    assert ask(*FEW) == 1 and "another setup (command, rows)" in capsys.readouterr().err
-
-
-def test_tables_stand_side_by_side_with_one_command(ask, tmp_path, capsys):
-    assert ask(*FEW) == 0
-    found = entries(tmp_path, "needles-600.json")
-    assert {name: set(rows) for name, rows in found.items()} == {
-        name: {OURS, SHUFFLED, WINDOW} for name in ("a.md", "b.txt")
-    }
-    assert all(len(entry["questions"]) == 5 for rows in found.values() for entry in rows.values())
-    printed = capsys.readouterr().out
-    assert printed.index("**needles-600**: 2 documents") < printed.index("**qmsum**: 2 documents")
-    assert "--rows ours 'memory shuffled' --tasks needles-600 qmsum` on " in printed
-    assert "exact match" in printed and "ROUGE" not in printed
-    assert str(tmp_path) not in (tmp_path / "out" / "needles-600.json").read_text()
-
-
-def test_what_is_gathered_from_many_places_is_scored_by_the_places(ask, tmp_path):
-    write_books(tmp_path / "long" / "classics", length=100)
-    assert ask("--data", str(tmp_path / "long"), *FEW, tasks="gather-1900") == 0
-    entry = entries(tmp_path, "gather-1900.json")["a.md"][OURS]
-    assert all(q.keys() == {"depth", "log_probability", "gathered", "written"} for q in entry["questions"])
-
-
-def test_rouge_is_counted_where_summaries_are_asked_for(ask, tmp_path, monkeypatch):
-    pytest.importorskip("rouge_score", reason="rouge-score is not installed (extra `evaluate`)")
-    assert ask(*FEW, tasks="qmsum") == 0
-    # Beside what was measured without: more rows and documents, since nothing is written.
-    assert ask(*FEW[:2], "--rouge", tasks="qmsum") == 0
-    (question,) = entries(tmp_path, "qmsum-rouge.json")["x.json"][OURS]["questions"]
-    assert question.keys() == {"depth", "log_probability", "rouge1", "rouge2", "rougeL", "written"}
-
-
-def test_tasks_and_rows_that_were_measured_are_not_measured_again(ask, monkeypatch):
-    measure, calls = Examiner.measure, count()
-
-    def noting(self, name, row):
-        next(calls)
-        return measure(self, name, row)
-
-    monkeypatch.setattr(Examiner, "measure", noting)
-    assert ask(*FEW, tasks="qmsum") == 0
-    assert ask(*FEW) == 0
-    # Two tasks, two documents, three rows; the number that comes next.
-    assert next(calls) == 12
-
-
-def test_a_single_document_is_enough_where_none_is_lent(ask, tmp_path):
-    assert ask("--documents", "1", "--rows", OURS, tasks="qmsum") == 0
-    assert ask("--documents", "1", tasks="needles-600") == 1
-
-
-@pytest.mark.parametrize(
-    ("options", "tasks", "words"),
-    [
-        ((), "needles-600 haystacks", "no task haystacks"),
-        ((), "squality", "squality"),
-        ((), "lines-200", "200_lines.jsonl"),
-        (("--documents", "4"), "qmsum", "holds 3 documents"),
-    ],
-)
-def test_what_cannot_be_asked_is_said_before_anything_else(ask, tmp_path, capsys, options, tasks, words):
-    assert ask(*options, tasks=tasks) == 1
-    message = capsys.readouterr().err
-    assert words in message and message.count("\n") == 1 and not (tmp_path / "out").exists()
-
-
-# -- lengths ----------------------------------------------------------------------
-
-
-def test_lengths_are_measured_by_one_command(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(far, "COUNTED", 20)
-    options = [
-        "--data", str(tmp_path / "books"), "--adapter-path", str(tmp_path / "gates"), "--documents", "1",
-        "--output", str(tmp_path / "out" / "l.json"),
-    ]  # fmt: skip
-    assert evaluate.main(["lengths", *options, "--lengths", "120", "60"]) == 0
-    printed = capsys.readouterr().out
-    assert "| NLL of the 20 tokens before | 60 | 120 |" in printed
-    assert "evaluate lengths --data books" in printed
-    assert evaluate.main(["lengths", *options, "--lengths", "120", "20"]) == 1
-    assert "--lengths must all be more than 20" in capsys.readouterr().err
-
-
-# -- several processes ------------------------------------------------------------
+# -- gates of recall -------------------------------------------------------------
 
 
 def test_with_gates_of_recall_rows_by_mass_are_read_too(run, gates, tmp_path):
@@ -312,6 +194,26 @@ def test_with_other_gates_of_recall_only_what_they_say_is_measured_again(run, ga
 def test_a_row_that_says_nothing_of_the_gates_is_refused(run, capsys):
     assert run("--rows", RECALL_BY_MASS) == 1
     assert "no row `ours with recall, by its mass`" in capsys.readouterr().err
+
+
+# -- lengths ----------------------------------------------------------------------
+
+
+def test_lengths_are_measured_by_one_command(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(far, "COUNTED", 20)
+    options = [
+        "--data", str(tmp_path / "books"), "--adapter-path", str(tmp_path / "gates"), "--documents", "1",
+        "--output", str(tmp_path / "out" / "l.json"),
+    ]  # fmt: skip
+    assert evaluate.main(["lengths", *options, "--lengths", "120", "60"]) == 0
+    printed = capsys.readouterr().out
+    assert "| NLL of the 20 tokens before | 60 | 120 |" in printed
+    assert "evaluate lengths --data books" in printed
+    assert evaluate.main(["lengths", *options, "--lengths", "120", "20"]) == 1
+    assert "--lengths must all be more than 20" in capsys.readouterr().err
+
+
+# -- several processes ------------------------------------------------------------
 
 
 def test_two_processes_share_the_work_and_one_prints_the_tables(tmp_path, model_folder, gates_folder):
