@@ -1,7 +1,7 @@
 """Attention with a memory: the base model's own class, retrofitted in place.
 
 The attention class of a loaded mlx-lm model is replaced by a subclass that adds
-two children, `memory_gate` and `recall_gate`. Weight paths, quantised weights and
+three children, `memory_gate`, `recall_gate` and `asked`. Weight paths, quantised weights and
 LoRA keys stay as they are. Short inputs go to the base class untouched, bit for bit.
 """
 
@@ -14,13 +14,12 @@ import mlx.nn as nn
 from mlx_lm.models import llama, qwen2, qwen3
 
 from .cache import EdgeCache, Layout
-from .gate import MemoryGate, RecallGate
+from .gate import AskedGates, MemoryGate, RecallGate
 from .memory import Entries, Heads
 from .pagestore import Pages, StoreShape
 from .recall import ASKED, SUMMARY_ROWS, THROUGHOUT, Recall
 from .rotation import Rotation
 from .sources import Source, attend, in_a_row
-from .watch import Watch
 
 # Attention bodies that `_project` reproduces. mistral runs on mlx-lm's llama.
 SUPPORTED = (llama.Attention, qwen2.Attention, qwen3.Attention)
@@ -82,13 +81,13 @@ class MemoryAttention(nn.Module):
             local = local._replace(output=output)
         if cache.recalls:
             return self._recalling(queries, turned, local, cache)
-        return self._gated(queries, local, self._entries(queries, cache), cache.watch)
+        return self._gated(queries, local, self._entries(queries, cache), cache)
 
     def _recalling(
         self, queries: mx.array, turned: mx.array, local: Source, cache: EdgeCache
     ) -> mx.array:
         """Block by block: what each recalls joins its local source, and is taken out of its memory."""
-        outputs = []
+        outputs, gate = [], self.asked.recall if cache.asked else self.recall_gate
 
         def without(*tokens: mx.array) -> Entries | None:
             return self.memory_gate.memory.without(cache.memory, *tokens) if cache.memory else None
@@ -98,22 +97,25 @@ class MemoryAttention(nn.Module):
         ):
             exact, closed = local._replace(output=output, log_mass=log_mass[..., 0]), 0.0
             if recalled := cache.recall.read(placed, exact.log_mass, without):
-                exact, entries = self.recall_gate(asked, recalled.source, exact), recalled.entries
+                exact, entries = gate(asked, recalled.source, exact), recalled.entries
                 closed = cache.recall.precedence
             else:
                 entries = self._entries(queries, cache)
-            outputs.append(in_a_row(self._gated(asked, exact, entries, cache.watch, closed)))
+            outputs.append(in_a_row(self._gated(asked, exact, entries, cache, closed)))
         return mx.concatenate(outputs, axis=2)
 
     def _entries(self, queries: mx.array, cache: EdgeCache) -> Entries | None:
         return cache.entries(self.memory_gate.memory, queries.shape[2] == 1)
 
     def _gated(
-        self, queries: mx.array, exact: Source, entries: Entries | None, watch: Watch | None,
+        self, queries: mx.array, exact: Source, entries: Entries | None, cache: EdgeCache,
         closed: float = 0.0,
     ) -> mx.array:  # fmt: skip
         """The exact sources with what the memory adds, if anything was folded into one."""
-        return exact.output if entries is None else self.memory_gate(queries, entries, exact, watch, closed)
+        if entries is None:
+            return exact.output
+        asked = self.asked.memory if cache.asked else None
+        return self.memory_gate(queries, entries, exact, cache.watch, closed, asked)
 
 
 def retrofit(
@@ -144,6 +146,7 @@ def retrofit(
         attention.__class__ = _with_memory(type(attention))
         attention.memory_gate = MemoryGate(heads, kind, features, gate)
         attention.recall_gate = RecallGate(heads).freeze()
+        attention.asked = AskedGates(heads, gate).freeze()
 
     def make_cache(
         exact_limit: int = exact_limit, pages: Pages | None = None, throughout: bool = False

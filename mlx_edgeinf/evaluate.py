@@ -46,7 +46,7 @@ from .measure import mixes as mixing
 from .measure import retention as lasting
 from .measure import selection as selecting
 from .measure.answers import Examiner, measure_answers
-from .measure.gap import BY_MASS, OF_CENTROIDS, ROWS, SHUFFLED, WINDOW, ZEROED
+from .measure.gap import BY_MASS, OF_CENTROIDS, RECALL, ROWS, SHUFFLED, WINDOW, ZEROED
 from .measure.hiding import LADDER, Text, books, hide
 from .measure.metrics import EXACT_MATCH, GATHERED, Metric, RougeMissing, rouge
 from .measure.options import parse
@@ -138,7 +138,7 @@ def ahead(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet; the tables."""
     subject = Subject.load(args.model, args.adapter_path)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
-    setup = _setup(args, documents, subject) | {"gates": subject.digest, "recall": RECALLED}
+    setup = _setup(args, documents, subject) | {"gates": subject.digests[RECALL], "recall": RECALLED}
     results = Results.resume(args.output, setup)
     looking_ahead.measure_ahead(Reader(subject.model, subject.untrained, documents, 0), results)
     return looking_ahead.summary(results)
@@ -175,7 +175,7 @@ def answers(args: argparse.Namespace) -> str:
         told = {"task": task, "rows": rows, "exact": exact, "recall": RECALLED}
         setup = _setup(alone, exams, subject) | told
         results = Results.resume(args.output / f"{files[task]}.json", setup)
-        measure_answers(examiner, results, subject.digests)
+        measure_answers(examiner, results, subject.asked_digests)
     return scores.summary(args.output, files.values())
 
 
@@ -186,7 +186,8 @@ def retention(args: argparse.Namespace) -> str:
     subject = Subject.load(args.model, args.adapter_path)
     stories = load_task("squality", args.data, args.documents, subject.tokenizer)
     retelling = lasting.Retelling(subject, stories, args.read)
-    told = {"read": args.read, "tokens": len(retelling.tokens), "gates": subject.digest, "recall": RECALLED}
+    gates = subject.asked_digests[RECALL]
+    told = {"read": args.read, "tokens": len(retelling.tokens), "gates": gates, "recall": RECALLED}
     results = Results.resume(args.output, _setup(args, stories, subject) | told)
     lasting.measure_retention(retelling, results)
     return lasting.summary(results)

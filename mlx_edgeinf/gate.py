@@ -9,7 +9,9 @@ calibrated sources, the mass ratio, and learns a correction to it:
 
     logit g = a_h * (log_mass_mem - log_mass_local) + b_h + u_h . q
 
-A gate of the same form mixes in what exact recall brings back, before the memory does.
+A gate of the same form mixes in what exact recall brings back, before the memory does. While a
+question is answered both are other gates (`AskedGates`): what serves the next word of a book is not
+what serves an answer.
 Two lesser forms are kept to be compared with it: without the mass, and b_h alone, the scalar
 gate of Infini-attention (arXiv 2404.07143).
 """
@@ -37,55 +39,59 @@ EMPTY = -1e8
 class Gate(nn.Module):
     """How far another source is let into the exact one; of one attention layer.
 
-    mass (H,) a_h: trust in the mass ratio; 1 untrained.
+    mass (H,) a_h: trust in the mass ratio.
     bias (H,) b_h, and query (H, d) u_h: what the query says beyond it; 0 untrained.
     A form of the gate (a key of FORMS) has no parameters for the terms it leaves out.
     """
 
-    def __init__(self, heads: Heads, form: str = "full", bias: float = 0.0):
+    def __init__(self, heads: Heads, form: str = "full", bias: float = 0.0, mass: float = 1.0):
         super().__init__()
         self.form = form
-        with_mass = "mass" in FORMS[form]
-        self.bias = mx.full((heads.queries,), bias if with_mass else WITHOUT_MASS)
-        if with_mass:
-            self.mass = mx.ones((heads.queries,))
+        self.bias = mx.full((heads.queries,), bias)
+        if "mass" in FORMS[form]:
+            self.mass = mx.full((heads.queries,), mass)
         if "query" in FORMS[form]:
             self.query = mx.zeros((heads.queries, heads.size))
 
-    def opening(self, queries: mx.array, other: Source, local: Source, closed: float = 0.0) -> mx.array:
-        """g (B, H, L) in float32: how much of the output comes from the other source.
-
-        queries (B, H, L, d) carry no position. closed: nats that are taken off logit g.
-        """
-        logit = mx.broadcast_to(self.bias[:, None] - closed, queries.shape[:3])
+    def logit(self, queries: mx.array, other: Source, local: Source) -> mx.array:
+        """logit g, (B, H, L) in float32; queries (B, H, L, d) carry no position."""
+        logit = mx.broadcast_to(self.bias[:, None], queries.shape[:3])
         if "mass" in self:
             logit = logit + self.mass[:, None] * (other.log_mass - local.log_mass)
         if "query" in self:
             logit = logit + (queries.astype(mx.float32) * self.query[:, None]).sum(axis=-1)
-        # To a memory that holds nothing no gate is open, whatever it says without the mass.
-        return mx.where(other.log_mass > EMPTY, mx.sigmoid(logit), 0)
+        return logit
+
+
+def opened(logit: mx.array, other: Source) -> mx.array:
+    """g (B, H, L): how much of the output comes from the other source."""
+    # To a memory that holds nothing no gate is open, whatever it says without the mass.
+    return mx.where(other.log_mass > EMPTY, mx.sigmoid(logit), 0)
 
 
 class MemoryGate(Gate):
     """The gate of one attention layer's memory, with the feature maps of that memory."""
 
     def __init__(self, heads: Heads, kind: str, features: int, form: str = "full"):
-        super().__init__(heads, form, KINDS[kind].initial_bias)
+        super().__init__(heads, form, KINDS[kind].initial_bias if "mass" in FORMS[form] else WITHOUT_MASS)
         self.memory = KINDS[kind](heads, features)
         self.rotation = heads.rotation
 
     def __call__(
         self, queries: mx.array, entries: Entries, local: Source, watch: Watch | None = None,
-        closed: float = 0.0,
+        closed: float = 0.0, asked: Gate | None = None,
     ) -> mx.array:  # fmt: skip
         """Mix the memory's answer into the local one.
 
         queries (B, H, L, d) carry no position; entries are the memory's; local is the exact source over
         sinks, window and segment. Returns A (B, H, L, d) in the dtype of `local`. watch: told of g.
-        closed: nats that are taken off logit g.
+        closed: nats that are taken off logit g. asked: what an answer adds to it.
         """
         remembered = self.memory.read(entries, queries)
-        opening = self.opening(queries, remembered, local, closed)
+        logit = self.logit(queries, remembered, local) - closed
+        if asked is not None:
+            logit = logit + asked.logit(queries, remembered, local)
+        opening = opened(logit, remembered)
         if watch:
             watch.opening(opening)
         return mixed(local.output, remembered.output, opening)
@@ -100,4 +106,17 @@ class RecallGate(Gate):
 
     def __call__(self, queries: mx.array, recalled: Source, local: Source) -> Source:
         """Both as one source, with the mass of all their tokens; queries (B, H, L, d) carry no position."""
-        return joined(local, recalled, self.opening(queries, recalled, local))
+        return joined(local, recalled, opened(self.logit(queries, recalled, local), recalled))
+
+
+class AskedGates(nn.Module):
+    """The gates of one attention layer while a question is read and answered.
+
+    memory: what is added to logit g of the memory gate; nothing untrained. recall: the gate of what comes
+    back, in place of the one for running text.
+    """
+
+    def __init__(self, heads: Heads, form: str):
+        super().__init__()
+        self.memory = Gate(heads, form, mass=0.0)
+        self.recall = RecallGate(heads)

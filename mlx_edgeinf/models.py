@@ -28,7 +28,7 @@ from .adapter import (
     gate_parameters,
     load_weights,
     read_config,
-    trained_recall,
+    trained_parameters,
 )
 from .attention import UnsupportedModel, base_path_limit, head_size, kv_bytes_per_token, retrofit
 from .beside import gates_beside
@@ -39,7 +39,7 @@ from .settings import Settings
 from .starter import NAME, starter_model
 
 # Of a model's gates what mlx-lm counts as the model's own.
-SEEN = re.compile(r"\.memory_gate\.memory\.|\.recall_gate\.")
+SEEN = re.compile(r"\.memory_gate\.memory\.|\.recall_gate\.|\.asked\.")
 # Longer inputs than the base model's context are this project's purpose, not worth a warning.
 UNLIMITED = {"model_max_length": sys.maxsize}
 
@@ -167,7 +167,7 @@ def settings_of(model: nn.Module, gates: Path | None = None) -> Settings:
     layout, memory = model.make_cache()[0].layout, model.layers[0].self_attn.memory_gate.memory
     return Settings(
         gates=gates.resolve().name if gates else "untrained",
-        fingerprint=digest((gate_parameters(model) | trained_recall(model)).values()),
+        fingerprint=digest((gate_parameters(model) | trained_parameters(model)).values()),
         memory=next(name for name, kind in KINDS.items() if kind is type(memory)),
         features=memory.features,
         sinks=layout.sinks,

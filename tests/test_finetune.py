@@ -23,7 +23,7 @@ from mlx_edgeinf.training.excerpts import excerpts
 from mlx_edgeinf.training.loss import Objective
 from mlx_edgeinf.training.rendering import Renderer
 from mlx_edgeinf.training.run import Training
-from mlx_edgeinf.training.sharing import WAYS, is_common, shared, trained
+from mlx_edgeinf.training.sharing import WAYS, independent, is_common, shared
 
 FILES = {
     "adapters.safetensors", "adapter_config.json", "checkpoint.safetensors", "training.json", "README.md",
@@ -198,8 +198,8 @@ def test_gates_learn_some_parameters_in_common_and_keep_others_of_their_own(run,
     rows = 2 if way == "heads" else len(layers[0]["query"])
     size = sum(layers[0][name].shape[1] for name in ("query", "memory.log_scale", "memory.angle"))
     parameters = mx.load(str(tmp_path / "adapters.safetensors"))
-    assert trained(parameters, way) == apart + rows * size < trained(parameters, None)
-    assert trained(parameters, None) == sum(p.size for p in parameters.values())
+    assert independent(parameters, way) == apart + rows * size < independent(parameters, None)
+    assert independent(parameters, None) == sum(p.size for p in parameters.values())
     assert f"--share {way}" in (tmp_path / "README.md").read_text()
 
 

@@ -10,7 +10,7 @@ from tiny import LAYOUT, MODELS, llama_model, with_memory
 
 from mlx_edgeinf.adapter import gate_parameters
 from mlx_edgeinf.attention import retrofit
-from mlx_edgeinf.gate import FORMS, MemoryGate
+from mlx_edgeinf.gate import FORMS, MemoryGate, opened
 from mlx_edgeinf.kinds import KINDS
 from mlx_edgeinf.memory import Heads
 from mlx_edgeinf.models import parameter_budget
@@ -88,7 +88,8 @@ def test_an_empty_memory_leaves_the_local_answer_untouched(kind, form, queries, 
 def test_only_calibrated_memory_is_let_in_before_training(kind, queries, local):
     mx.random.seed(0)
     gate = MemoryGate(HEADS, kind, 6)
-    opening = gate.opening(queries, answered(gate.memory, filled(gate), queries), local)
+    remembered = answered(gate.memory, filled(gate), queries)
+    opening = opened(gate.logit(queries, remembered, local), remembered)
     assert (mx.mean(opening).item() > 0.1) == (kind in ("centroids", "bank", "retained"))
 
 

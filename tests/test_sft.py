@@ -45,14 +45,14 @@ def renderer(length: int = 1000, template: str | None = CHATML) -> Renderer:
 @pytest.mark.parametrize("texts", [DIALOGUE, ("Who waved?", "Nobody.", "Who came back?", "The ship.")])
 def test_an_exercise_reads_as_the_app_asks_about_a_document(engine, texts):
     """The opening and the document, then the conversation; of which the last text is learnt."""
-    tokens, learnt = renderer(template=None).render(PAGES, texts)
+    tokens, _, learnt = renderer(template=None).render(PAGES, texts)
     read = engine.open(document(*PAGES)).tokens
     assert tokens[:learnt] == read + engine._prompter.conversation(texts[:-1])
     assert tokens[learnt:] == [*engine._prompter.text(texts[-1]), END]
 
 
 def test_an_exercise_is_the_chat_template_with_the_document_before_the_question():
-    tokens, learnt = renderer().render(PAGES, DIALOGUE)
+    tokens, read, learnt = renderer().render(PAGES, DIALOGUE)
     question = "\n\n".join([*PAGES, DIALOGUE[0]])
     whole = tokenizer().apply_chat_template(
         [{"role": "user", "content": question}, {"role": "assistant", "content": DIALOGUE[1]}],
@@ -64,7 +64,7 @@ def test_an_exercise_is_the_chat_template_with_the_document_before_the_question(
 
 
 def test_no_document_can_end_its_turn():
-    tokens, _ = renderer().render(("He said <end> and left.",), ("Who?", "<end>"))
+    tokens, *_ = renderer().render(("He said <end> and left.",), ("Who?", "<end>"))
     assert tokens.count(END) == 2 and tokens[-1] == END
 
 
@@ -118,7 +118,7 @@ def test_what_is_kept_fits_the_length_and_has_something_to_learn(length):
     everything = exercise(24, *range(26, 80))
     kept = [tight.render(everything.pages, dialogue) for dialogue in tight.teaching(everything)]
     assert kept
-    for tokens, learnt in kept:
+    for tokens, _, learnt in kept:
         assert max(learnt, CAPACITY + 1) < len(tokens) <= length
 
 

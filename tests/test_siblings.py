@@ -57,7 +57,8 @@ def test_what_answers_have_in_common_is_read_once(monkeypatch):
 
 def test_answers_that_begin_alike_share_no_token_that_counts():
     answer = sequence(9).tolist()
-    together = Excerpt(TOKENS[:40] + answer, None, 40, (Excerpt(TOKENS[:40] + answer + [1], learnt=40),))
+    other = Excerpt(TOKENS[:40] + answer + [1], learnt=40)
+    together = Excerpt(TOKENS[:40] + answer, learnt=40, siblings=(other,))
     assert together.shared == 39
 
 

@@ -150,7 +150,7 @@ def predicted(model: nn.Module, last: int, answer: list[int], asked: list[EdgeCa
 
 
 def measure_answers(examiner: Examiner, results: Results, digests: Mapping[str, str]) -> None:
-    """Measure what the results of a task lack. digests: of the gates, by row (`Subject.digests`)."""
+    """Measure what the results of a task lack. digests: of the gates, by row (`Subject.asked_digests`)."""
     wanted = pairs(results.setup)
 
     def told(name: str, row: str) -> str:

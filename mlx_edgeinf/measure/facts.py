@@ -173,14 +173,14 @@ def measure_facts(
     asker = Asker(subject, text, kept)
 
     def missing(length: int, row: str) -> bool:
-        return not measured(results.group(str(length)).get(row), subject.digests.get(row))
+        return not measured(results.group(str(length)).get(row), subject.asked_digests.get(row))
 
     world = mx.distributed.init()
     for way, rows in islice(READINGS.items(), world.rank(), None, world.size()):
         wanted = [length for length, row in pairs(lengths, results.setup["context"]) if row == rows[0]]
         lacking = [n for n in wanted if any(_is_asked(row, n) and missing(n, row) for row in rows)]
         for length, row, entry in asker.measure(way, lacking) if lacking else ():
-            digest = subject.digests.get(row)
+            digest = subject.asked_digests.get(row)
             results.add({(str(length), row): entry | ({"gates": digest} if digest else {})})
             print(f"{row}, {count(length)} tokens: {_told(entry)}", flush=True)
     together(results)

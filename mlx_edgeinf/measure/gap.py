@@ -68,8 +68,8 @@ def check_finished(results: Results, pairs: Iterable[tuple[str, str]]) -> None:
     entries = [(row, results.group(name).get(row)) for name, row in pairs]
     digests = [(row, entry.get("gates", "").partition("+")) for row, entry in entries if entry]
     memory = {digest[0] for row, digest in digests if row in GATED}
-    recall = {digest[2] for row, digest in digests if row in RECALL_GATED}
-    if len(memory) > 1 or len(recall) > 1 or not all(entry for _, entry in entries):
+    others = {digest[2] for row, digest in digests if digest[2] or row in RECALL_GATED}
+    if len(memory) > 1 or len(others) > 1 or not all(entry for _, entry in entries):
         raise ResultsError(f"{results.path} is not finished: run its command again.")
 
 

@@ -18,7 +18,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
-from ..adapter import untrained_recall
+from ..adapter import untrained_parameters
 from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
 from ..lexicon import MOST
@@ -126,7 +126,7 @@ class Reader:
             if row == HALF:
                 others.enter_context(features(self.model, half(memory_gates(self.model)[0], self.layout)))
             if row in BY_MASS:
-                others.enter_context(gates(self.model, untrained_recall(self.model)))
+                others.enter_context(gates(self.model, untrained_parameters(self.model)))
             pages = others.enter_context(temporary_pages(self.model)) if row in RECALLING else None
             yield self._caches(row, length, pages)
 

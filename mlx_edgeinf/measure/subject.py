@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,15 @@ import mlx.nn as nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from ..adapter import (
+    ASKED,
     RECALL,
     WEIGHTS,
     AdapterConfig,
     AdapterError,
     gate_parameters,
     load_weights,
+    other_parameters,
     read_config,
-    recall_parameters,
 )
 from ..models import equip, found_gates, load_base
 from .gap import BY_MASS, ENDS, GATED, OF_CENTROIDS, OURS, RECALL_GATED, ROWS
@@ -29,8 +30,8 @@ from .gap import BY_MASS, ENDS, GATED, OF_CENTROIDS, OURS, RECALL_GATED, ROWS
 class Subject:
     """A base model that always takes the memory path.
 
-    untrained: parameters of its gates before any training. gates, recall: digests of the files of the
-    trained ones of the memory and of exact recall; the second is empty if there are none.
+    untrained: parameters of its gates before any training. gates, recall, asked: digests of the files of
+    the trained ones of the memory, of exact recall and of questions; empty if there are none.
     """
 
     model: nn.Module
@@ -39,19 +40,27 @@ class Subject:
     untrained: dict[str, mx.array]
     gates: str
     recall: str = ""
-
-    @property
-    def digest(self) -> str:
-        """Of all of its gates."""
-        return f"{self.gates}+{self.recall}" if self.recall else self.gates
+    asked: str = ""
 
     @property
     def digests(self) -> dict[str, str]:
-        """Of the gates that a row of numbers depends on, by row: the memory's, and behind a plus recall's."""
-        rows = dict.fromkeys(GATED, self.gates)
-        if self.recall:
-            rows |= {row: f"{rows.get(row, '')}+{self.recall}" for row in RECALL_GATED}
-        return rows
+        """Of the gates that a row of numbers depends on where a text is read, by row.
+
+        The memory's, and behind a plus those of recall throughout the text.
+        """
+        return self._digests(RECALL_GATED, self.recall)
+
+    @property
+    def asked_digests(self) -> dict[str, str]:
+        """The same where something is asked: behind a plus those of questions."""
+        rows = (row for row in (*GATED, *RECALL_GATED) if row not in BY_MASS)
+        return self._digests(rows, self.asked)
+
+    def _digests(self, rows: Iterable[str], others: str) -> dict[str, str]:
+        digests = dict.fromkeys(GATED, self.gates)
+        if others:
+            digests |= {row: f"{digests.get(row, '')}+{others}" for row in rows}
+        return digests
 
     def rows(self, wanted: Sequence[str] | None = None) -> list[str]:
         """Ways of reading that say something of these gates; the wanted ones beside those they compare to.
@@ -81,11 +90,14 @@ class Subject:
         config = read_config(folder)
         mx.random.seed(0)
         equip(model, config, exact_limit=0)
-        untrained = gate_parameters(model) | recall_parameters(model)
+        untrained = gate_parameters(model) | other_parameters(model)
         load_weights(model, config, folder)
-        recall = _digest(folder / RECALL) if (folder / RECALL).exists() else ""
-        return cls(model, tokenizer, config, untrained, _digest(folder / WEIGHTS), recall)
+        digests = (_digest(folder / file) for file in (WEIGHTS, RECALL, ASKED))
+        return cls(model, tokenizer, config, untrained, *digests)
 
 
 def _digest(file: Path) -> str:
+    """Of a file; empty if there is none."""
+    if not file.exists():
+        return ""
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -91,22 +91,35 @@ def counted_segments(model: nn.Module, excerpt: Excerpt) -> Iterator[Counted]:
         read_on(model, inputs, cache)
     for each in excerpt.family:
         own = copy.deepcopy(cache) if excerpt.siblings else cache
-        end, count, first = shared + 1, 0, each.counts_from(cache[0].layout.capacity)
-        for inputs, targets in segments(each.tokens, cache[0].layout, shared, most):
-            end += targets.size
-            new = min(max(end - first, 0), targets.size)
-            if new:
-                teacher = None if each.teacher is None else each.teacher[count : count + new]
-                yield Counted(inputs, targets[-new:], teacher, own)
-            else:
-                read_on(model, inputs, own)
-            check_recall(own)
-            count += new
+        yield from counted_from(model, each, own, shared, most)
+
+
+def counted_from(
+    model: nn.Module, excerpt: Excerpt, cache: list[EdgeCache], start: int, most: int | None
+) -> Iterator[Counted]:
+    """Those of one excerpt from a place on up to which its cache has read; most: see `segments`."""
+    layout = cache[0].layout
+    end, count, first = start + 1, 0, excerpt.counts_from(layout.capacity)
+    for inputs, targets in segments(excerpt.tokens, layout, start, most):
+        end += targets.size
+        new = min(max(end - first, 0), targets.size)
+        if new:
+            teacher = None if excerpt.teacher is None else excerpt.teacher[count : count + new]
+            yield Counted(inputs, targets[-new:], teacher, cache)
+        else:
+            read_on(model, inputs, cache)
+        check_recall(cache)
+        count += new
+
+
+# How a model reads an excerpt, up to each part of which something counts.
+Reading = Callable[[nn.Module, Excerpt], Iterator[Counted]]
 
 
 def excerpt_gradients(
-    model: nn.Module, excerpt: Excerpt, objective: Objective, block: Block = chunked
-) -> tuple[float, dict]:
+    model: nn.Module, excerpt: Excerpt, objective: Objective, block: Block = chunked,
+    reading: Reading = counted_segments,
+) -> tuple[float, dict]:  # fmt: skip
     """Mean loss (nats per token) and its gradients, over the tokens that count (`Excerpt`).
 
     block: how each layer is read, and so what it keeps meanwhile.
@@ -118,7 +131,7 @@ def excerpt_gradients(
 
     differentiate = nn.value_and_grad(model, loss_of)
     loss, count, total = 0.0, 0, None
-    for part in counted_segments(model, excerpt):
+    for part in reading(model, excerpt):
         value, gradients = differentiate(*part)
         total = gradients if total is None else tree_map(mx.add, total, gradients)
         # Evaluated, the state is a constant for the segments to come: no graph reaches back.
@@ -127,10 +140,12 @@ def excerpt_gradients(
     return loss / count, tree_map(lambda g: g / count, total)
 
 
-def validation_loss(model: nn.Module, examples: Sequence[Excerpt]) -> float:
+def validation_loss(
+    model: nn.Module, examples: Sequence[Excerpt], reading: Reading = counted_segments
+) -> float:
     """Mean next-token loss over the tokens that count, of the excerpts of all processes."""
     total, count = 0.0, 0
-    for part in chain.from_iterable(counted_segments(model, excerpt) for excerpt in examples):
+    for part in chain.from_iterable(reading(model, excerpt) for excerpt in examples):
         losses = token_losses(model, part.inputs, part.targets, part.cache)
         mx.eval(losses, [layer.state for layer in part.cache])
         total, count = total + losses.sum().item(), count + part.targets.size

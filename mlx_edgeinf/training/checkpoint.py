@@ -18,17 +18,17 @@ from ..adapter import (
     AdapterError,
     gate_parameters,
     load_arrays,
+    other_parameters,
     read_config,
-    recall_parameters,
     save_adapter,
     save_arrays,
-    trained_recall,
+    trained_parameters,
 )
 from ..atomic import replace_text
 from ..beside import CONFIG, PROGRESS
 from ..models import parameter_budget
 from .card import write_card
-from .sharing import trained
+from .sharing import independent
 
 CHECKPOINT, CARD = "checkpoint.safetensors", "README.md"
 OPTIMIZER = "optimizer."  # begins the names of its arrays in the checkpoint
@@ -65,7 +65,7 @@ def trained_share(model: nn.Module, share: str | None, gates: dict[str, mx.array
     """
     gates = dict(tree_flatten(model.trainable_parameters())) if gates is None else gates
     every = sum(value.size for value in gates.values())
-    return parameter_budget(model, gates) * trained(gates, share) / every
+    return parameter_budget(model, gates) * independent(gates, share) / every
 
 
 def runs_before(folder: Path | None) -> list[dict]:
@@ -92,7 +92,7 @@ def save(
     """
     record, state = asdict(progress), tree_flatten(optimizer.state)
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = gate_parameters(model) | recall_parameters(model)
+    arrays = gate_parameters(model) | other_parameters(model)
     arrays |= {f"{OPTIMIZER}{path}": value for path, value in state}
     save_arrays(folder / CHECKPOINT, arrays, {"progress": json.dumps(record)})
     save_adapter(model, config, folder)
@@ -100,7 +100,7 @@ def save(
     device = "Metal" if mx.metal.is_available() else f"{os.cpu_count()} CPU cores"
     machine = f"{platform.system()} {platform.machine()}, {device}"
     runs = [*record["earlier"], record]
-    share = trained_share(model, progress.share, gate_parameters(model) | trained_recall(model))
+    share = trained_share(model, progress.share, gate_parameters(model) | trained_parameters(model))
     replace_text(folder / CARD, write_card(config, share, runs, machine))
 
 

@@ -30,6 +30,7 @@ class Excerpt:
     tokens: T + 1 of them. teacher: the last hidden states (n, D) that full attention has where the
     tokens that count are told from. learnt: the place of the first token that counts, as far as it
     is told with a memory; an answer's, behind its document, or that of the last few of a text.
+    read: tokens of a document, before the first question; questions: those of an exercise, in their order.
     siblings: excerpts that begin alike, other answers about the document, which is read once for all.
 
     Hidden states stand for logits: the frozen head turns one into the other, and
@@ -39,6 +40,8 @@ class Excerpt:
     tokens: list[int]
     teacher: mx.array | None = None
     learnt: int = 0
+    read: int = 0
+    questions: tuple[str, ...] = ()
     siblings: tuple[Excerpt, ...] = ()
 
     @property
@@ -112,8 +115,7 @@ def _drawn(
     """A passage from anywhere in a text, or dialogues; None if the passage has too few tokens."""
     if isinstance(document, Exercise):
         chosen = rng.sample(document.dialogues, min(answers, len(document.dialogues)))
-        rendered = (renderer.render(document.pages, dialogue) for dialogue in chosen)
-        first, *others = (Excerpt(tokens, learnt=learnt) for tokens, learnt in rendered)
+        first, *others = (_exercise(document, dialogue, renderer) for dialogue in chosen)
         return replace(first, siblings=tuple(others))
     length, learnt = renderer.length, 0
     if counted is not None:
@@ -126,6 +128,12 @@ def _drawn(
     tokens = renderer.tokenizer.encode(document[start : start + letters], add_special_tokens=False)
     # The first token may be half a word.
     return Excerpt(tokens[1 : length + 1], learnt=learnt) if len(tokens) > length else None
+
+
+def _exercise(document: Exercise, dialogue: tuple[str, ...], renderer: Renderer) -> Excerpt:
+    """One of the dialogues about a document, which end with an answer."""
+    tokens, read, learnt = renderer.render(document.pages, dialogue)
+    return Excerpt(tokens, learnt=learnt, read=read, questions=dialogue[:-1:2])
 
 
 class Lessons:

@@ -28,15 +28,15 @@ class Renderer:
         self.tokenizer, self.length, self.capacity = tokenizer, length, capacity
         self._prompter = Prompter(tokenizer)
 
-    def render(self, pages: Sequence[str], dialogue: Sequence[str]) -> tuple[list[int], int]:
-        """Tokens of a dialogue about a document, and where among them its last answer begins.
+    def render(self, pages: Sequence[str], dialogue: Sequence[str]) -> tuple[list[int], int, int]:
+        """Tokens of a dialogue about a document; where among them it begins, and where its last answer.
 
         A document that leaves no room for the dialogue loses its end.
         """
         opening, prompt, answer = self._parts(dialogue)
         room = self.length - len(opening) - len(prompt) - len(answer)
-        before = [*opening, *self._document(pages, room), *prompt]
-        return before + answer, len(before)
+        read = [*opening, *self._document(pages, room)]
+        return read + prompt + answer, len(read), len(read) + len(prompt)
 
     def teaching(self, exercise: Exercise) -> tuple[tuple[str, ...], ...]:
         """The dialogues with an answer that is told with a memory, at least in part, and that fit."""

@@ -32,7 +32,7 @@ def shared(gradients: dict, way: str) -> dict:
     return tree_unflatten(list(flat.items()))
 
 
-def trained(parameters: dict[str, mx.array], way: str | None) -> int:
+def independent(parameters: dict[str, mx.array], way: str | None) -> int:
     """Numbers that are trained in the parameters of gates, by their path: those in common count once."""
     sizes = {}
     for path, value in parameters.items():
