@@ -40,7 +40,6 @@ TRAINED = Path("assets/gates/smollm2-135m-instruct")
 # What is made of one results file each, by the comments that it stands between.
 TABLES = {
     "evaluate": gap.summary,
-    "recall": gap.summary,
     "taught_books": gap.summary,
     "lengths": lengths.summary,
     "heads": heads.summary,

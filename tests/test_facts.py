@@ -203,9 +203,13 @@ def test_a_reading_that_was_stopped_goes_on_where_it_was_kept(subject, results, 
     monkeypatch.setattr(facts, "read_on", lambda *a: before.append(a[2][0].tokens) or read_on(*a))
     facts.measure_facts(subject, text(), LADDER, results, tmp_path / "kept")
     assert 600 <= before[0] < 800
-    again, once = (each.entries["1000"][RECALL][hiding.SINGLE] for each in (results, plain))
-    # The page in which it was stopped went to 8 bits twice.
-    assert np.allclose(*([one["log_probability"] for one in each] for each in (again, once)), atol=0.05)
+    again, once = (
+        np.array([one["log_probability"] for kind in hiding.KINDS for one in at[RECALL][kind]])
+        for at in (each.entries["1000"] for each in (results, plain))
+    )
+    # The page in which it was stopped went to 8 bits twice, so that a choice of pages that was close may
+    # fall otherwise: on one processor it did for one answer of six.
+    assert np.isclose(again, once, atol=0.05).sum() >= len(once) - 1
 
 
 def test_a_disk_that_fails_ends_the_measurement(subject, results, tmp_path, monkeypatch):
