@@ -46,7 +46,7 @@ from .measure import mixes as mixing
 from .measure import retention as lasting
 from .measure import selection as selecting
 from .measure.answers import Examiner, measure_answers
-from .measure.gap import BY_MASS, OF_CENTROIDS, RECALL, ROWS, SHUFFLED, WINDOW, ZEROED
+from .measure.gap import BY_MASS, OF_CENTROIDS, RECALL, RECALL_SHUFFLED, ROWS, SHUFFLED, WINDOW, ZEROED
 from .measure.hiding import LADDER, Text, books, hide
 from .measure.metrics import EXACT_MATCH, GATHERED, Metric, RougeMissing, rouge
 from .measure.options import parse
@@ -62,7 +62,7 @@ from .terminal import run
 from .training.corpus import CorpusError
 
 # What asks how the memory is made up, rather than what it is good for, is left to perplexity.
-ANSWERING = tuple(row for row in ROWS if row not in (*OF_CENTROIDS, *BY_MASS, ZEROED))
+ANSWERING = tuple(row for row in ROWS if row not in (*OF_CENTROIDS, *BY_MASS, RECALL_SHUFFLED, ZEROED))
 
 
 def perplexity(args: argparse.Namespace) -> str:

@@ -22,6 +22,7 @@ from mlx_edgeinf.measure.gap import (
     RECALL_ALONE,
     RECALL_ALONE_BY_MASS,
     RECALL_BY_MASS,
+    RECALL_SHUFFLED,
     ROWS,
     SHUFFLED,
     WINDOW,
@@ -188,7 +189,7 @@ def test_with_other_gates_of_recall_only_what_they_say_is_measured_again(run, ga
     weights = mx.load(str(gates / "recall.safetensors"))
     mx.save_safetensors(str(gates / "recall.safetensors"), {path: 2 * w for path, w in weights.items()})
     assert run() == 0
-    assert {row for _, row in measured} == {RECALL, RECALL_ALONE}
+    assert {row for _, row in measured} == {RECALL, RECALL_ALONE, RECALL_SHUFFLED}
 
 
 def test_a_row_that_says_nothing_of_the_gates_is_refused(run, capsys):

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from mlx_edgeinf.measure import gap
-from mlx_edgeinf.measure.gap import FULL, GATED, HALF, OURS, RECALL, RECALL_ALONE, ROWS, SHUFFLED, WINDOW
+from mlx_edgeinf.measure.gap import (
+    FULL,
+    GATED,
+    HALF,
+    OURS,
+    RECALL,
+    RECALL_ALONE,
+    RECALL_SHUFFLED,
+    ROWS,
+    SHUFFLED,
+    WINDOW,
+)
 from mlx_edgeinf.measure.results import Results, ResultsError
 from mlx_edgeinf.measure.tables import interval
 
@@ -83,7 +94,8 @@ def test_numbers_of_two_sets_of_gates_of_recall_never_stand_side_by_side(known):
     known.setup["rows"] = [*known.setup["rows"], RECALL, RECALL_ALONE]
     for entries in known.entries.values():
         entries[RECALL] = entries[OURS] | {"gates": f"{entries[OURS].get('gates', '')}+first"}
-        entries[RECALL_ALONE] = entries[OURS] | {"gates": "+first"}
+        for row in (RECALL_ALONE, RECALL_SHUFFLED):
+            entries[row] = entries[OURS] | {"gates": "+first"}
     gap.summary(known)
     known.entries["Book_1.md"][RECALL_ALONE]["gates"] = "+second"
     with pytest.raises(ResultsError, match="not finished"):

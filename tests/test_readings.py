@@ -23,6 +23,7 @@ from mlx_edgeinf.measure.gap import (
     RECALL,
     RECALL_ALONE,
     RECALL_ALONE_BY_MASS,
+    RECALL_SHUFFLED,
     RECALL_UNTRAINED,
     ROWS,
     SHUFFLED,
@@ -32,6 +33,7 @@ from mlx_edgeinf.measure.gap import (
     ZEROED,
 )
 from mlx_edgeinf.measure.readings import (
+    BorrowingCache,
     Reader,
     features,
     gates,
@@ -190,6 +192,25 @@ def test_rows_by_mass_have_untrained_gates_of_recall_for_a_while_only(reader):
             assert all(mx.array_equal(now[path], untrained[path]) for path in trained)
     after = other_parameters(reader.model)
     assert all(after[path] is value for path, value in trained.items())
+
+
+def test_pages_of_another_text_come_back_as_far_as_it_was_read(reader):
+    shuffled = losses(reader, "first", RECALL_SHUFFLED)
+    assert not np.allclose(shuffled, losses(reader, "first", RECALL_ALONE), atol=0.1)
+    reader.documents["second"] = reader.documents["first"]
+    assert np.array_equal(losses(reader, "first", RECALL_SHUFFLED), losses(reader, "first", RECALL_ALONE))
+
+
+def test_who_borrows_pages_leaves_none(reader):
+    kept = []
+    with reader.caches(RECALL_ALONE, LENGTH) as lenders:
+        borrowers = [BorrowingCache.of(lender) for lender in lenders]
+        list(reader.read(reader.documents["first"], lenders))
+        for lender in lenders:
+            lender.recall.keep()
+        kept.append(lenders[0].recall.index.tokens)
+        list(reader.read(reader.documents["second"], borrowers))
+        assert borrowers[0].folded and [lenders[0].recall.index.tokens] == kept
 
 
 def test_untrained_gates_have_recall_too(reader):

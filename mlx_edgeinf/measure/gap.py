@@ -26,6 +26,7 @@ RECALL, RECALL_ALONE = "ours with recall", "recall without memory"
 RECALL_BY_MASS, RECALL_ALONE_BY_MASS = f"{RECALL}, by its mass", f"{RECALL_ALONE}, by its mass"
 BY_MASS = (RECALL_BY_MASS, RECALL_ALONE_BY_MASS)
 RECALL_UNTRAINED = "gate untrained, with recall"
+RECALL_SHUFFLED = "recall shuffled"
 # Where something is asked for by name: what attention alone brings back.
 UNNAMED = "ours with recall, nothing named"
 # And what it would bring back if the index knew every page.
@@ -33,7 +34,7 @@ UNBOUNDED = "ours with recall, nothing named, all pages weighed"
 ROWS = (
     FULL, RECALL, OURS, RECALL_ALONE, HALF, SNAPKV, H2O, LONGER,
     RECALL_BY_MASS, RECALL_ALONE_BY_MASS, RECALL_UNTRAINED, UNTRAINED, ALIKE, RETAINED,
-    SHUFFLED, ZEROED, WINDOW,
+    SHUFFLED, RECALL_SHUFFLED, ZEROED, WINDOW,
 )  # fmt: skip
 # Between these lies the gap.
 ENDS = (FULL, WINDOW)
@@ -42,7 +43,7 @@ OF_CENTROIDS = (HALF, ALIKE, RETAINED)
 # What these rows say depends on the trained gates.
 GATED = (RECALL, UNNAMED, UNBOUNDED, OURS, HALF, ALIKE, RETAINED, SHUFFLED, RECALL_BY_MASS)
 # And these on those of recall.
-RECALL_GATED = (RECALL, UNNAMED, UNBOUNDED, RECALL_ALONE)
+RECALL_GATED = (RECALL, UNNAMED, UNBOUNDED, RECALL_ALONE, RECALL_SHUFFLED)
 # Rows that something comes back to.
 RECALLING = (*BY_MASS, *RECALL_GATED, RECALL_UNTRAINED)
 

@@ -6,6 +6,7 @@ there of the tokens that have left the window.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -42,6 +43,7 @@ from .gap import (
     RECALL_ALONE,
     RECALL_ALONE_BY_MASS,
     RECALL_BY_MASS,
+    RECALL_SHUFFLED,
     RECALL_UNTRAINED,
     RECALLING,
     RETAINED,
@@ -71,6 +73,18 @@ class AlikeCache(EdgeCache):
         pass
 
 
+class BorrowingCache(EdgeCache):
+    """Recalls what another text left on disk, and keeps nothing of its own there."""
+
+    @classmethod
+    def of(cls, lender: EdgeCache) -> BorrowingCache:
+        """One that is read in step with its lender, and finds at each segment as much as that one would."""
+        return cls(lender.layout, None, lender._rotation, recall=copy.copy(lender.recall))
+
+    def _fold(self, keys: mx.array, values: mx.array, position: int) -> None:
+        pass
+
+
 @dataclass
 class Reader:
     """Reads token lists in each of the ways that are compared.
@@ -92,11 +106,13 @@ class Reader:
         The row `ours` also lends its memory to the document before it, for `memory shuffled`.
         """
         tokens = self.documents[name]
+        names = list(self.documents)
+        before = names[names.index(name) - 1]
         if row == OURS:
-            names = list(self.documents)
-            before = names[names.index(name) - 1]
             own, lent = self._read_and_lend(tokens, self.documents[before])
             return {(name, OURS): own, (before, SHUFFLED): lent}
+        if row == RECALL_SHUFFLED:
+            return {(name, row): list(self._read_with_pages_of(self.documents[before], tokens))}
         with self.caches(row, len(tokens)) as cache:
             return {(name, row): list(self.read(tokens, cache))}
 
@@ -169,6 +185,17 @@ class Reader:
             own.append(piece)
             lent.append(next(reading))
         return own, lent
+
+
+    def _read_with_pages_of(self, others: list[int], tokens: list[int]) -> Iterator[Piece]:
+        """Read a document with what another one, of which as much was read, left on disk."""
+        with self.caches(RECALL_ALONE, len(others)) as lenders:
+            borrowers = [BorrowingCache.of(lender) for lender in lenders]
+            reading = self.read(tokens, borrowers)
+            for _ in self.read(others, lenders):
+                for lender in lenders:
+                    lender.recall.keep()
+                yield next(reading)
 
 
 def every_page(recall: Recall) -> Index:
