@@ -160,13 +160,15 @@ def load_weights(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
             f"The gates in {folder} were trained for {config.base_model}, not for this model. "
             "Choose that model, or train gates for this one with `python -m mlx_edgeinf.finetune`."
         )
-    weights, expected = load_arrays(folder / WEIGHTS)[0], gate_parameters(model) | other_parameters(model)
+    found = [(load_arrays(folder / WEIGHTS)[0], gate_parameters(model))]
     for file in OTHERS:
         there = (folder / file).exists()
-        weights |= load_arrays(folder / file)[0] if there else untrained_parameters(model, file)
-    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
-        raise AdapterError(f"The gates in {folder} do not match their own configuration file.")
-    model.update(tree_unflatten(list(weights.items())))
+        weights = load_arrays(folder / file)[0] if there else untrained_parameters(model, file)
+        found.append((weights, other_parameters(model, file)))
+    for weights, expected in found:
+        if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
+            raise AdapterError(f"The gates in {folder} do not match their own configuration file.")
+    model.update(tree_unflatten([each for weights, _ in found for each in weights.items()]))
     mx.eval(model.parameters())
 
 

@@ -138,7 +138,7 @@ def ahead(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet; the tables."""
     subject = Subject.load(args.model, args.adapter_path)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
-    setup = _setup(args, documents, subject) | {"gates": subject.digests[RECALL], "recall": RECALLED}
+    setup = _setup(args, documents, subject) | {"gates": subject.gates, "recall": RECALLED}
     results = Results.resume(args.output, setup)
     looking_ahead.measure_ahead(Reader(subject.model, subject.untrained, documents, 0), results)
     return looking_ahead.summary(results)

@@ -1,4 +1,4 @@
-"""python -m mlx_edgeinf.finetune: train the memory gates of a model, and nothing else.
+"""python -m mlx_edgeinf.finetune: train the gates of a model, and nothing else.
 
 Flag names are those of mlx-lm's LoRA script. Each process reads one excerpt of a long
 document an iteration, segment by segment (see `training`); several share the work:
@@ -151,6 +151,8 @@ def _check_gates(args: argparse.Namespace) -> None:
     """
     if args.recall and args.asked:
         raise AdapterError("--recall and --asked train different gates: one after the other.")
+    if args.asked and args.learn_last is not None:
+        raise AdapterError("With --asked answers alone are learnt: leave --learn-last out.")
     if (args.recall or args.asked) and args.grad_checkpoint:
         raise AdapterError("Where pages come back nothing is read twice: leave --grad-checkpoint out.")
 

@@ -9,9 +9,9 @@ calibrated sources, the mass ratio, and learns a correction to it:
 
     logit g = a_h * (log_mass_mem - log_mass_local) + b_h + u_h . q
 
-A gate of the same form mixes in what exact recall brings back, before the memory does. While a
-question is answered both are other gates (`AskedGates`): what serves the next word of a book is not
-what serves an answer.
+A gate of the same form mixes in what exact recall brings back, before the memory does. Where a
+document that was read is asked (`cache.forked`), the memory's gate is corrected once more and recall
+has another (`AskedGates`): what serves the next word of a book is not what serves an answer.
 Two lesser forms are kept to be compared with it: without the mass, and b_h alone, the scalar
 gate of Infini-attention (arXiv 2404.07143).
 """
@@ -110,7 +110,7 @@ class RecallGate(Gate):
 
 
 class AskedGates(nn.Module):
-    """The gates of one attention layer while a question is read and answered.
+    """The gates of one attention layer where a document that was read is asked.
 
     memory: what is added to logit g of the memory gate; nothing untrained. recall: the gate of what comes
     back, in place of the one for running text.

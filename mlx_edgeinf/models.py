@@ -22,6 +22,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import get_total_parameters
 
 from .adapter import (
+    ASKED,
     AdapterConfig,
     digest,
     fingerprint,
@@ -167,7 +168,7 @@ def settings_of(model: nn.Module, gates: Path | None = None) -> Settings:
     layout, memory = model.make_cache()[0].layout, model.layers[0].self_attn.memory_gate.memory
     return Settings(
         gates=gates.resolve().name if gates else "untrained",
-        fingerprint=digest((gate_parameters(model) | trained_parameters(model)).values()),
+        fingerprint=digest((gate_parameters(model) | trained_parameters(model, ASKED)).values()),
         memory=next(name for name, kind in KINDS.items() if kind is type(memory)),
         features=memory.features,
         sinks=layout.sinks,

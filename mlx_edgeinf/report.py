@@ -35,7 +35,7 @@ from .measure.picture import draw
 from .measure.results import FOLDER, Results, ResultsError
 from .terminal import run
 
-# Their record has the three runs that made them.
+# Their record has all the runs that made them.
 TRAINED = Path("assets/gates/smollm2-135m-instruct")
 # What is made of one results file each, by the comments that it stands between.
 TABLES = {
@@ -53,7 +53,7 @@ TABLES = {
 # And of folders of them, the same from each.
 FOLDERS = {"gates": variants.summary, "selection": selection.summary}
 # And of folders with a file for each task.
-ANSWERS = ("answers", "recalled", "taught")
+ANSWERS = ("answers", "taught")
 
 
 class MarkersMissing(ValueError):
@@ -126,8 +126,6 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--heads", type=Path, default=FOLDER / "heads.json", help="What each buys.")
     parser.add_argument("--mixes", type=Path, default=FOLDER / "mixes.json", help="Makings of memories.")
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
-    parser.add_argument("--recall", type=Path, default=FOLDER / "recall.json", help="Perplexity, its gates.")
-    parser.add_argument("--recalled", type=Path, default=FOLDER / "recalled", help="Answers with these.")
     parser.add_argument("--taught", type=Path, default=FOLDER / "taught", help="Answers of taught gates.")
     parser.add_argument(
         "--taught-books", type=Path, default=FOLDER / "taught_books.json", help="Perplexity of these."

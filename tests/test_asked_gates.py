@@ -25,6 +25,7 @@ from mlx_edgeinf.adapter import (
     gate_parameters,
     load_weights,
     other_parameters,
+    read_config,
     save_adapter,
     swap_gates,
     untrained_parameters,
@@ -185,10 +186,19 @@ def test_those_of_another_shape_or_damaged_are_refused(tmp_path):
     assert same(other_parameters(model), before)
 
 
+def test_a_file_holds_its_own_gates_alone(tmp_path):
+    model = learnt_asked(with_memory(llama_model()))
+    save_adapter(model, config_of(model), tmp_path)
+    both = other_parameters(model, ASKED) | gate_parameters(model)
+    mx.save_safetensors(str(tmp_path / ASKED), both)
+    with pytest.raises(AdapterError, match="do not match"):
+        load_weights(model, config_of(model), tmp_path)
+
+
 def test_what_is_asked_is_told_apart_by_their_digest():
     subject = Subject(None, None, None, {}, "memory", "recall", "asked")
     rows = subject.asked_digests
-    assert rows[OURS] == rows[WITH_RECALL] == "memory+asked" and rows[RECALL_ALONE] == "+asked"
+    assert rows[OURS] == rows[WITH_RECALL] == "memory/asked" and rows[RECALL_ALONE] == "/asked"
     assert rows[RECALL_BY_MASS] == "memory" and not {FULL, WINDOW} & rows.keys()
     assert subject.digests[OURS] == "memory" and subject.digests[WITH_RECALL] == "memory+recall"
     assert replace(subject, asked="").asked_digests[WITH_RECALL] == "memory"
@@ -223,7 +233,7 @@ def test_answers_lose_what_they_do_where_the_app_asks(trained):
         cache = model.make_cache()
         model(mx.array(TOKENS)[None], cache=cache)
         asked = forked(cache, named=lexicon.named(TOKENS, each.questions, cache))
-        for layer in asked if number % 2 else ():
+        for layer in asked if (DOCUMENT + number) % 2 else ():
             layer.recall = None
         *prompt, last = each.tokens[DOCUMENT : each.learnt]
         model(mx.array(prompt)[None], cache=asked)
@@ -273,6 +283,16 @@ def test_a_run_trains_them_and_leaves_all_others_as_they_were(run, model_folder,
     assert same(gate_parameters(model), mx.load(str(memory / WEIGHTS)))
 
 
+def test_a_run_keeps_the_gates_of_recall_that_it_starts_from(run, model_folder, tmp_path):
+    memory, both = tmp_path / "memory", tmp_path / "both"
+    assert run("--adapter-path", str(memory)) == 0
+    model, _ = load(str(model_folder), adapter_path=str(memory))
+    save_adapter(learnt_recall(model), read_config(memory), memory)
+    options = ["--asked", "--resume-adapter-file", str(memory / WEIGHTS), "--adapter-path", str(both)]
+    assert run(*options) == 0
+    assert (both / RECALL).read_bytes() == (memory / RECALL).read_bytes()
+
+
 def test_a_stopped_run_goes_on_from_what_it_had_trained(run, tmp_path):
     gates = tmp_path / "gates"
     assert run("--asked", "--iters", "2") == 0
@@ -284,7 +304,11 @@ def test_a_stopped_run_goes_on_from_what_it_had_trained(run, tmp_path):
 
 @pytest.mark.parametrize(
     "options, said",
-    [(["--recall"], "--asked train different gates"), (["--grad-checkpoint"], "--grad-checkpoint out")],
+    [
+        (["--recall"], "--asked train different gates"),
+        (["--grad-checkpoint"], "--grad-checkpoint out"),
+        (["--learn-last", "20"], "--learn-last out"),
+    ],
 )
 def test_what_does_not_go_with_them_is_refused(run, capsys, options, said):
     assert run("--asked", *options) == 1

@@ -202,15 +202,14 @@ def test_pages_of_another_text_come_back_as_far_as_it_was_read(reader):
 
 
 def test_who_borrows_pages_leaves_none(reader):
-    kept = []
     with reader.caches(RECALL_ALONE, LENGTH) as lenders:
         borrowers = [BorrowingCache.of(lender) for lender in lenders]
         list(reader.read(reader.documents["first"], lenders))
         for lender in lenders:
             lender.recall.keep()
-        kept.append(lenders[0].recall.index.tokens)
+        kept = lenders[0].recall.index.tokens
         list(reader.read(reader.documents["second"], borrowers))
-        assert borrowers[0].folded and [lenders[0].recall.index.tokens] == kept
+        assert borrowers[0].folded and lenders[0].recall.index.tokens == kept
 
 
 def test_untrained_gates_have_recall_too(reader):

@@ -71,9 +71,8 @@ def run(folder: Path) -> int:
         "--kills", str(folder / "kills.json"), "--selection", str(folder / "selection"),
         "--facts", str(folder / "f.json"), "--mixes", str(folder / "m.json"),
         "--heads", str(folder / "h.json"), "--ahead", str(folder / "a.json"),
-        "--retention", str(folder / "r.json"), "--recall", str(folder / "recall.json"),
-        "--recalled", str(folder / "recalled"), "--taught", str(folder / "taught"),
-        "--taught-books", str(folder / "t.json"),
+        "--retention", str(folder / "r.json"),
+        "--taught", str(folder / "taught"), "--taught-books", str(folder / "t.json"),
         "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip

@@ -45,14 +45,14 @@ def renderer(length: int = 1000, template: str | None = CHATML) -> Renderer:
 @pytest.mark.parametrize("texts", [DIALOGUE, ("Who waved?", "Nobody.", "Who came back?", "The ship.")])
 def test_an_exercise_reads_as_the_app_asks_about_a_document(engine, texts):
     """The opening and the document, then the conversation; of which the last text is learnt."""
-    tokens, _, learnt = renderer(template=None).render(PAGES, texts)
+    ((tokens, _, learnt),) = renderer(template=None).render(PAGES, [texts])
     read = engine.open(document(*PAGES)).tokens
     assert tokens[:learnt] == read + engine._prompter.conversation(texts[:-1])
     assert tokens[learnt:] == [*engine._prompter.text(texts[-1]), END]
 
 
 def test_an_exercise_is_the_chat_template_with_the_document_before_the_question():
-    tokens, read, learnt = renderer().render(PAGES, DIALOGUE)
+    ((tokens, _, learnt),) = renderer().render(PAGES, [DIALOGUE])
     question = "\n\n".join([*PAGES, DIALOGUE[0]])
     whole = tokenizer().apply_chat_template(
         [{"role": "user", "content": question}, {"role": "assistant", "content": DIALOGUE[1]}],
@@ -64,13 +64,13 @@ def test_an_exercise_is_the_chat_template_with_the_document_before_the_question(
 
 
 def test_no_document_can_end_its_turn():
-    tokens, *_ = renderer().render(("He said <end> and left.",), ("Who?", "<end>"))
+    ((tokens, *_),) = renderer().render(("He said <end> and left.",), [("Who?", "<end>")])
     assert tokens.count(END) == 2 and tokens[-1] == END
 
 
 @pytest.mark.parametrize("length", [41, 42, 60, 83])
 def test_of_a_document_that_is_too_long_the_end_is_cut(length):
-    whole, tokens = (renderer(most).render(PAGES, DIALOGUE)[0] for most in (84, length))
+    whole, tokens = (next(renderer(most).render(PAGES, [DIALOGUE]))[0] for most in (84, length))
     assert len(whole) == 84 and len(tokens) == length
     question = "\n\n" + DIALOGUE[0]
     read, asked = tokenizer().decode(whole).split(question)
@@ -83,7 +83,7 @@ def test_of_a_document_that_is_too_long_the_end_is_cut(length):
 
 def exercise(document: int, *answers: int) -> Exercise:
     """A document and answers of so many tokens in all."""
-    around = len(renderer().render((), ("?", ""))[0])
+    around = len(next(renderer().render((), [("?", "")]))[0])
     pages = ("d" * (document - 2),) if document else ()
     return Exercise(pages, tuple(("?", "a" * (answer - around)) for answer in answers))
 
@@ -116,10 +116,19 @@ def test_what_is_left_out_is_counted():
 def test_what_is_kept_fits_the_length_and_has_something_to_learn(length):
     tight = renderer(length)
     everything = exercise(24, *range(26, 80))
-    kept = [tight.render(everything.pages, dialogue) for dialogue in tight.teaching(everything)]
+    kept = [next(tight.render(everything.pages, [each])) for each in tight.teaching(everything)]
     assert kept
     for tokens, _, learnt in kept:
         assert max(learnt, CAPACITY + 1) < len(tokens) <= length
+
+
+def test_dialogues_that_are_rendered_together_stand_behind_the_same_document():
+    far = renderer(60)
+    everything = exercise(24, 30, 40, 50)
+    together = list(far.render(everything.pages, everything.dialogues))
+    assert len({read for _, read, _ in together}) == 1
+    assert len({tuple(tokens[:read]) for tokens, read, _ in together}) == 1
+    assert max(len(tokens) for tokens, *_ in together) == 60
 
 
 # -- texts and exercises together ----------------------------------------------------

@@ -24,7 +24,9 @@ def folders(tmp_path) -> list[Path]:
     model = with_memory(llama_model(), "linear")
     sizes = {"features": 8, "sinks": 2, "window": 8, "segment": 8}
     save_adapter(model, AdapterConfig("tiny", fingerprint(model), "linear", **sizes), second)
-    (second / "training.json").write_text(json.dumps({"tokens": 30, "earlier": [{"tokens": 12}]}))
+    other = {"tokens": 7, "command": "finetune --recall --seed 0"}
+    runs = {"tokens": 30, "command": "finetune", "earlier": [{"tokens": 12, "command": "finetune"}, other]}
+    (second / "training.json").write_text(json.dumps(runs))
     return [first, second]
 
 

@@ -23,6 +23,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from ..adapter import RECALL, untrained_parameters
 from ..attention import precision
 from ..cache import EdgeCache
 from ..pagestore import PageStore
@@ -32,7 +33,7 @@ from ..sources import in_batch
 from ..training.recalling import temporary_pages
 from ..wording import counted
 from .gap import check_finished
-from .readings import Reader
+from .readings import Reader, gates
 from .results import Results, described
 from .tables import markdown, with_interval
 from .work import Entries, measure_missing
@@ -116,11 +117,18 @@ def shared(chosen: np.ndarray, ahead: np.ndarray) -> float:
 
 
 def measure_ahead(reader: Reader, results: Results) -> None:
-    """Read the reader's documents, once with pages in the system's cache and once from a cold disk."""
+    """Read the reader's documents, once with pages in the system's cache and once from a cold disk.
+
+    What comes back has its share by its mass: the estimates are asked, not the gates.
+    """
 
     def measure(name: str, disk: str) -> Entries:
         tally, began = Tally(), time.perf_counter()
-        with temporary_pages(reader.model) as pages, _watched(reader, pages, tally) as caches:
+        with (
+            gates(reader.model, untrained_parameters(reader.model, RECALL)),
+            temporary_pages(reader.model) as pages,
+            _watched(reader, pages, tally) as caches,
+        ):
             for _ in reader.read(reader.documents[name], caches):
                 if disk == COLD:
                     _forget(pages)

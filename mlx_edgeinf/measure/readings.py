@@ -103,7 +103,8 @@ class Reader:
     def measure(self, name: str, row: str) -> dict[tuple[str, str], list[Piece]]:
         """Read a document; the pieces by (document, row).
 
-        The row `ours` also lends its memory to the document before it, for `memory shuffled`.
+        The row `ours` also lends its memory to the document before it, for `memory shuffled`; `recall
+        shuffled` has the document before it read for its pages.
         """
         tokens = self.documents[name]
         names = list(self.documents)
@@ -185,7 +186,6 @@ class Reader:
             own.append(piece)
             lent.append(next(reading))
         return own, lent
-
 
     def _read_with_pages_of(self, others: list[int], tokens: list[int]) -> Iterator[Piece]:
         """Read a document with what another one, of which as much was read, left on disk."""

@@ -23,7 +23,7 @@ from ..adapter import (
     read_config,
 )
 from ..models import equip, found_gates, load_base
-from .gap import BY_MASS, ENDS, GATED, OF_CENTROIDS, OURS, RECALL_GATED, ROWS
+from .gap import ASKED_GATED, BY_MASS, ENDS, GATED, OF_CENTROIDS, OURS, RECALL_GATED, ROWS
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,17 @@ class Subject:
 
         The memory's, and behind a plus those of recall throughout the text.
         """
-        return self._digests(RECALL_GATED, self.recall)
+        return self._digests(RECALL_GATED, f"+{self.recall}" if self.recall else "")
 
     @property
     def asked_digests(self) -> dict[str, str]:
-        """The same where something is asked: behind a plus those of questions."""
-        rows = (row for row in (*GATED, *RECALL_GATED) if row not in BY_MASS)
-        return self._digests(rows, self.asked)
+        """The same where something is asked: behind a stroke those of questions."""
+        return self._digests(ASKED_GATED, f"/{self.asked}" if self.asked else "")
 
     def _digests(self, rows: Iterable[str], others: str) -> dict[str, str]:
         digests = dict.fromkeys(GATED, self.gates)
         if others:
-            digests |= {row: f"{digests.get(row, '')}+{others}" for row in rows}
+            digests |= {row: digests.get(row, "") + others for row in rows}
         return digests
 
     def rows(self, wanted: Sequence[str] | None = None) -> list[str]:

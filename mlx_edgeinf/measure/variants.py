@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 
 from ..cache import EdgeCache
-from ..training.checkpoint import PROGRESS, trained_share
+from ..training.checkpoint import PROGRESS, trained_share, trains_memory
 from ..wording import counted, size
 from .gap import ENDS, FULL, OURS, WINDOW, check_finished, share_lines
 from .perplexity import measure_rows
@@ -22,18 +22,19 @@ from .results import Results, ResultsError, described
 from .subject import Subject
 from .tables import markdown
 
+UNTRAINED = {"tokens": 0, "earlier": [], "command": ""}
 GATES = "gates"  # the group of the results that tells what each of them is
 
 
 def described_gates(folder: Path, subject: Subject) -> dict:
-    """What tells trained gates from others: their configuration, digest, size, and training."""
+    """What tells trained gates of a memory from others: their configuration, digest, size, and training."""
     path = folder / PROGRESS
-    runs = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"tokens": 0, "earlier": []}
+    runs = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else UNTRAINED
     return {
         "config": asdict(subject.config),
         "digest": subject.gates,
         "share": trained_share(subject.model, runs.get("share")),
-        "tokens": sum(run["tokens"] for run in [*runs["earlier"], runs]),
+        "tokens": sum(run["tokens"] for run in [*runs["earlier"], runs] if trains_memory(run)),
     }
 
 

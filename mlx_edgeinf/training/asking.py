@@ -1,7 +1,8 @@
 """Training as the app asks: documents are read as in inference, and questions put to forks of what was read.
 
 So the gates of questions are trained (`gate.AskedGates`), and those that a document is read with stay as
-they are: what a memory holds does not depend on what is learnt here.
+they are: what a memory holds does not depend on what is learnt here. Where the same gates read and answered
+(24 iterations on the same answers), they closed 0.74 of the gap on books after it, and 1.38 before.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from ..cache import EdgeCache, forked
 from ..generation import read_on
 from ..lexicon import Lexicon
+from ..recall import ASKED, THROUGHOUT
 from ..turns import Prompter
 from .bptt import RECALLING, Counted, counted_from, segments
 from .excerpts import Excerpt
 from .recalling import check_recall, with_pages
+
+# Tokens of an answer that are differentiated at a time: as much comes back as where gates of recall learn.
+DIFFERENTIATED = RECALLING * THROUGHOUT // ASKED
 
 
 class Asking:
@@ -47,11 +52,12 @@ class Asking:
         check_recall(cache)
         for number, each in enumerate(excerpt.family):
             asked = forked(cache, named=self._lexicon.named(document, each.questions, cache))
-            if number % 2:
+            # Which comes first is the document's, so that one answer to each is by turns too.
+            if (excerpt.read + number) % 2:
                 _forget_pages(asked)
             read_on(model, mx.array(each.tokens[each.read : each.learnt - 1]), asked)
             check_recall(asked)
-            yield from counted_from(model, each, forked(asked, causal=True), each.learnt - 1, RECALLING)
+            yield from counted_from(model, each, forked(asked, causal=True), each.learnt - 1, DIFFERENTIATED)
 
 
 def _forget_pages(cache: list[EdgeCache]) -> None:

@@ -68,6 +68,11 @@ def trained_share(model: nn.Module, share: str | None, gates: dict[str, mx.array
     return parameter_budget(model, gates) * independent(gates, share) / every
 
 
+def trains_memory(run: dict) -> bool:
+    """Whether a run, by the fields of its `Progress`, trained the memory's gates, not others beside them."""
+    return not {"--recall", "--asked"} & set(run["command"].split())
+
+
 def runs_before(folder: Path | None) -> list[dict]:
     """The runs that made the gates in a folder, the first one first.
 

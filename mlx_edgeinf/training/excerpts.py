@@ -115,7 +115,11 @@ def _drawn(
     """A passage from anywhere in a text, or dialogues; None if the passage has too few tokens."""
     if isinstance(document, Exercise):
         chosen = rng.sample(document.dialogues, min(answers, len(document.dialogues)))
-        first, *others = (_exercise(document, dialogue, renderer) for dialogue in chosen)
+        rendered = zip(renderer.render(document.pages, chosen), chosen)
+        first, *others = (
+            Excerpt(tokens, learnt=learnt, read=read, questions=tuple(dialogue[:-1:2]))
+            for (tokens, read, learnt), dialogue in rendered
+        )
         return replace(first, siblings=tuple(others))
     length, learnt = renderer.length, 0
     if counted is not None:
@@ -128,12 +132,6 @@ def _drawn(
     tokens = renderer.tokenizer.encode(document[start : start + letters], add_special_tokens=False)
     # The first token may be half a word.
     return Excerpt(tokens[1 : length + 1], learnt=learnt) if len(tokens) > length else None
-
-
-def _exercise(document: Exercise, dialogue: tuple[str, ...], renderer: Renderer) -> Excerpt:
-    """One of the dialogues about a document, which end with an answer."""
-    tokens, read, learnt = renderer.render(document.pages, dialogue)
-    return Excerpt(tokens, learnt=learnt, read=read, questions=dialogue[:-1:2])
 
 
 class Lessons:

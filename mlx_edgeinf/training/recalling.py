@@ -21,9 +21,7 @@ QUOTA = 100 << 30  # bytes of pages on disk: more than any text here takes
 
 
 def learn_recall(model: nn.Module) -> None:
-    """Make the gates of exact recall what is trained, and `model.make_cache` one of such caches.
-
-    """
+    """Make the gates of exact recall what is trained, and `model.make_cache` one of such caches."""
     with_pages(model, throughout=True)
     for layer in model.layers:
         layer.self_attn.memory_gate.freeze()

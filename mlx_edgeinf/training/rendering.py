@@ -6,7 +6,7 @@ in inference, and only the answer is learnt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
@@ -28,15 +28,19 @@ class Renderer:
         self.tokenizer, self.length, self.capacity = tokenizer, length, capacity
         self._prompter = Prompter(tokenizer)
 
-    def render(self, pages: Sequence[str], dialogue: Sequence[str]) -> tuple[list[int], int, int]:
-        """Tokens of a dialogue about a document; where among them it begins, and where its last answer.
+    def render(
+        self, pages: Sequence[str], dialogues: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[list[int], int, int]]:
+        """Of dialogues about a document their tokens, where among them they begin, and their last answers.
 
-        A document that leaves no room for the dialogue loses its end.
+        A document that leaves no room for the longest of them loses its end, the same for all.
         """
-        opening, prompt, answer = self._parts(dialogue)
-        room = self.length - len(opening) - len(prompt) - len(answer)
-        read = [*opening, *self._document(pages, room)]
-        return read + prompt + answer, len(read), len(read) + len(prompt)
+        parts = [self._parts(dialogue) for dialogue in dialogues]
+        room = self.length - max(sum(map(len, each)) for each in parts)
+        document = self._document(pages, room)
+        for opening, prompt, answer in parts:
+            read = opening + document
+            yield read + prompt + answer, len(read), len(read) + len(prompt)
 
     def teaching(self, exercise: Exercise) -> tuple[tuple[str, ...], ...]:
         """The dialogues with an answer that is told with a memory, at least in part, and that fit."""
