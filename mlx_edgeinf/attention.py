@@ -130,9 +130,9 @@ def retrofit(
         exact_limit: tokens up to which the base path runs (see EdgeCache).
         gate: form of the memory gate, a key of `gate.FORMS`.
 
-    Returns the model, with gates for recall and questions too; all but the memory gates is frozen, and `model.make_cache()` now makes
-    EdgeCaches; given the pages of a `PageStore`, ones whose forks recall from it, or they
-    themselves `throughout`.
+    Returns the model, with gates for recall and questions too; all but the memory gates is frozen,
+    and `model.make_cache()` now makes EdgeCaches; given the pages of a `PageStore`, ones whose forks
+    recall from it, or they themselves `throughout`.
 
     Raises:
         UnsupportedModel: an attention layer is of a shape this project has not tested.

@@ -72,7 +72,7 @@ def run(folder: Path) -> int:
         "--facts", str(folder / "f.json"), "--mixes", str(folder / "m.json"),
         "--heads", str(folder / "h.json"), "--ahead", str(folder / "a.json"),
         "--retention", str(folder / "r.json"),
-        "--taught", str(folder / "taught"), "--taught-books", str(folder / "t.json"),
+        "--asked", str(folder / "asked"),
         "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
