@@ -40,6 +40,7 @@ TRAINED = Path("assets/gates/smollm2-135m-instruct")
 # What is made of one results file each, by the comments that it stands between.
 TABLES = {
     "evaluate": gap.summary,
+    "taught_books": gap.summary,
     "lengths": lengths.summary,
     "heads": heads.summary,
     "mixes": mixes.summary,
@@ -52,7 +53,7 @@ TABLES = {
 # And of folders of them, the same from each.
 FOLDERS = {"gates": variants.summary, "selection": selection.summary}
 # And of folders with a file for each task.
-ANSWERS = ("answers", "asked")
+ANSWERS = ("answers", "taught", "asked")
 
 
 class MarkersMissing(ValueError):
@@ -125,6 +126,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--heads", type=Path, default=FOLDER / "heads.json", help="What each buys.")
     parser.add_argument("--mixes", type=Path, default=FOLDER / "mixes.json", help="Makings of memories.")
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
+    parser.add_argument("--taught", type=Path, default=FOLDER / "taught", help="Answers of taught gates.")
+    parser.add_argument(
+        "--taught-books", type=Path, default=FOLDER / "taught_books.json", help="Perplexity of these."
+    )
     parser.add_argument("--asked", type=Path, default=FOLDER / "asked", help="Answers, gates of questions.")
     parser.add_argument("--support", type=Path, default=FOLDER / "support.json", help="Page links.")
     parser.add_argument("--selection", type=Path, default=FOLDER / "selection", help="Recalled pages.")

@@ -73,6 +73,7 @@ def run(folder: Path) -> int:
         "--heads", str(folder / "h.json"), "--ahead", str(folder / "a.json"),
         "--retention", str(folder / "r.json"),
         "--asked", str(folder / "asked"),
+        "--taught", str(folder / "taught"), "--taught-books", str(folder / "t.json"),
         "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
