@@ -53,7 +53,7 @@ TABLES = {
 # And of folders of them, the same from each.
 FOLDERS = {"gates": variants.summary, "selection": selection.summary}
 # And of folders with a file for each task.
-ANSWERS = ("answers", "taught", "asked")
+ANSWERS = ("answers", "taught")
 
 
 class MarkersMissing(ValueError):
@@ -130,7 +130,6 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--taught-books", type=Path, default=FOLDER / "taught_books.json", help="Perplexity of these."
     )
-    parser.add_argument("--asked", type=Path, default=FOLDER / "asked", help="Answers, gates of questions.")
     parser.add_argument("--support", type=Path, default=FOLDER / "support.json", help="Page links.")
     parser.add_argument("--selection", type=Path, default=FOLDER / "selection", help="Recalled pages.")
     parser.add_argument("--ahead", type=Path, default=FOLDER / "ahead.json", help="Pages a layer ahead.")

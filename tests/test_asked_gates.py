@@ -1,31 +1,26 @@
-"""The gates of questions: their equation, where they count, their file, and how they are trained."""
+"""The gates of questions: their equation, where they count, their file, and how they are learnt."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-import reference
 from memories import answered
 from mlx.utils import tree_flatten
-from test_gate import HEADS, TRAINED, B, H, L, filled, local, normal, queries  # noqa: F401
+from test_gate import HEADS, TRAINED, assert_mixed, filled, local, normal, queries  # noqa: F401
 from test_recall_gate import config_of, same
-from test_sft_command import exercises, one_sentence, run  # noqa: F401
 from tiny import LAYOUT, byte_tokenizer, learnt_asked, learnt_recall, llama_model, sequence, with_memory
 
 from mlx_edgeinf.adapter import (
     ASKED,
     RECALL,
-    WEIGHTS,
     AdapterError,
     gate_parameters,
     load_weights,
     other_parameters,
-    read_config,
     save_adapter,
     swap_gates,
     untrained_parameters,
@@ -38,7 +33,7 @@ from mlx_edgeinf.measure.gap import FULL, OURS, RECALL_ALONE, RECALL_BY_MASS, WI
 from mlx_edgeinf.measure.gap import RECALL as WITH_RECALL
 from mlx_edgeinf.measure.subject import Subject
 from mlx_edgeinf.memory import State
-from mlx_edgeinf.models import equip, load
+from mlx_edgeinf.models import equip
 from mlx_edgeinf.pagestore import PageStore
 from mlx_edgeinf.savefile import identity
 from mlx_edgeinf.training import asking as asking_module
@@ -78,13 +73,7 @@ def test_they_add_to_the_logit_of_the_memorys_gate(form, queries, local):
     memory = answered(gate.memory, state, queries)
     sums = {term: own[term] + more[term] for term in own} | {"bias": own["bias"] + more["bias"] - 0.7}
     terms = [np.array(sums.get(term, mx.zeros(value.shape))) for term, value in TRAINED.items()]
-    for b, h, i in np.ndindex(B, H, L):
-        one = reference.Gate(*(term[h] for term in terms))
-        answers = [
-            (np.array(source.output[b, h, i], dtype=float), source.log_mass[b, h, i].item())
-            for source in (memory, local)
-        ]
-        assert np.allclose(output[b, h, i], one.mix(np.array(queries[b, h, i]), *answers), atol=1e-5)
+    assert_mixed(output, terms, queries, memory, local)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -264,59 +253,3 @@ def test_a_document_is_read_once_for_all_answers(monkeypatch):
     monkeypatch.setattr(asking_module, "read_on", lambda *a: reads.append(a[1].size) or reading(*a))
     excerpt_gradients(model, TOGETHER, Objective(), reading=Asking(model, byte_tokenizer()))
     assert sum(reads) == DOCUMENT + 3 * 19
-
-
-# -- the command ---------------------------------------------------------------------
-
-
-def test_a_run_trains_them_and_leaves_all_others_as_they_were(run, model_folder, tmp_path, capsys):
-    memory, both = tmp_path / "memory", tmp_path / "both"
-    assert run("--adapter-path", str(memory)) == 0
-    options = ["--asked", "--resume-adapter-file", str(memory / WEIGHTS), "--adapter-path", str(both)]
-    assert run(*options) == 0
-    assert (both / WEIGHTS).read_bytes() == (memory / WEIGHTS).read_bytes()
-    assert (both / ASKED).exists() and not (memory / ASKED).exists() and not (both / RECALL).exists()
-    record = json.loads((both / "training.json").read_text())
-    assert "--asked" in record["command"] and len(record["earlier"]) == 1
-    model, _ = load(str(model_folder), adapter_path=str(both))
-    assert same(other_parameters(model, ASKED), mx.load(str(both / ASKED)))
-    assert same(gate_parameters(model), mx.load(str(memory / WEIGHTS)))
-
-
-def test_a_run_keeps_the_gates_of_recall_that_it_starts_from(run, model_folder, tmp_path):
-    memory, both = tmp_path / "memory", tmp_path / "both"
-    assert run("--adapter-path", str(memory)) == 0
-    model, _ = load(str(model_folder), adapter_path=str(memory))
-    save_adapter(learnt_recall(model), read_config(memory), memory)
-    options = ["--asked", "--resume-adapter-file", str(memory / WEIGHTS), "--adapter-path", str(both)]
-    assert run(*options) == 0
-    assert (both / RECALL).read_bytes() == (memory / RECALL).read_bytes()
-
-
-def test_a_stopped_run_goes_on_from_what_it_had_trained(run, tmp_path):
-    gates = tmp_path / "gates"
-    assert run("--asked", "--iters", "2") == 0
-    before = mx.load(str(gates / ASKED))
-    assert run("--asked", "--iters", "3", "--learning-rate", "1e-9") == 0
-    after = mx.load(str(gates / ASKED))
-    assert all(mx.allclose(after[path], value, atol=1e-6) for path, value in before.items())
-
-
-@pytest.mark.parametrize(
-    "options, said",
-    [
-        (["--recall"], "--asked train different gates"),
-        (["--grad-checkpoint"], "--grad-checkpoint out"),
-        (["--learn-last", "20"], "--learn-last out"),
-    ],
-)
-def test_what_does_not_go_with_them_is_refused(run, capsys, options, said):
-    assert run("--asked", *options) == 1
-    assert said in one_sentence(capsys)
-
-
-def test_texts_that_nothing_is_asked_about_are_refused(run, tmp_path, capsys):
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("one two three " * 400)
-    assert run("--asked", "--data", str(tmp_path / "texts")) == 1
-    assert "learns from answers, and no document here comes with any" in one_sentence(capsys)

@@ -60,6 +60,17 @@ def test_one_centre_per_token_without_positions_completes_exact_attention(querie
     assert mx.allclose(output, attend(queries, keys, values, HEADS.scale).output, atol=1e-5)
 
 
+def assert_mixed(output: mx.array, terms: list[np.ndarray], queries: mx.array, *sources: Source) -> None:
+    """As a gate with these terms (H, ...), a, b and u, mixes two sources in float64: the other, the local."""
+    for b, h, i in np.ndindex(B, H, L):
+        one = reference.Gate(*(term[h] for term in terms))
+        answers = [
+            (np.array(source.output[b, h, i], dtype=float), source.log_mass[b, h, i].item())
+            for source in sources
+        ]
+        assert np.allclose(output[b, h, i], one.mix(np.array(queries[b, h, i]), *answers), atol=1e-5)
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_trained_gate_agrees_with_float64(kind, form, queries, local):
@@ -68,13 +79,7 @@ def test_the_trained_gate_agrees_with_float64(kind, form, queries, local):
     terms = [np.array(gate.get(term, mx.zeros(value.shape))) for term, value in TRAINED.items()]
     state = filled(gate)
     output, memory = gate(queries, gate.memory.entries(state), local), answered(gate.memory, state, queries)
-    for b, h, i in np.ndindex(B, H, L):
-        one = reference.Gate(*(term[h] for term in terms))
-        answers = [
-            (np.array(source.output[b, h, i], dtype=float), source.log_mass[b, h, i].item())
-            for source in (memory, local)
-        ]
-        assert np.allclose(output[b, h, i], one.mix(np.array(queries[b, h, i]), *answers), atol=1e-5)
+    assert_mixed(output, terms, queries, memory, local)
 
 
 @pytest.mark.parametrize("form", FORMS)

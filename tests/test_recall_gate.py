@@ -12,10 +12,9 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-import reference
 from mlx.utils import tree_flatten
 from test_finetune import corpus, one_sentence, run, usual  # noqa: F401
-from test_gate import HEADS, TRAINED, B, D, G, H, L, local, normal, queries  # noqa: F401
+from test_gate import HEADS, TRAINED, B, D, G, assert_mixed, local, normal, queries  # noqa: F401
 from tiny import LAYOUT, learnt_recall, llama_model, sequence, with_memory
 
 from mlx_edgeinf.adapter import (
@@ -90,13 +89,7 @@ def test_trained_it_agrees_with_float64(queries, local):
     gate.update(TRAINED)
     recalled = attend_to_all(queries, normal(3, B, G, 12, D), normal(4, B, G, 12, D), HEADS.scale)
     both = gate(queries, recalled, local)
-    for b, h, i in np.ndindex(B, H, L):
-        one = reference.Gate(*(np.array(term[h]) for term in TRAINED.values()))
-        answers = [
-            (np.array(source.output[b, h, i], dtype=float), source.log_mass[b, h, i].item())
-            for source in (recalled, local)
-        ]
-        assert np.allclose(both.output[b, h, i], one.mix(np.array(queries[b, h, i]), *answers), atol=1e-5)
+    assert_mixed(both.output, [*map(np.array, TRAINED.values())], queries, recalled, local)
 
 
 # -- their file ----------------------------------------------------------------------

@@ -72,7 +72,6 @@ def run(folder: Path) -> int:
         "--facts", str(folder / "f.json"), "--mixes", str(folder / "m.json"),
         "--heads", str(folder / "h.json"), "--ahead", str(folder / "a.json"),
         "--retention", str(folder / "r.json"),
-        "--asked", str(folder / "asked"),
         "--taught", str(folder / "taught"), "--taught-books", str(folder / "t.json"),
         "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),

@@ -27,7 +27,7 @@ from ..generation import read_on
 from ..lexicon import Lexicon
 from ..recall import keep, writing
 from ..savefile import begin_pages, load_memory, save_memory
-from ..training.recalling import QUOTA, check_recall
+from ..training.recalling import QUOTA, check_recall, forget_pages
 from ..turns import Prompter
 from ..wording import count, size
 from .answers import predicted
@@ -129,8 +129,7 @@ class Asker:
         cache = memory.cache
         fork = forked(cache)
         if row in (OURS, WINDOW):
-            for layer in fork:
-                layer.recall = None
+            forget_pages(fork)
         if row == UNBOUNDED:
             for layer in fork:
                 layer.recall.index = every_page(layer.recall)

@@ -13,14 +13,14 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from ..cache import EdgeCache, forked
+from ..cache import forked
 from ..generation import read_on
 from ..lexicon import Lexicon
 from ..recall import ASKED, THROUGHOUT
 from ..turns import Prompter
 from .bptt import RECALLING, Counted, counted_from, segments
 from .excerpts import Excerpt
-from .recalling import check_recall, with_pages
+from .recalling import check_recall, forget_pages, with_pages
 
 # Tokens of an answer that are differentiated at a time: as much comes back as where gates of recall learn.
 DIFFERENTIATED = RECALLING * THROUGHOUT // ASKED
@@ -54,13 +54,7 @@ class Asking:
             asked = forked(cache, named=self._lexicon.named(document, each.questions, cache))
             # Which comes first is the document's, so that one answer to each is by turns too.
             if (excerpt.read + number) % 2:
-                _forget_pages(asked)
+                forget_pages(asked)
             read_on(model, mx.array(each.tokens[each.read : each.learnt - 1]), asked)
             check_recall(asked)
             yield from counted_from(model, each, forked(asked, causal=True), each.learnt - 1, DIFFERENTIATED)
-
-
-def _forget_pages(cache: list[EdgeCache]) -> None:
-    """Go on from the memory alone, as where recall is off."""
-    for layer in cache:
-        layer.recall = None

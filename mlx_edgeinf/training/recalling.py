@@ -54,6 +54,12 @@ def without_memory(model: nn.Module, caches: list[EdgeCache]) -> list[EdgeCache]
     ]
 
 
+def forget_pages(cache: list[EdgeCache]) -> None:
+    """Go on from the memory alone, as where recall is off."""
+    for layer in cache:
+        layer.recall = None
+
+
 @contextmanager
 def temporary_pages(model: nn.Module, precision: str = "int8") -> Iterator[PageStore]:
     """An empty page store for a model, removed after use."""
