@@ -92,8 +92,6 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     """
     world = mx.distributed.init()
     _check_gates(args)
-    if args.asked:
-        corpus = _exercises(corpus)
     taught, held_out = split(corpus, hold_out=args.val_batches > 0)
     model, tokenizer = load_base(args.model)
     start = Path(args.resume_adapter_file).parent if args.resume_adapter_file else None
@@ -114,7 +112,7 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
 
     def own(documents: Corpus, seed: int) -> Iterator[Excerpt]:
         """Of a stream that all processes share, every one's part."""
-        stream = excerpts(documents, renderer, seed, args.learn_last, args.answers)
+        stream = excerpts(documents, renderer, seed, args.learn_last, args.answers, quoted=args.asked)
         return islice(stream, world.rank(), None, world.size())
 
     lessons = Lessons(model, own(taught, args.seed), args.num_excerpts, with_teacher=args.distill > 0)
@@ -155,18 +153,6 @@ def _check_gates(args: argparse.Namespace) -> None:
         raise AdapterError("With --asked answers alone are learnt: leave --learn-last out.")
     if (args.recall or args.asked) and args.grad_checkpoint:
         raise AdapterError("Where pages come back nothing is read twice: leave --grad-checkpoint out.")
-
-
-def _exercises(corpus: Corpus) -> Corpus:
-    """Those of some documents that something is asked about.
-
-    Raises:
-        CorpusError: there are none.
-    """
-    asked = {name: document for name, document in corpus.items() if isinstance(document, Exercise)}
-    if not asked:
-        raise CorpusError("--asked learns from answers, and no document here comes with any.")
-    return asked
 
 
 def _reading(args: argparse.Namespace, model: nn.Module, tokenizer: TokenizerWrapper) -> Reading:
@@ -223,7 +209,7 @@ def _begin(args: argparse.Namespace, taught: Corpus, processes: int, start: Path
         "--learning-rate": args.learning_rate,
         "--max-seq-length": args.max_seq_length,
         "--learn-last": args.learn_last,
-        "--answers": args.answers if any(isinstance(each, Exercise) for each in taught.values()) else None,
+        "--answers": args.answers if args.asked or _has_answers(taught) else None,
         "--num-excerpts": args.num_excerpts,
         "--distill": args.distill or None,
         **({} if start else sizes),
@@ -245,6 +231,10 @@ def _begin(args: argparse.Namespace, taught: Corpus, processes: int, start: Path
         share=args.share,
         earlier=runs_before(start),
     )
+
+
+def _has_answers(corpus: Corpus) -> bool:
+    return any(isinstance(document, Exercise) for document in corpus.values())
 
 
 def _config(args: argparse.Namespace, model: nn.Module) -> AdapterConfig:

@@ -71,8 +71,16 @@ def test_what_does_not_go_with_them_is_refused(run, capsys, options, said):
     assert said in one_sentence(capsys)
 
 
-def test_texts_that_nothing_is_asked_about_are_refused(run, tmp_path, capsys):
+def test_texts_that_nothing_is_asked_about_are_quoted(run, tmp_path, capsys):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("It was one of two or three or more that we saw there. " * 90)
+    options = ["--asked", "--data", str(tmp_path / "texts"), "--max-seq-length", "500", "--answers", "3"]
+    assert run(*options, "--iters", "1") == 0
+    assert "--answers 3" in json.loads((tmp_path / "gates" / "training.json").read_text())["command"]
+
+
+def test_texts_without_a_sentence_are_refused(run, tmp_path, capsys):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("one two three " * 400)
     assert run("--asked", "--data", str(tmp_path / "texts")) == 1
-    assert "learns from answers, and no document here comes with any" in one_sentence(capsys)
+    assert "had too few" in one_sentence(capsys)

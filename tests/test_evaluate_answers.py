@@ -47,7 +47,7 @@ def test_every_task_is_asked_of_every_row_and_its_tables_are_printed(ask, tmp_pa
     assert ask(*FEW) == 1 and "another setup (command, rows)" in capsys.readouterr().err
 
 
-def test_tables_stand_side_by_side_with_one_command(ask, tmp_path, capsys):
+def test_tasks_stand_side_by_side_and_each_by_itself(ask, tmp_path, capsys):
     assert ask(*FEW) == 0
     found = entries(tmp_path, "needles-600.json")
     assert {name: set(rows) for name, rows in found.items()} == {
@@ -55,8 +55,9 @@ def test_tables_stand_side_by_side_with_one_command(ask, tmp_path, capsys):
     }
     assert all(len(entry["questions"]) == 5 for rows in found.values() for entry in rows.values())
     printed = capsys.readouterr().out
-    assert printed.index("**needles-600**: 2 documents") < printed.index("**qmsum**: 2 documents")
-    assert "--rows ours 'memory shuffled' --tasks needles-600 qmsum` on " in printed
+    assert "| log-probability | needles-600 (n 10) | qmsum (n 2) |" in printed
+    assert printed.index("<b>needles-600</b>: 2 documents") < printed.index("<b>qmsum</b>: 2 documents")
+    assert "--rows ours 'memory shuffled' --tasks needles-600` on " in printed
     assert "exact match" in printed and "ROUGE" not in printed
     assert str(tmp_path) not in (tmp_path / "out" / "needles-600.json").read_text()
 

@@ -11,9 +11,9 @@ from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import AdapterConfig, gate_parameters
 from mlx_edgeinf.measure import retention
 from mlx_edgeinf.measure.answers import Examiner
-from mlx_edgeinf.measure.gap import OURS, RECALL, WINDOW, ZEROED
+from mlx_edgeinf.measure.gap import OURS, RECALL, RECALL_ALONE, WINDOW
 from mlx_edgeinf.measure.results import Results
-from mlx_edgeinf.measure.retention import Retelling, measure_retention, summary
+from mlx_edgeinf.measure.retention import READINGS, Retelling, measure_retention, summary
 from mlx_edgeinf.measure.subject import Subject
 from mlx_edgeinf.measure.tasks import Exam, Question
 
@@ -48,7 +48,7 @@ def test_stories_are_asked_about_whether_they_were_read_or_not(retelling, result
     ago = {name: {entry["ago"] for entry in rows.values()} for name, rows in results.entries.items()}
     behind = len(retelling._tokens(STORIES["Ben"]))
     assert ago == {"Ann": {behind}, "Ben": {0}, "Cid": {None}, "Dan": {None}}
-    assert all(rows.keys() == {RECALL, OURS, ZEROED} for rows in results.entries.values())
+    assert all(rows.keys() == {RECALL, OURS, RECALL_ALONE, WINDOW} for rows in results.entries.values())
     # The question that does not say of which story is left out.
     assert all(len(entry["log_probability"]) == 1 for entry in results.entries["Ann"].values())
 
@@ -56,19 +56,12 @@ def test_stories_are_asked_about_whether_they_were_read_or_not(retelling, result
 def test_an_answer_is_as_likely_as_after_one_document_of_all_that_was_read(subject, retelling):
     pages = tuple(page for name in list(STORIES)[:READ] for page in STORIES[name].pages)
     whole = Examiner(subject, {"all": Exam(pages, ASKED[1:])}, None)
-    for _, row, entry in retelling.measure(["Cid"]):
-        if row in (OURS, RECALL):
+    for way, rows in READINGS.items():
+        found = list(retelling.measure(way, ["Cid"]))
+        assert [row for _, row, _ in found] == list(rows)
+        for _, row, entry in found:
             (expected,) = whole.measure("all", row)["all", row]["questions"]
             assert entry["log_probability"] == pytest.approx([expected["log_probability"]], abs=1e-4)
-
-
-def test_each_row_asks_with_its_own_part_of_what_was_kept(subject, retelling):
-    with retelling._reader.caches(RECALL, 40) as cache:
-        subject.model(sequence(40)[None], cache=cache)
-        forks = {row: retelling._fork(cache, row) for row in (RECALL, OURS, ZEROED)}
-    assert all(not layer.memory["z"].any().item() and layer.recall is None for layer in forks[ZEROED])
-    assert all(layer.memory["z"].any().item() and layer.recall is None for layer in forks[OURS])
-    assert all(layer.memory["z"].any().item() and layer.recall.asking for layer in forks[RECALL])
 
 
 def test_what_was_measured_is_not_read_again(retelling, results, monkeypatch):
@@ -79,7 +72,7 @@ def test_what_was_measured_is_not_read_again(retelling, results, monkeypatch):
     asked, told = [], retelling._asked
     monkeypatch.setattr(retelling, "_asked", lambda *a: asked.append(a) or told(*a))
     measure_retention(retelling, results)
-    assert len(asked) == 3 and results.entries == before | {"Dan": kept}
+    assert len(asked) == 4 and results.entries == before | {"Dan": kept}
     monkeypatch.setattr(retention, "read_on", lambda *_: 1 / 0)
     measure_retention(retelling, results)
 
@@ -92,7 +85,8 @@ def test_the_table_tells_gains_by_time_and_what_was_never_read(results, monkeypa
     for name, gain in gains.items():
         entry = {"ago": ago[name], "log_probability": [-1.0, -2.0]}
         more = entry | {"log_probability": [gain - 1.0, gain - 2.0]}
-        results.add({(name, ZEROED): entry, (name, OURS): more, (name, RECALL): entry})
+        measured = {WINDOW: entry, OURS: more, RECALL: entry, RECALL_ALONE: entry}
+        results.add({(name, row): each for row, each in measured.items()})
     lines = [line.split(" | ") for line in summary(results).splitlines() if line.startswith("| ")]
     told = {line[0].strip("| "): (line[1], line[3].strip(" |").split(" ")[0]) for line in lines[1:]}
     assert told == {

@@ -60,8 +60,9 @@ def tables(results: Results) -> list[list[list[str]]]:
 
 
 def test_a_table_says_what_was_read_and_asked(results):
-    heading = scores.table(results).splitlines()[0]
-    assert heading == "**needles-100**: 2 documents of 100 to 2,000 tokens, 4 questions"
+    title = scores.table(results).splitlines()[0]
+    told = "2 documents of 100 to 2,000 tokens, 4 questions: log-probability, exact match"
+    assert title == f"<details><summary><b>needles-100</b>: {told}</summary>"
 
 
 def test_each_score_stands_with_its_interval_over_documents_and_its_lead(results):
@@ -103,16 +104,29 @@ def test_a_row_that_has_read_nothing_is_left_out(results):
     assert [line[0] for line in tables(results)[0][1:]] == [OURS, WINDOW]
 
 
-def test_tasks_that_differ_in_nothing_else_share_a_command(tmp_path):
+def test_tasks_stand_side_by_side_as_far_as_rows_have_read_all_of_them(tmp_path):
+    for task in ("needles-100", "lines-20"):
+        results_of(tmp_path, task)
+    header, *rows = map(cells, scores.summary(tmp_path, ["needles-100", "lines-20"]).split("\n\n")[0].splitlines())
+    assert header == ["log-probability", "needles-100 (n 4)", "lines-20 (n 4)"]
+    assert rows[1:] == [[OURS, "-2.00", "-2.00"], [WINDOW, "-3.50", "-3.50"]]
+
+
+def test_a_task_that_was_measured_twice_counts_once(tmp_path):
+    results_of(tmp_path)
+    twice = Results(tmp_path / "needles-100-rouge.json", results_of(tmp_path).setup)
+    twice.add({(name, row): each for name in "ab" for row, each in results_of(tmp_path).group(name).items()})
+    text = scores.summary(tmp_path, ["needles-100", "needles-100-rouge"])
+    assert cells(text.splitlines()[0]) == ["log-probability", "needles-100 (n 4)"]
+    assert text.count("<details>") == 2
+
+
+def test_each_task_names_its_command(tmp_path):
     for task in ("needles-100", "lines-20"):
         results_of(tmp_path, task)
     text = scores.summary(tmp_path, ["needles-100", "lines-20"])
-    assert text.count("a machine") == 1 and f"`{COMMAND} needles-100 lines-20` on a machine" in text
-    assert text.index("**needles-100**") < text.index("**lines-20**")
-    other = results_of(tmp_path, "lines-20")
-    other.setup["machine"] = "another machine"
-    other.add({})
-    assert f"`{COMMAND} lines-20` on another machine" in scores.summary(tmp_path, ["needles-100", "lines-20"])
+    assert text.index(f"`{COMMAND} needles-100` on a machine") < text.index("<b>lines-20</b>")
+    assert f"`{COMMAND} lines-20` on a machine" in text
 
 
 @pytest.mark.parametrize("row", [FULL, OURS])

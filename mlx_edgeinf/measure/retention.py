@@ -1,8 +1,8 @@
 """What is left of a story at the end of a long reading, by how many tokens ago it was read.
 
-Stories are read one behind the other, as one text. Then questions about each of them are asked from forks
-of that one reading, and questions about others that were not read: with what was kept, and with sinks and
-window alone. What is gained on stories that were not read is not memory of them, but of what all stories are
+Stories are read one behind the other, as one text, once with a memory and once without. Then questions about
+each of them are asked from forks of these readings, and questions about others that were not read: with exact
+recall and without. What is gained over sinks and window alone on stories that were not read is not memory of them, but of what all stories are
 like; what is gained more on those that were read is. Each story's first question is left out: it asks for
 the plot of "the story" and does not say of which.
 """
@@ -19,19 +19,20 @@ import numpy as np
 from ..cache import EdgeCache, forked
 from ..generation import read_on
 from ..lexicon import Lexicon
-from ..training.recalling import check_recall
+from ..training.recalling import check_recall, forget_pages
 from ..turns import Prompter
 from ..wording import count
 from .answers import pieces, predicted
-from .gap import OURS, RECALL, WINDOW, ZEROED, check_finished
-from .readings import Reader, memory_gates
+from .gap import OURS, RECALL, RECALL_ALONE, WINDOW, check_finished
+from .readings import Reader
 from .results import Results, described
 from .subject import Subject
 from .tables import apart, markdown, with_interval
 from .tasks import Exam, Question
 
-# Asked from one reading: with its memory and its pages on disk, without these, without either.
-ROWS = (RECALL, OURS, ZEROED)
+# Ways of reading, and the rows that are asked from forks of each: with its pages on disk, and without.
+READINGS = {RECALL: (RECALL, OURS), RECALL_ALONE: (RECALL_ALONE, WINDOW)}
+ROWS = tuple(chain(*READINGS.values()))
 # Of stories that were read at most so many tokens ago, and more than the one before.
 NEAREST = 16_384
 
@@ -53,29 +54,22 @@ class Retelling:
         ends = accumulate(map(len, texts), initial=len(self._prompter.opening))
         self._ago = {name: len(self.tokens) - end for name, end in zip(stories, list(ends)[1:])}
 
-    def measure(self, missing: list[str]) -> Iterator[tuple[str, str, dict]]:
-        """Read once, then ask about some of the stories in every row; story, row and entry.
+    def measure(self, way: str, names: list[str]) -> Iterator[tuple[str, str, dict]]:
+        """Read once in one way, then ask about some of the stories in its rows; story, row and entry.
 
         Raises:
             StoreError: the pages on disk failed.
         """
-        with self._reader.caches(RECALL, len(self.tokens)) as cache:
+        with self._reader.caches(way, len(self.tokens)) as cache:
             for piece in pieces(self.tokens, cache[0]):
                 read_on(self._model, piece, cache)
                 check_recall(cache)
-            forks = {row: self._fork(cache, row) for row in ROWS}
-            for name, row in product(missing, ROWS):
-                asked = [self._asked(question, forks[row]) for question in self._stories[name].questions[1:]]
+            forks = {row: forked(cache) for row in READINGS[way]}
+            for row in {OURS, WINDOW} & forks.keys():
+                forget_pages(forks[row])
+            for name, (row, fork) in product(names, forks.items()):
+                asked = [self._asked(question, fork) for question in self._stories[name].questions[1:]]
                 yield name, row, {"ago": self._ago.get(name), "log_probability": asked}
-
-    def _fork(self, cache: list[EdgeCache], row: str) -> list[EdgeCache]:
-        fork = forked(cache)
-        for layer, gate in zip(fork, memory_gates(self._model)):
-            if row != RECALL:
-                layer.recall = None
-            if row == ZEROED:
-                layer.memory = gate.memory.empty(1)
-        return fork
 
     def _asked(self, question: Question, cache: list[EdgeCache]) -> float:
         """Log-probability of people's answers, nats a token, on average."""
@@ -91,10 +85,11 @@ class Retelling:
 
 def measure_retention(retelling: Retelling, results: Results) -> None:
     """Measure the stories that the results lack."""
-    missing = [name for name in results.setup["documents"] if len(results.group(name)) < len(ROWS)]
-    for name, row, entry in retelling.measure(missing) if missing else ():
-        results.add({(name, row): entry})
-        print(f"{name}, {row}: {mean(entry['log_probability']):.3f}", flush=True)
+    for way, rows in READINGS.items():
+        lacking = [name for name in results.setup["documents"] if not {*rows} <= results.group(name).keys()]
+        for name, row, entry in retelling.measure(way, lacking) if lacking else ():
+            results.add({(name, row): entry})
+            print(f"{name}, {row}: {mean(entry['log_probability']):.3f}", flush=True)
 
 
 def summary(results: Results) -> str:
@@ -109,7 +104,7 @@ def summary(results: Results) -> str:
 
 
 def _lines(results: Results) -> Iterator[list[str]]:
-    rows = [row for row in ROWS if row != ZEROED]
+    rows = [row for row in ROWS if row != WINDOW]
     yield ["read", "stories", *(f"{row}, gained over {WINDOW}" for row in rows)]
     bins = _bins(results)
     for told, names in bins.items():
@@ -133,5 +128,5 @@ def _bins(results: Results) -> dict[str, list[str]]:
 
 def _gained(results: Results, row: str, names: list[str]) -> np.ndarray:
     """Nats a token, by story, over its questions."""
-    scores = ([results.entries[name][each]["log_probability"] for each in (row, ZEROED)] for name in names)
+    scores = ([results.entries[name][each]["log_probability"] for each in (row, WINDOW)] for name in names)
     return np.array([np.mean(with_it) - np.mean(without) for with_it, without in scores])

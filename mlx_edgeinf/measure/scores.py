@@ -6,7 +6,7 @@ counts as the mean of its questions; rows are compared over the documents both h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -19,6 +19,7 @@ from .metrics import NAMES
 from .results import Results, described
 from .tables import folded, markdown, with_interval
 
+LOG_PROBABILITY = NAMES["log_probability"]
 FIFTHS = ("0-20 %", "20-40 %", "40-60 %", "60-80 %", "80-100 %")
 
 
@@ -34,7 +35,7 @@ def means(questions: list[dict]) -> dict[str, float]:
 
 
 def summary(folder: Path, names: Iterable[str]) -> str:
-    """Markdown: the tables of some results files, and where they were measured.
+    """Markdown: what some results files say side by side, and under a title for each its own tables.
 
     Raises:
         ResultsError: one of them was not measured, or not to its end.
@@ -42,23 +43,52 @@ def summary(folder: Path, names: Iterable[str]) -> str:
     measured = [Results.read(folder / f"{name}.json") for name in names]
     for results in measured:
         check_finished(results, pairs(results.setup))
-    return "\n\n".join([*map(table, measured), *_commands([results.setup for results in measured])])
+    return "\n\n".join([_side_by_side(measured), *map(table, measured)])
 
 
 def table(results: Results) -> str:
-    """Markdown: what was asked, each row's scores, and where they depend on the depth of the answer."""
+    """Markdown, folded: each row's scores on one task, where they depend on the depth of the answer, the command."""
     entries = [results.entries[name][WINDOW] for name in results.setup["documents"]]
-    lengths, asked = [entry["tokens"] for entry in entries], sum(len(e["questions"]) for e in entries)
-    heading = (
-        f"**{results.setup['task']}**: {counted(len(entries), 'document')} of {count(min(lengths))} to "
-        f"{count(max(lengths))} tokens, {counted(asked, 'question')}"
+    lengths, labels = [entry["tokens"] for entry in entries], _labels(results)
+    title = (
+        f"<b>{results.setup['task']}</b>: {counted(len(entries), 'document')} of {count(min(lengths))} to "
+        f"{count(max(lengths))} tokens, {counted(_asked(results), 'question')}: {', '.join(labels)}"
     )
-    parts = [heading, _scores(results), _depths(results)]
-    return "\n\n".join(filter(None, parts))
+    parts = [_scores(results), _depths(results), described(results.setup)]
+    return folded(title, "\n\n".join(filter(None, parts)))
+
+
+def _side_by_side(measured: Sequence[Results]) -> str:
+    """Log-probabilities, rows by tasks; a task that was also measured otherwise counts once."""
+    tasks: dict[str, Results] = {}
+    for results in measured:
+        tasks.setdefault(results.setup["task"], results)
+    lines = [[LOG_PROBABILITY, *(f"{task} (n {_asked(results)})" for task, results in tasks.items())]]
+    for row in ROWS:
+        means = [_overall(results, row) for results in tasks.values()]
+        if any(means):
+            lines.append([row, *(mean or "-" for mean in means)])
+    return markdown(lines)
+
+
+def _overall(results: Results, row: str) -> str:
+    """The mean log-probability of a row that has read all documents; else nothing."""
+    names = _read(results, row)
+    if len(names) < len(results.setup["documents"]):
+        return ""
+    return f"{_by_document(results, names, row, LOG_PROBABILITY).mean():.2f}"
+
+
+def _asked(results: Results) -> int:
+    return sum(len(entry["questions"]) for entry in _entries(results, WINDOW))
+
+
+def _labels(results: Results) -> list[str]:
+    return list(means(_entries(results, WINDOW)[0]["questions"]))
 
 
 def _scores(results: Results) -> str:
-    labels = list(means(_entries(results, WINDOW)[0]["questions"]))
+    labels = _labels(results)
     lines = [["", "documents", "state"] + [cell for label in labels for cell in (label, f"minus {WINDOW}")]]
     for row in _rows(results):
         entries, names = _entries(results, row), _read(results, row)
@@ -80,7 +110,7 @@ def _depths(results: Results) -> str:
     for row in _rows(results):
         answered = _by_fifth(_entries(results, row))
         lines.append([row, *(_at_depth(answered.get(at, []), len(asked[at])) for at in asked)])
-    return folded("By where the answer stands", markdown(lines))
+    return markdown(lines)
 
 
 def _by_fifth(entries: list[dict]) -> dict[int, list[dict]]:
@@ -115,11 +145,3 @@ def _read(results: Results, row: str) -> list[str]:
 def _entries(results: Results, row: str) -> list[dict]:
     return [results.entries[name][row] for name in _read(results, row)]
 
-
-def _commands(setups: list[dict]) -> list[str]:
-    """Where tasks were measured; what differs in the task alone is one command of several tasks."""
-    alike: dict[str, list[str]] = {}
-    for setup in setups:
-        command = setup["command"].removesuffix(setup["task"]) + "TASKS"
-        alike.setdefault(described(setup | {"command": command}), []).append(setup["task"])
-    return [sentence.replace("TASKS", " ".join(tasks)) for sentence, tasks in alike.items()]

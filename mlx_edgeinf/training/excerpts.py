@@ -15,6 +15,7 @@ import mlx.nn as nn
 from ..cache import ExactCache
 from .corpus import Corpus, CorpusError
 from .formats import Exercise
+from .quoting import quotations
 from .rendering import Renderer
 
 # Characters that are enough for a token: English runs at 3 to 5.
@@ -69,8 +70,9 @@ class Excerpt:
 
 
 def excerpts(
-    documents: Corpus, renderer: Renderer, seed: int, counted: int | None = None, answers: int = 1
-) -> Iterator[Excerpt]:
+    documents: Corpus, renderer: Renderer, seed: int, counted: int | None = None, answers: int = 1,
+    quoted: bool = False,
+) -> Iterator[Excerpt]:  # fmt: skip
     """Endless random passages of texts and dialogues of exercises; each document is as likely as any other.
 
     Args:
@@ -79,6 +81,7 @@ def excerpts(
             from twice what is exact to the renderer's or what the text has, each doubling as likely as
             any other: memories of all ages. None: all of excerpts as long as the renderer's.
         answers: of an exercise, how many of its dialogues are learnt from one reading, if it has as many.
+        quoted: texts become exercises too, in quotations.
 
     Raises:
         CorpusError: no text has the tokens of an excerpt, and there is no exercise.
@@ -90,7 +93,10 @@ def excerpts(
         raise CorpusError(f"No document is long enough for excerpts of {length} tokens.")
     names, misses = sorted(fitting), 0
     while misses < PATIENCE:
-        excerpt = _drawn(fitting[rng.choice(names)], renderer, counted, answers, rng)
+        document = fitting[rng.choice(names)]
+        if quoted and isinstance(document, str):
+            document = _quotations(document, renderer, answers, rng)
+        excerpt = _drawn(document, renderer, counted, answers, rng) if document else None
         misses = 0 if excerpt else misses + 1
         if excerpt:
             yield excerpt
@@ -107,6 +113,16 @@ def _too_short(document: str | Exercise, length: int) -> bool:
 def _least(renderer: Renderer, counted: int | None) -> int:
     """Tokens of the shortest excerpt of a text."""
     return renderer.length if counted is None else min(2 * renderer.capacity, renderer.length)
+
+
+def _quotations(text: str, renderer: Renderer, answers: int, rng: random.Random) -> Exercise | None:
+    """A passage from anywhere in a text, and sentences of it but for its end, which may find no room."""
+    letters, tokenizer = LETTERS * renderer.length, renderer.tokenizer
+    start = rng.randrange(len(text) - letters + 1)
+    passage = text[start : start + letters]
+    tokens = tokenizer.encode(passage, add_special_tokens=False)
+    known = tokenizer.decode(tokens[: renderer.length - renderer.capacity])
+    return quotations(passage, len(known), answers, rng)
 
 
 def _drawn(
