@@ -27,7 +27,7 @@ from .generation import REPETITION_TOKENS, Piece, against_repetition, choose_cac
 from .lexicon import Lexicon
 from .models import found_gates, load, settings_of
 from .recall import keep, writing
-from .savefile import begin_pages, damaged, identity, load_memory, save_memory
+from .savefile import begin_pages, check_whole, damaged, identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .stats import Stats
 from .turns import Prompter
@@ -145,6 +145,7 @@ class Engine:
             yield from self._segments(memory, cancel)
 
     def _segments(self, memory: DocumentMemory, cancel: Event | None) -> Iterator[Stats]:
+        check_whole(memory)
         while memory.next_segment and not (cancel and cancel.is_set()):
             started = time.perf_counter()
             self._read_segment(memory)

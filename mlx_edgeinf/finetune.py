@@ -27,7 +27,7 @@ from .kinds import KINDS
 from .models import base_name, equip, load_base, untrained_config
 from .pagestore.errors import StoreError
 from .starter import StarterModelError
-from .terminal import run
+from .terminal import positive, run
 from .training.asking import Asking
 from .training.blocks import chunked, recomputed
 from .training.bptt import Reading, TrainingDiverged, counted_segments, make_optimizer
@@ -78,7 +78,7 @@ def train(args: argparse.Namespace) -> None:
         due = iteration == args.iters
         if examples and (due or iteration % args.steps_per_eval == 0):
             training.validate(examples)
-        if training.chief and (due or iteration % args.save_every == 0):
+        if due or iteration % args.save_every == 0:
             training.save()
 
 
@@ -249,30 +249,30 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", help="Local folder or hub id; the starter model if not given.")
     parser.add_argument("--data", nargs="+", required=True, help="Folders of .txt, .md, .jsonl, .json.")
     parser.add_argument("--train", action="store_true", required=True, help="Do training.")
-    parser.add_argument("--iters", type=int, default=50, help="Iterations to train for, one excerpt each.")
+    parser.add_argument("--iters", type=positive, default=50, help="Iterations to train for.")
     parser.add_argument("--learning-rate", type=float, default=0.02, help="Peak learning rate.")
-    parser.add_argument("--max-seq-length", type=int, default=4096, help="Tokens of an excerpt.")
+    parser.add_argument("--max-seq-length", type=positive, default=4096, help="Tokens of an excerpt.")
     parser.add_argument("--learn-last", type=int, help="Of each, the last that count; see README.")
     parser.add_argument("--answers", type=int, default=8, help="Learnt from one reading of a document.")
     parser.add_argument("--val-batches", type=int, default=6, help="Validation excerpts; 0 for none.")
-    parser.add_argument("--steps-per-report", type=int, default=1, help="Iterations between reports.")
-    parser.add_argument("--steps-per-eval", type=int, default=200, help="Iterations between validations.")
-    parser.add_argument("--save-every", type=int, default=5, help="Iterations between checkpoints.")
+    parser.add_argument("--steps-per-report", type=positive, default=1, help="Iterations between two.")
+    parser.add_argument("--steps-per-eval", type=positive, default=200, help="Iterations between two.")
+    parser.add_argument("--save-every", type=positive, default=5, help="Iterations between checkpoints.")
     parser.add_argument("--adapter-path", default="adapters", help="Folder for the trained gates.")
     parser.add_argument("--resume-adapter-file", help="Start from these trained gates.")
     parser.add_argument("--distill", type=float, default=0.0, help="Share of full attention in the loss.")
-    parser.add_argument("--num-excerpts", type=int, help="Excerpts to take turns; endless if not given.")
+    parser.add_argument("--num-excerpts", type=positive, help="Excerpts to take turns; endless if not given.")
     parser.add_argument("--share", choices=WAYS, help="What gates have in common; nothing if not given.")
     parser.add_argument("--recall", action="store_true", help="Train the gates of exact recall instead.")
     parser.add_argument("--asked", action="store_true", help="Train the gates of questions instead.")
     parser.add_argument("--grad-checkpoint", action="store_true", help="Recompute layers to save memory.")
     parser.add_argument("--seed", type=int, default=0, help="The PRNG seed.")
     parser.add_argument("--kind", choices=tuple(KINDS), default="centroids")
-    parser.add_argument("--features", type=int, default=500, help="Size of the memory per kv head.")
+    parser.add_argument("--features", type=positive, default=500, help="Size of the memory per kv head.")
     parser.add_argument("--gate", choices=tuple(FORMS), default="full", help="Terms of the gate.")
     parser.add_argument("--sinks", type=int, default=4, help="First tokens kept exactly.")
-    parser.add_argument("--window", type=int, default=512, help="Last tokens kept exactly.")
-    parser.add_argument("--segment", type=int, default=512, help="Tokens read at a time.")
+    parser.add_argument("--window", type=positive, default=512, help="Last tokens kept exactly.")
+    parser.add_argument("--segment", type=positive, default=512, help="Tokens read at a time.")
     return parser.parse_args(argv)
 
 

@@ -52,11 +52,7 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
         SaveFileError: a segment failed on its way through the layers, so they disagree.
         SaveError: the disk is full, or it cannot be written to.
     """
-    if any(layer.tokens != memory.position for layer in memory.cache):
-        raise SaveFileError(
-            f"The reading of {memory.document.name} broke off inside a segment, so its memory was not "
-            "saved: what was saved before is unchanged, read on from there."
-        )
+    check_whole(memory)
     arrays = {TOKENS: mx.array(memory.tokens, mx.int32), PAGE_ENDS: mx.array(memory.page_ends, mx.int32)}
     for number, layer in enumerate(memory.cache):
         arrays.update({f"{number}.{name}": array for name, array in _parts(layer).items()})
@@ -70,6 +66,19 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
         "without recall": "wanted" if memory.without_recall and not memory.recalls else "",
     }
     save_arrays(path, arrays, metadata | {"sha256": _checksum(arrays, metadata)})
+
+
+def check_whole(memory: DocumentMemory) -> None:
+    """See that all layers have read the same.
+
+    Raises:
+        SaveFileError: a segment failed on its way through them.
+    """
+    if any(layer.tokens != memory.position for layer in memory.cache):
+        raise SaveFileError(
+            f"The reading of {memory.document.name} broke off inside a segment, so its memory was not "
+            "saved: what was saved before is unchanged, read on from there."
+        )
 
 
 def load_memory(
@@ -145,12 +154,15 @@ def _pages(
 def _load(path: Path, document: Document) -> tuple[Arrays, dict[str, str]]:
     """Arrays and metadata of a file that is as it was written."""
     try:
-        # MLX says of whatever it cannot open that it failed, and a good file is not to be given up for that.
         path.open("rb").close()
         # The format is named, so that the file may have any name.
         arrays, metadata = mx.load(str(path), format="safetensors", return_metadata=True)
         mx.eval(arrays)
-    except (FileNotFoundError, RuntimeError, ValueError) as error:
+    except FileNotFoundError as error:
+        raise damaged(document) from error
+    except (RuntimeError, ValueError) as error:
+        # MLX says the same of a disk that fails or of memory that runs out: no reason to give a good file up.
+        path.read_bytes()
         raise damaged(document) from error
     if metadata.pop("sha256", None) != _checksum(arrays, metadata):
         raise damaged(document)

@@ -1,4 +1,4 @@
-"""How every command ends: well, with one sentence about what went wrong, or stopped by Ctrl-C."""
+"""What commands have in common: a kind of option, and an end that is good, one sentence, or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -34,3 +34,10 @@ def run(name: str, work: Callable[[], None], failures: tuple[type[Exception], ..
         print(stopped, file=sys.stderr)
         return 130
     return 0
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on; ValueError for any other text, which argparse reports."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text)

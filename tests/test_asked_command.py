@@ -83,4 +83,4 @@ def test_texts_without_a_sentence_are_refused(run, tmp_path, capsys):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("one two three " * 400)
     assert run("--asked", "--data", str(tmp_path / "texts")) == 1
-    assert "had too few" in one_sentence(capsys)
+    assert "no sentence of 12 to 60 words" in one_sentence(capsys)

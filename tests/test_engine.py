@@ -13,7 +13,7 @@ from tiny import book, document
 
 from mlx_edgeinf import engine as home
 from mlx_edgeinf.attention import kv_bytes_per_token
-from mlx_edgeinf.document_memory import DocumentMemory, EngineClosed
+from mlx_edgeinf.document_memory import DocumentMemory, EngineClosed, SaveFileError
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.generation import against_repetition, stream_generate
 
@@ -239,6 +239,14 @@ def test_a_failing_step_reaches_the_reader_and_the_engine_goes_on(engine, monkey
     for each in (memory, other):
         list(engine.ingest(each))
     assert same(state(memory), state(other))
+
+
+def test_a_reading_that_a_segment_tore_is_not_gone_on_with(engine):
+    memory = engine.open(book(9))
+    next(engine.ingest(memory))
+    memory.cache[0].local.offset += 1
+    with pytest.raises(SaveFileError, match="broke off inside a segment"):
+        list(engine.ingest(memory))
 
 
 def test_a_closed_engine_says_so(model_folder, gates_folder):

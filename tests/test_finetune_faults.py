@@ -113,3 +113,10 @@ def test_required_options_are_asked_for(option, capsys):
     with pytest.raises(SystemExit):
         finetune.parse(given["--train" if option == "--data" else "--data"])
     assert option in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--save-every", "--steps-per-report", "--segment", "--num-excerpts"])
+def test_numbers_that_count_something_are_at_least_one(run, capsys, option):
+    with pytest.raises(SystemExit):
+        run(option, "0")
+    assert f"argument {option}: invalid positive value" in capsys.readouterr().err

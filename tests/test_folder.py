@@ -1,6 +1,8 @@
+import errno
 import json
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from paged import LAYERS, assert_holds, new_store, resumed, stored
@@ -57,6 +59,16 @@ def test_what_cannot_be_opened_can_be_removed(closed):
 def test_a_removed_store_makes_room_for_a_new_one(closed):
     remove_store(closed)
     assert_holds(stored(closed, 100), 100)
+
+
+def test_what_cannot_be_removed_is_told(closed, monkeypatch):
+    def forbidden(path, missing_ok=False):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", forbidden)
+    with pytest.raises(StoreError, match=f"{closed} cannot be deleted .Permission denied.: see that"):
+        remove_store(closed)
+    assert (closed / "pages").exists()
 
 
 # -- one writer, many readers ------------------------------------------------------

@@ -14,7 +14,10 @@ from mlx_edgeinf.measure.learning import BEGINNING, READING, WAYS
 from mlx_edgeinf.measure.results import Results, ResultsError, command
 
 SVG = "{http://www.w3.org/2000/svg}"
-SETUP = {"command": "python -m it", "machine": "a machine", "packages": {"mlx": "0"}}
+SETUP = {
+    "base_model": "tiny", "config": {}, "command": "python -m it", "machine": "a machine",
+    "packages": {"mlx": "0"},
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import pytest
 from held_out import save_trained
 from test_report import run as report
-from tiny import byte_tokenizer, llama_model, sequence, with_memory
+from tiny import byte_tokenizer, llama_model, with_memory
 
 from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import AdapterConfig, gate_parameters

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import mlx.core as mx
 import pytest
@@ -185,3 +187,23 @@ def test_a_memory_that_broke_off_inside_a_segment_is_not_saved(tmp_path):
     with pytest.raises(SaveFileError, match="book.pdf broke off inside a segment"):
         save_memory(tmp_path / "memory", model, memory)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_fails_while_reading_is_no_reason_to_give_a_memory_up(tmp_path, monkeypatch):
+    """MLX has one word for whatever goes wrong with a file."""
+    model, memory = after_reading(40)
+    path = tmp_path / "memory"
+    save_memory(path, model, memory)
+
+    def failing(*_, **__):
+        raise RuntimeError("[load_safetensors] failed")
+
+    def unread(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(savefile.mx, "load", failing)
+    with pytest.raises(SaveFileError, match="damaged"):
+        load_memory(path, model, BOOK)
+    monkeypatch.setattr(Path, "read_bytes", unread)
+    with pytest.raises(OSError, match="Input/output error"):
+        load_memory(path, model, BOOK)

@@ -24,7 +24,8 @@ def entry(row: str, *questions: dict, tokens: int = 100) -> dict:
 def results_of(path: Path, task: str = "needles-100") -> Results:
     """Two documents of two questions; full attention has read the first alone."""
     setup = {
-        "task": task, "documents": {"a": "", "b": ""}, "rows": ROWS, "exact": ["a"],
+        "base_model": "tiny", "config": {}, "task": task,
+        "documents": {"a": "", "b": ""}, "rows": ROWS, "exact": ["a"],
         "command": f"{COMMAND} {task}", "machine": "a machine", "packages": {"mlx": "0"},
     }  # fmt: skip
     near, far = 0.9, 0.1
@@ -107,7 +108,8 @@ def test_a_row_that_has_read_nothing_is_left_out(results):
 def test_tasks_stand_side_by_side_as_far_as_rows_have_read_all_of_them(tmp_path):
     for task in ("needles-100", "lines-20"):
         results_of(tmp_path, task)
-    header, *rows = map(cells, scores.summary(tmp_path, ["needles-100", "lines-20"]).split("\n\n")[0].splitlines())
+    first = scores.summary(tmp_path, ["needles-100", "lines-20"]).split("\n\n")[0]
+    header, *rows = map(cells, first.splitlines())
     assert header == ["log-probability", "needles-100 (n 4)", "lines-20 (n 4)"]
     assert rows[1:] == [[OURS, "-2.00", "-2.00"], [WINDOW, "-3.50", "-3.50"]]
 
@@ -127,6 +129,25 @@ def test_each_task_names_its_command(tmp_path):
     text = scores.summary(tmp_path, ["needles-100", "lines-20"])
     assert text.index(f"`{COMMAND} needles-100` on a machine") < text.index("<b>lines-20</b>")
     assert f"`{COMMAND} lines-20` on a machine" in text
+
+
+@pytest.mark.parametrize("setup", [{"base_model": "small"}, {"config": {"features": 9}}])
+def test_tasks_of_two_models_never_stand_side_by_side(tmp_path, setup):
+    other = results_of(tmp_path, "lines-20")
+    results_of(tmp_path)
+    scores.summary(tmp_path, ["needles-100", "lines-20"])
+    other.setup.update(setup)
+    other.add({})
+    with pytest.raises(ResultsError, match="of several models or gates"):
+        scores.summary(tmp_path, ["needles-100", "lines-20"])
+
+
+def test_tasks_of_two_sets_of_gates_never_stand_side_by_side(tmp_path):
+    results_of(tmp_path)
+    other = results_of(tmp_path, "lines-20")
+    other.add({(name, OURS): other.entries[name][OURS] | {"gates": "trained further"} for name in "ab"})
+    with pytest.raises(ResultsError, match="of several models or gates"):
+        scores.summary(tmp_path, ["needles-100", "lines-20"])
 
 
 @pytest.mark.parametrize("row", [FULL, OURS])

@@ -111,7 +111,7 @@ def test_a_settled_store_can_be_forked(closed):
 def test_a_closed_store_says_so(tmp_path):
     store = stored(tmp_path, 500)
     store.close()
-    with pytest.raises(StoreError, match="is closed"):
+    with pytest.raises(StoreError, match=r"^\S+ is closed"):
         store.gather(0, PAGE_0)
 
 

@@ -15,12 +15,11 @@ from ..documents import DocumentError
 from ..library import Library, LibraryError
 from ..summarize import STRATEGIES
 from ..support import Evidence, cited, sentences
-from ..terminal import run
+from ..terminal import positive, run
 from . import __doc__ as description
 from .console import stoppable, streamed, written
 from .following import add_follow
 from .offers import add_models
-from .options import positive
 from .shelves import add_library
 from .sitting import Sitting, UnusableEngine, load_engine
 

@@ -23,8 +23,8 @@ from ..follow import (
     new_text,
 )
 from ..library import Library
+from ..terminal import positive
 from .console import moved, stoppable, token_bar
-from .options import positive
 from .sitting import load_engine
 
 DESCRIPTION = f"""

@@ -23,7 +23,7 @@ DAMAGED = (
     "folder away to begin a new library."
 )
 REASONS = {
-    sqlite3.SQLITE_BUSY: BUSY, sqlite3.SQLITE_LOCKED: BUSY, sqlite3.SQLITE_CONSTRAINT: GONE,
+    sqlite3.SQLITE_BUSY: BUSY, sqlite3.SQLITE_LOCKED: BUSY, sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY: GONE,
     sqlite3.SQLITE_FULL: FULL, sqlite3.SQLITE_IOERR: BROKEN_DISK,
     sqlite3.SQLITE_READONLY: READ_ONLY, sqlite3.SQLITE_CANTOPEN: READ_ONLY, sqlite3.SQLITE_PERM: READ_ONLY,
     sqlite3.SQLITE_CORRUPT: DAMAGED, sqlite3.SQLITE_NOTADB: DAMAGED,
@@ -99,7 +99,9 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code not in REASONS:
+            code = getattr(error, "sqlite_errorcode", 0)
+            # The kinds of constraints differ, other errors are told by the first byte.
+            reason = REASONS.get(code) or REASONS.get(code & 0xFF)
+            if reason is None:
                 raise
-            raise LibraryError(REASONS[code].format(folder=self._folder)) from error
+            raise LibraryError(reason.format(folder=self._folder)) from error

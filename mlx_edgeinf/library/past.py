@@ -7,11 +7,11 @@ being deleted, is kept under a row of its own. There are never more than a few, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from sqlite3 import Connection, Row
+from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
 from ..document_memory import SaveFileError
-from .rows import Checkpoint, LibraryError, Reading
+from .rows import Checkpoint, LibraryError, Reading, rows
 
 if TYPE_CHECKING:
     from ..document_memory import DocumentMemory
@@ -124,6 +124,4 @@ def latest_by(checkpoints: Sequence[Checkpoint], page: int) -> Checkpoint | None
 
 
 def _found(db: Connection, where: str, id: int) -> list[Checkpoint]:
-    cursor = db.execute(f"SELECT * FROM checkpoints WHERE {where}", (id,))
-    cursor.row_factory = Row
-    return [Checkpoint(**dict(row)) for row in cursor]
+    return [Checkpoint(**row) for row in rows(db, f"SELECT * FROM checkpoints WHERE {where}", id)]

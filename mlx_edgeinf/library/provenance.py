@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from sqlite3 import Connection, Row
+from sqlite3 import Connection
 from typing import Any
 
 from ..documents import Origin, Page
+from .rows import rows
 
 # A row for each page of which there is something to say. file, place: of a collection alone.
 TABLE = """
@@ -35,9 +36,7 @@ def pages(db: Connection, document: int) -> tuple[Page, ...]:
         SELECT pages.number, text, file, place, recognised FROM pages
         LEFT JOIN provenance ON provenance.page = pages.id WHERE document = ? ORDER BY pages.number
     """
-    cursor = db.execute(query, (document,))
-    cursor.row_factory = Row
-    return tuple(_page(dict(row)) for row in cursor)
+    return tuple(map(_page, rows(db, query, document)))
 
 
 def written(text: str) -> str:

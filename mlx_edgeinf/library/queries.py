@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from sqlite3 import Connection, Row
+from sqlite3 import Connection
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -18,7 +17,7 @@ from ..events import Receipt
 from . import past
 from .database import GONE
 from .provenance import add_pages, pages, written
-from .rows import Chat, DiskUse, Entry, Hit, LibraryError, Reading, Summary
+from .rows import Chat, DiskUse, Entry, Hit, LibraryError, Reading, Summary, rows
 
 EXCERPT_WORDS = 16
 _RECEIPT = TypeAdapter(Receipt)
@@ -68,7 +67,7 @@ def keep_original(db: Connection, document: int, original: str, size: int) -> No
 
 def entries(db: Connection) -> list[Entry]:
     """All documents, the latest first."""
-    return [_entry(row) for row in _all(db, _ENTRY + "ORDER BY id DESC")]
+    return [_entry(row) for row in rows(db, _ENTRY + "ORDER BY id DESC")]
 
 
 def entry(db: Connection, document: int) -> Entry:
@@ -82,7 +81,7 @@ def entry(db: Connection, document: int) -> Entry:
 
 def entry_of(db: Connection, sha256: str) -> Entry | None:
     """The document read from a file with this SHA-256."""
-    return next((_entry(row) for row in _all(db, _ENTRY + "WHERE sha256 = ?", sha256)), None)
+    return next((_entry(row) for row in rows(db, _ENTRY + "WHERE sha256 = ?", sha256)), None)
 
 
 def rename(db: Connection, document: int, name: str) -> None:
@@ -106,7 +105,7 @@ def files(db: Connection) -> set[str]:
         SELECT memory AS file FROM readings UNION SELECT memory FROM checkpoints
         UNION SELECT original FROM documents WHERE original NOT NULL
     """
-    return {row["file"] for row in _all(db, query)}
+    return {row["file"] for row in rows(db, query)}
 
 
 def reading_keys(db: Connection) -> list[tuple[int, str]]:
@@ -154,7 +153,7 @@ def put_reading(
 def readings(db: Connection, document: int) -> list[Reading]:
     """All readings of a document, the first one first."""
     query = "SELECT * FROM readings WHERE document = ? ORDER BY id"
-    return [_reading(row) for row in _all(db, query, document)]
+    return [_reading(row) for row in rows(db, query, document)]
 
 
 def reading(db: Connection, id: int) -> Reading:
@@ -169,8 +168,8 @@ def reading(db: Connection, id: int) -> Reading:
 def reading_of(db: Connection, document: int, identity: dict[str, str], text: str) -> Reading | None:
     """How far a model has read a text of a document."""
     query = "SELECT * FROM readings WHERE document = ? AND identity = ? AND text = ?"
-    rows = _all(db, query, document, identity_key(identity), text)
-    return next((_reading(row) for row in rows), None)
+    found = rows(db, query, document, identity_key(identity), text)
+    return next((_reading(row) for row in found), None)
 
 
 def reading_pages(db: Connection, id: int) -> str:
@@ -212,10 +211,10 @@ def add_summary(
 
 def summaries(db: Connection, document: int) -> list[Summary]:
     """All summaries of a document, the first one first."""
-    rows = _all(db, "SELECT * FROM summaries WHERE document = ? ORDER BY id", document)
+    found = rows(db, "SELECT * FROM summaries WHERE document = ? ORDER BY id", document)
     return [
         Summary(**row | {"receipt": _RECEIPT.validate_json(row["receipt"]), "time": _time(row["time"])})
-        for row in rows
+        for row in found
     ]
 
 
@@ -237,13 +236,13 @@ def chats(db: Connection, document: int) -> list[Chat]:
     """
     return [
         Chat(row["id"], row["reading"], _time(row["started"]), _turns(db, row["id"]))
-        for row in _all(db, query, document)
+        for row in rows(db, query, document)
     ]
 
 
 def _turns(db: Connection, chat: int) -> tuple[Turn, ...]:
-    rows = _all(db, "SELECT question, answer, page FROM turns WHERE chat = ? ORDER BY id", chat)
-    return tuple(Turn(**row) for row in rows)
+    found = rows(db, "SELECT question, answer, page FROM turns WHERE chat = ? ORDER BY id", chat)
+    return tuple(Turn(**row) for row in found)
 
 
 # -- search -------------------------------------------------------------------------
@@ -260,20 +259,14 @@ def search(db: Connection, words: str, most: int) -> list[Hit]:
         FROM search JOIN documents ON documents.id = document
         WHERE search MATCH ? ORDER BY rank LIMIT ?
     """
-    return [Hit(**row) for row in _all(db, query, wanted, most)]
+    return [Hit(**row) for row in rows(db, query, wanted, most)]
 
 
 # -- rows ---------------------------------------------------------------------------
 
 
-def _all(db: Connection, query: str, *values: Any) -> Iterable[dict[str, Any]]:
-    cursor = db.execute(query, values)
-    cursor.row_factory = Row
-    return map(dict, cursor.fetchall())
-
-
 def _one(db: Connection, query: str, id: int) -> dict[str, Any]:
-    row = next(iter(_all(db, query, id)), None)
+    row = next(iter(rows(db, query, id)), None)
     if row is None:
         raise LibraryError(GONE)
     return row

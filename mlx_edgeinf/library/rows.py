@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from sqlite3 import Connection, Row
+from typing import TYPE_CHECKING, Any
 
 from ..chat import Turn
 from ..document_memory import different
@@ -12,6 +13,13 @@ from ..events import Receipt
 
 if TYPE_CHECKING:
     from ..engine import Engine
+
+
+def rows(db: Connection, query: str, *values: Any) -> list[dict[str, Any]]:
+    """What a query finds, by the names of its columns."""
+    cursor = db.execute(query, values)
+    cursor.row_factory = Row
+    return [dict(row) for row in cursor]
 
 
 class LibraryError(Exception):

@@ -64,8 +64,10 @@ def summary(results: Results) -> str:
     return "\n\n".join([documents, table(results), each, described(results.setup)])
 
 
-def check_finished(results: Results, pairs: Iterable[tuple[str, str]]) -> None:
+def check_finished(results: Results, pairs: Iterable[tuple[str, str]]) -> tuple[set[str], ...]:
     """See that every pair of document and row was measured, with one set of gates.
+
+    Returns digests of the gates of the memory, of recall and of questions: of each one, or none.
 
     Raises:
         ResultsError: it was not.
@@ -77,6 +79,7 @@ def check_finished(results: Results, pairs: Iterable[tuple[str, str]]) -> None:
     asked = {digest.partition("/")[2] for row, digest in digests if row in ASKED_GATED}
     if max(map(len, (memory, recall, asked))) > 1 or not all(entry for _, entry in entries):
         raise ResultsError(f"{results.path} is not finished: run its command again.")
+    return memory, recall, asked
 
 
 def mean_nll(results: Results, row: str, stretch: slice) -> np.ndarray:

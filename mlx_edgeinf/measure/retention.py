@@ -1,10 +1,10 @@
 """What is left of a story at the end of a long reading, by how many tokens ago it was read.
 
-Stories are read one behind the other, as one text, once with a memory and once without. Then questions about
-each of them are asked from forks of these readings, and questions about others that were not read: with exact
-recall and without. What is gained over sinks and window alone on stories that were not read is not memory of them, but of what all stories are
-like; what is gained more on those that were read is. Each story's first question is left out: it asks for
-the plot of "the story" and does not say of which.
+Stories are read one behind the other, as one text, once with a memory and once without. Then questions
+about each of them are asked from forks of these readings, and questions about others that were not read:
+with exact recall and without. What is gained over sinks and window alone on stories that were not read is
+not memory of them, but of what all stories are like; what is gained more on those that were read is. Each
+story's first question is left out: it asks for the plot of "the story" and does not say of which.
 """
 
 from __future__ import annotations

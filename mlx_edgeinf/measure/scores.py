@@ -16,7 +16,7 @@ import numpy as np
 from ..wording import count, counted, size
 from .gap import FULL, ROWS, WINDOW, check_finished
 from .metrics import NAMES
-from .results import Results, described
+from .results import Results, ResultsError, described
 from .tables import folded, markdown, with_interval
 
 LOG_PROBABILITY = NAMES["log_probability"]
@@ -38,16 +38,18 @@ def summary(folder: Path, names: Iterable[str]) -> str:
     """Markdown: what some results files say side by side, and under a title for each its own tables.
 
     Raises:
-        ResultsError: one of them was not measured, or not to its end.
+        ResultsError: one of them was not measured, or not to its end, or they are of several models or gates.
     """
     measured = [Results.read(folder / f"{name}.json") for name in names]
-    for results in measured:
-        check_finished(results, pairs(results.setup))
+    digests = [check_finished(results, pairs(results.setup)) for results in measured]
+    models = {(results.setup["base_model"], str(results.setup["config"])) for results in measured}
+    if len(models) > 1 or any(len(set().union(*each)) > 1 for each in zip(*digests)):
+        raise ResultsError(f"{folder} has answers of several models or gates: measure all with one.")
     return "\n\n".join([_side_by_side(measured), *map(table, measured)])
 
 
 def table(results: Results) -> str:
-    """Markdown, folded: each row's scores on one task, where they depend on the depth of the answer, the command."""
+    """Markdown, folded: each row's scores on a task, those by the depth of the answer, and the command."""
     entries = [results.entries[name][WINDOW] for name in results.setup["documents"]]
     lengths, labels = [entry["tokens"] for entry in entries], _labels(results)
     title = (
@@ -65,9 +67,9 @@ def _side_by_side(measured: Sequence[Results]) -> str:
         tasks.setdefault(results.setup["task"], results)
     lines = [[LOG_PROBABILITY, *(f"{task} (n {_asked(results)})" for task, results in tasks.items())]]
     for row in ROWS:
-        means = [_overall(results, row) for results in tasks.values()]
-        if any(means):
-            lines.append([row, *(mean or "-" for mean in means)])
+        cells = [_overall(results, row) for results in tasks.values()]
+        if any(cells):
+            lines.append([row, *(cell or "-" for cell in cells)])
     return markdown(lines)
 
 

@@ -95,15 +95,23 @@ def remove_store(folder: Path) -> None:
     """Delete a store that is not open, damaged or not; other files in its folder stay.
 
     Raises:
-        StoreInUse: someone has it open.
+        StoreInUse: someone has it open. StoreError: its files cannot be opened or deleted.
     """
-    if (folder / PAGES).exists():
-        with (folder / PAGES).open("rb", buffering=0) as file:
-            lock(file, folder)
-            # Without its header it is no store any more, whatever else goes wrong.
-            for name in (HEADER, CHECKPOINT, SUMMARIES, PAGES):
-                (folder / name).unlink(missing_ok=True)
-    remove_leftovers(folder)
+    try:
+        if (folder / PAGES).exists():
+            with (folder / PAGES).open("rb", buffering=0) as file:
+                lock(file, folder)
+                # Without its header it is no store any more, whatever else goes wrong.
+                for name in (HEADER, CHECKPOINT, SUMMARIES, PAGES):
+                    (folder / name).unlink(missing_ok=True)
+        remove_leftovers(folder)
+    except StoreError:
+        # An OSError too, and told already.
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be deleted ({error.strerror or error}): see that you may write there."
+        ) from error
     with suppress(OSError):
         folder.rmdir()
 

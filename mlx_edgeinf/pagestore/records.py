@@ -19,6 +19,8 @@ from __future__ import annotations
 import errno
 import os
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
@@ -75,11 +77,8 @@ class RecordFile:
         Raises:
             StoreError: the disk does not tell.
         """
-        file = self._fd
-        try:
-            disk = os.fstatvfs(file)
-        except OSError as error:
-            raise self._failed(error) from error
+        with self._changing():
+            disk = os.fstatvfs(self._fd)
         return disk.f_bavail * disk.f_frsize
 
     def write(self, layer: int, page: int, payloads: np.ndarray) -> None:
@@ -135,7 +134,7 @@ class RecordFile:
         """
         stripe, first = divmod(pages, STRIPE)
         end = stripe * self.stripe_bytes
-        try:
+        with self._changing():
             if first == 0:
                 os.ftruncate(self._fd, min(end, os.fstat(self._fd).st_size))
             else:
@@ -147,15 +146,11 @@ class RecordFile:
                     stored = self._read(_CHECKSUM, at)
                     os.pwrite(self._fd, bytes(byte ^ 0xFF for byte in stored), at)
             os.fsync(self._fd)
-        except OSError as error:
-            raise self._failed(error) from error
 
     def sync(self) -> None:
         """Return once all that was written is on disk."""
-        try:
+        with self._changing():
             os.fsync(self._fd)
-        except OSError as error:
-            raise self._failed(error) from error
 
     @property
     def _fd(self) -> int:
@@ -201,8 +196,9 @@ class RecordFile:
                 os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_WILLNEED)
 
     def _read(self, size: int, offset: int) -> bytes:
+        file = self._fd
         try:
-            return os.pread(self._fd, size, offset)
+            return os.pread(file, size, offset)
         except OSError as error:
             raise StoreDamaged(
                 f"{self.path} could not be read ({error.strerror or error}): {_AGAIN}"
@@ -210,19 +206,25 @@ class RecordFile:
 
     def _write(self, rows: np.ndarray, offset: int) -> None:
         left = memoryview(rows.reshape(-1))
-        try:
+        with self._changing():
             while left:
                 done = os.pwrite(self._fd, left, offset)
                 left, offset = left[done:], offset + done
-        except OSError as error:
-            raise self._failed(error) from error
 
-    def _failed(self, error: OSError) -> StoreError:
-        kind = DiskFull if error.errno in _FULL else StoreError
-        return kind(
-            f"{self.path} could not be written ({error.strerror or error}): free space there, or go on "
-            "without recall; nothing that was read so far is lost."
-        )
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Tell people why the file could not be changed."""
+        try:
+            yield
+        except StoreError:
+            # An OSError too, and told already.
+            raise
+        except OSError as error:
+            kind = DiskFull if error.errno in _FULL else StoreError
+            raise kind(
+                f"{self.path} could not be written ({error.strerror or error}): free space there, or go on "
+                "without recall; nothing that was read so far is lost."
+            ) from error
 
 
 def _runs(numbers: np.ndarray) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from threading import Event, Lock
 
 from ..document_memory import DocumentMemory
 from ..engine import Engine
-from ..library import Entry, Library, LibraryError, Reader
+from ..library import Entry, Library, Reader
 from ..stats import Stats
 
 LOOK_EVERY_SECONDS = 0.2
@@ -44,8 +44,9 @@ class Place:
             before = self.memory.position
             yield from self._reader.ingest(self.memory, cancel)
             return before
-        except LibraryError:
-            # Opened while another window reads: without its pages on disk, which that one holds.
+        except Exception:
+            # Opened while another window reads, without its pages on disk, which that one holds; or torn by a
+            # segment that failed.
             self.memory = None
             raise
         finally:

@@ -14,8 +14,8 @@ import mlx.nn as nn
 
 from ..cache import ExactCache
 from .corpus import Corpus, CorpusError
-from .formats import Exercise
-from .quoting import quotations
+from .formats import Exercise, paged
+from .quoting import LEAST, MOST, quotations
 from .rendering import Renderer
 
 # Characters that are enough for a token: English runs at 3 to 5.
@@ -84,7 +84,7 @@ def excerpts(
         quoted: texts become exercises too, in quotations.
 
     Raises:
-        CorpusError: no text has the tokens of an excerpt, and there is no exercise.
+        CorpusError: no text has the tokens of an excerpt, or sentences to quote, and there is no exercise.
     """
     rng = random.Random(seed)
     length = _least(renderer, counted)
@@ -100,9 +100,12 @@ def excerpts(
         misses = 0 if excerpt else misses + 1
         if excerpt:
             yield excerpt
+    if quoted:
+        lacking, cure = f"no sentence of {LEAST} to {MOST} words that leaves the window", "larger"
+    else:
+        lacking, cure = f"too few tokens, with {LETTERS} characters to each", "smaller"
     raise CorpusError(
-        f"{PATIENCE} passages in a row, with {LETTERS} characters to a token, had too few "
-        "tokens: choose other documents or a smaller --max-seq-length."
+        f"{PATIENCE} passages in a row had {lacking}: choose other documents or a {cure} --max-seq-length."
     )
 
 
@@ -116,13 +119,15 @@ def _least(renderer: Renderer, counted: int | None) -> int:
 
 
 def _quotations(text: str, renderer: Renderer, answers: int, rng: random.Random) -> Exercise | None:
-    """A passage from anywhere in a text, and sentences of it but for its end, which may find no room."""
+    """A passage from anywhere in a text, and sentences of it that will have left the window."""
     letters, tokenizer = LETTERS * renderer.length, renderer.tokenizer
     start = rng.randrange(len(text) - letters + 1)
-    passage = text[start : start + letters]
-    tokens = tokenizer.encode(passage, add_special_tokens=False)
-    known = tokenizer.decode(tokens[: renderer.length - renderer.capacity])
-    return quotations(passage, len(known), answers, rng)
+    pages = paged(text[start : start + letters])
+    tokens = tokenizer.encode("\n".join(pages), add_special_tokens=False)
+    gone = max(min(len(tokens), renderer.length) - renderer.capacity, 0)
+    exercise = Exercise(pages, tuple(quotations(tokenizer.decode(tokens[:gone]), answers, rng)))
+    dialogues = renderer.teaching(exercise)
+    return replace(exercise, dialogues=dialogues) if dialogues else None
 
 
 def _drawn(

@@ -57,8 +57,9 @@ class Training:
             print(f"Iter {self.progress.iteration}: Val loss {loss:.4f}", flush=True)
 
     def save(self) -> None:
-        """Write the checkpoint."""
-        save(self.model, self.optimizer, self.progress, self.config, self.folder)
+        """Have the checkpoint written, by one process for all."""
+        if self.chief:
+            save(self.model, self.optimizer, self.progress, self.config, self.folder)
         self._saved = self.progress.iteration
 
     def step(self) -> str:
