@@ -1,8 +1,7 @@
 """Gates on disk: an adapter in mlx-lm's format, a few hundred kilobytes.
 
 `adapters.safetensors` holds the trained parameters of every layer's memory
-gate, `recall.safetensors` those of the gates of exact recall and
-`asked.safetensors` those of the gates of questions, each where they are trained,
+gate, `recall.safetensors` those of the gates of exact recall where they are trained,
 `adapter_config.json` what they were trained for. After `retrofit`, mlx-lm's own
 `load_adapters` accepts the folder as well (`fine_tune_type: full`), for the memory.
 """
@@ -28,11 +27,7 @@ from .kinds import KINDS
 
 FORMAT = 3
 WEIGHTS = "adapters.safetensors"
-# Files of the gates that a model may have trained or not, and what names their parameters.
-RECALL, ASKED = "recall.safetensors", "asked.safetensors"
-OTHERS = {RECALL: ".recall_gate.", ASKED: ".asked."}
-# Of these gates the parameters that are 1 untrained.
-_BY_MASS = ("recall_gate.mass", "asked.recall.mass")
+RECALL = "recall.safetensors"
 
 
 class AdapterError(ValueError):
@@ -88,24 +83,20 @@ def gate_parameters(model: nn.Module) -> dict[str, mx.array]:
     return _parameters(model, ".memory_gate.")
 
 
-def other_parameters(model: nn.Module, *files: str) -> dict[str, mx.array]:
-    """The same of the gates that are kept in some files of OTHERS; of all of them if none is named."""
-    return {k: v for file in files or OTHERS for k, v in _parameters(model, OTHERS[file]).items()}
+def recall_parameters(model: nn.Module) -> dict[str, mx.array]:
+    """The same of the gates of exact recall."""
+    return _parameters(model, ".recall_gate.")
 
 
-def untrained_parameters(model: nn.Module, *files: str) -> dict[str, mx.array]:
-    """The same, as before any training: what comes back has its share by its mass, the memory its own."""
-    parameters = other_parameters(model, *files)
-    return {k: (mx.ones if k.endswith(_BY_MASS) else mx.zeros)(v.shape) for k, v in parameters.items()}
+def untrained_recall(model: nn.Module) -> dict[str, mx.array]:
+    """The same, as before any training: what comes back has its share by its mass."""
+    parameters = recall_parameters(model)
+    return {k: (mx.ones if k.endswith(".mass") else mx.zeros)(v.shape) for k, v in parameters.items()}
 
 
-def trained_parameters(model: nn.Module, *files: str) -> dict[str, mx.array]:
-    """The same; of files whose gates are as before any training, none."""
-    return {k: v for file in files or OTHERS for k, v in _trained(model, file).items()}
-
-
-def _trained(model: nn.Module, file: str) -> dict[str, mx.array]:
-    now, before = other_parameters(model, file), untrained_parameters(model, file)
+def trained_recall(model: nn.Module) -> dict[str, mx.array]:
+    """The same; none if they are as before any training."""
+    now, before = recall_parameters(model), untrained_recall(model)
     return {} if all(mx.array_equal(now[path], before[path]).item() for path in now) else now
 
 
@@ -117,11 +108,10 @@ def save_adapter(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
     """Write the gates of a retrofitted model, each file replaced atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     save_arrays(folder / WEIGHTS, gate_parameters(model))
-    for file in OTHERS:
-        if gates := trained_parameters(model, file):
-            save_arrays(folder / file, gates)
-        else:
-            (folder / file).unlink(missing_ok=True)
+    if gates := trained_recall(model):
+        save_arrays(folder / RECALL, gates)
+    else:
+        (folder / RECALL).unlink(missing_ok=True)
     replace_text(folder / CONFIG, json.dumps(asdict(config), indent=2) + "\n")
 
 
@@ -150,7 +140,7 @@ def read_config(folder: Path) -> AdapterConfig:
 
 
 def load_weights(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
-    """Load an adapter's gates into a model retrofitted for `config`; the OTHERS too, as far as there are any.
+    """Load an adapter's gates into a model retrofitted for `config`; those of recall too, if there are any.
 
     Raises:
         AdapterError: the gates were trained for another base model, do not fit, or are damaged.
@@ -160,11 +150,10 @@ def load_weights(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
             f"The gates in {folder} were trained for {config.base_model}, not for this model. "
             "Choose that model, or train gates for this one with `python -m mlx_edgeinf.finetune`."
         )
-    found = [(load_arrays(folder / WEIGHTS)[0], gate_parameters(model))]
-    for file in OTHERS:
-        there = (folder / file).exists()
-        weights = load_arrays(folder / file)[0] if there else untrained_parameters(model, file)
-        found.append((weights, other_parameters(model, file)))
+    recall = load_arrays(folder / RECALL)[0] if (folder / RECALL).exists() else untrained_recall(model)
+    found = [
+        (load_arrays(folder / WEIGHTS)[0], gate_parameters(model)), (recall, recall_parameters(model)),
+    ]  # fmt: skip
     for weights, expected in found:
         if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
             raise AdapterError(f"The gates in {folder} do not match their own configuration file.")

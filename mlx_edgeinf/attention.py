@@ -1,8 +1,8 @@
 """Attention with a memory: the base model's own class, retrofitted in place.
 
 The attention class of a loaded mlx-lm model is replaced by a subclass that adds
-three children, `memory_gate`, `recall_gate` and `asked`. Weight paths, quantised weights and
-LoRA keys stay as they are. Short inputs go to the base class untouched, bit for bit.
+two children, `memory_gate` and `recall_gate`. Weight paths, quantised weights and LoRA
+keys stay as they are. Short inputs go to the base class untouched, bit for bit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import mlx.nn as nn
 from mlx_lm.models import llama, qwen2, qwen3
 
 from .cache import EdgeCache, Layout
-from .gate import AskedGates, MemoryGate, RecallGate
+from .gate import MemoryGate, RecallGate, by_mass
 from .memory import Entries, Heads
 from .pagestore import Pages, StoreShape
 from .recall import ASKED, SUMMARY_ROWS, THROUGHOUT, Recall
@@ -87,7 +87,7 @@ class MemoryAttention(nn.Module):
         self, queries: mx.array, turned: mx.array, local: Source, cache: EdgeCache
     ) -> mx.array:
         """Block by block: what each recalls joins its local source, and is taken out of its memory."""
-        outputs, gate = [], self.asked.recall if cache.asked else self.recall_gate
+        outputs = []
 
         def without(*tokens: mx.array) -> Entries | None:
             return self.memory_gate.memory.without(cache.memory, *tokens) if cache.memory else None
@@ -97,8 +97,11 @@ class MemoryAttention(nn.Module):
         ):
             exact, closed = local._replace(output=output, log_mass=log_mass[..., 0]), 0.0
             if recalled := cache.recall.read(placed, exact.log_mass, without):
-                exact, entries = gate(asked, recalled.source, exact), recalled.entries
-                closed = cache.recall.precedence
+                if cache.recall.throughout:
+                    exact = self.recall_gate(asked, recalled.source, exact)
+                else:
+                    exact = by_mass(recalled.source, exact)
+                entries, closed = recalled.entries, cache.recall.precedence
             else:
                 entries = self._entries(queries, cache)
             outputs.append(in_a_row(self._gated(asked, exact, entries, cache, closed)))
@@ -114,8 +117,7 @@ class MemoryAttention(nn.Module):
         """The exact sources with what the memory adds, if anything was folded into one."""
         if entries is None:
             return exact.output
-        asked = self.asked.memory if cache.asked else None
-        return self.memory_gate(queries, entries, exact, cache.watch, closed, asked)
+        return self.memory_gate(queries, entries, exact, cache.watch, closed)
 
 
 def retrofit(
@@ -130,7 +132,7 @@ def retrofit(
         exact_limit: tokens up to which the base path runs (see EdgeCache).
         gate: form of the memory gate, a key of `gate.FORMS`.
 
-    Returns the model, with gates for recall and questions too; all but the memory gates is frozen,
+    Returns the model, with gates for recall too; all but the memory gates is frozen,
     and `model.make_cache()` now makes EdgeCaches; given the pages of a `PageStore`, ones whose forks
     recall from it, or they themselves `throughout`.
 
@@ -146,7 +148,6 @@ def retrofit(
         attention.__class__ = _with_memory(type(attention))
         attention.memory_gate = MemoryGate(heads, kind, features, gate)
         attention.recall_gate = RecallGate(heads).freeze()
-        attention.asked = AskedGates(heads, gate).freeze()
 
     def make_cache(
         exact_limit: int = exact_limit, pages: Pages | None = None, throughout: bool = False

@@ -61,7 +61,6 @@ class EdgeCache:
         exact_limit: tokens up to which the base path runs.
         recall: brings back folded tokens from disk; None for memory alone.
 
-    asked: whether what it reads is a question and its answer, which have gates of their own.
     watch: told what is folded and what the gate lets in, while somebody looks; see `watch.watching`.
     """
 
@@ -76,7 +75,6 @@ class EdgeCache:
         self.folded = 0
         self.exact_limit = exact_limit
         self.recall = recall
-        self.asked = False
         self.watch: Watch | None = None
         self._kind = kind
         self._rotation = rotation
@@ -259,8 +257,6 @@ def forked(
         named: pages on disk that come back first (see `lexicon`), half of all at most; None: as in `cache`.
     """
     twins = copy.deepcopy(cache)
-    for twin in twins:
-        twin.asked = True
     for recall in (twin.recall for twin in twins if twin.recall):
         recall.asking, recall.causal = True, causal
         if named is not None:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from .adapter import WEIGHTS, AdapterConfig, AdapterError, read_config
 from .attention import UnsupportedModel, trained_context
@@ -28,9 +27,8 @@ from .models import base_name, equip, load_base, untrained_config
 from .pagestore.errors import StoreError
 from .starter import StarterModelError
 from .terminal import positive, run
-from .training.asking import Asking
 from .training.blocks import chunked, recomputed
-from .training.bptt import Reading, TrainingDiverged, counted_segments, make_optimizer
+from .training.bptt import TrainingDiverged, make_optimizer
 from .training.checkpoint import Progress, resume, runs_before, trained_share
 from .training.corpus import Corpus, CorpusError, read_corpus, split
 from .training.excerpts import Excerpt, Lessons, excerpts
@@ -91,7 +89,8 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
         CorpusError, AdapterError, UnsupportedModel, StarterModelError: it cannot begin or be resumed.
     """
     world = mx.distributed.init()
-    _check_gates(args)
+    if args.recall and args.grad_checkpoint:
+        raise AdapterError("Where pages come back nothing is read twice: leave --grad-checkpoint out.")
     taught, held_out = split(corpus, hold_out=args.val_batches > 0)
     model, tokenizer = load_base(args.model)
     start = Path(args.resume_adapter_file).parent if args.resume_adapter_file else None
@@ -103,7 +102,8 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     (taught, left_out), (held_out, _) = teaching(taught, renderer), teaching(held_out, renderer)
     mx.random.seed(args.seed)
     equip(model, config, start, exact_limit=0)
-    reading = _reading(args, model, tokenizer)
+    if args.recall:
+        learn_recall(model)
     optimizer = make_optimizer(args.learning_rate, args.iters)
     optimizer.init(model.trainable_parameters())
     begun = _begin(args, taught, world.size(), start)
@@ -112,7 +112,7 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
 
     def own(documents: Corpus, seed: int) -> Iterator[Excerpt]:
         """Of a stream that all processes share, every one's part."""
-        stream = excerpts(documents, renderer, seed, args.learn_last, args.answers, quoted=args.asked)
+        stream = excerpts(documents, renderer, seed, args.learn_last, args.answers)
         return islice(stream, world.rank(), None, world.size())
 
     lessons = Lessons(model, own(taught, args.seed), args.num_excerpts, with_teacher=args.distill > 0)
@@ -120,7 +120,7 @@ def prepare(args: argparse.Namespace, corpus: Corpus) -> tuple[Training, list[Ex
     training = Training(
         model, optimizer, lessons, progress, config, Path(args.adapter_path), args.iters,
         args.learning_rate, Objective(args.distill), recomputed if args.grad_checkpoint else chunked,
-        reading, args.share,
+        args.share,
     )  # fmt: skip
     return training, examples, left_out
 
@@ -139,29 +139,6 @@ def _go_on(progress: Progress, command: str, folder: str) -> None:
         )
     if latest != command:
         progress.command += f"\n{command}"
-
-
-def _check_gates(args: argparse.Namespace) -> None:
-    """See that it is clear which gates are trained, and that they can be.
-
-    Raises:
-        AdapterError: it is not.
-    """
-    if args.recall and args.asked:
-        raise AdapterError("--recall and --asked train different gates: one after the other.")
-    if args.asked and args.learn_last is not None:
-        raise AdapterError("With --asked answers alone are learnt: leave --learn-last out.")
-    if (args.recall or args.asked) and args.grad_checkpoint:
-        raise AdapterError("Where pages come back nothing is read twice: leave --grad-checkpoint out.")
-
-
-def _reading(args: argparse.Namespace, model: nn.Module, tokenizer: TokenizerWrapper) -> Reading:
-    """Choose which gates are trained, and so how excerpts are read."""
-    if args.asked:
-        return Asking(model, tokenizer)
-    if args.recall:
-        learn_recall(model)
-    return counted_segments
 
 
 def _check_lengths(args: argparse.Namespace, capacity: int, context: int) -> None:
@@ -209,13 +186,12 @@ def _begin(args: argparse.Namespace, taught: Corpus, processes: int, start: Path
         "--learning-rate": args.learning_rate,
         "--max-seq-length": args.max_seq_length,
         "--learn-last": args.learn_last,
-        "--answers": args.answers if args.asked or _has_answers(taught) else None,
+        "--answers": args.answers if any(isinstance(each, Exercise) for each in taught.values()) else None,
         "--num-excerpts": args.num_excerpts,
         "--distill": args.distill or None,
         **({} if start else sizes),
         "--share": args.share,
         "--recall": "" if args.recall else None,
-        "--asked": "" if args.asked else None,
         "--grad-checkpoint": "" if args.grad_checkpoint else None,
         "--seed": args.seed,
         "--resume-adapter-file": f"{start.name}/{WEIGHTS}" if start else None,
@@ -231,10 +207,6 @@ def _begin(args: argparse.Namespace, taught: Corpus, processes: int, start: Path
         share=args.share,
         earlier=runs_before(start),
     )
-
-
-def _has_answers(corpus: Corpus) -> bool:
-    return any(isinstance(document, Exercise) for document in corpus.values())
 
 
 def _config(args: argparse.Namespace, model: nn.Module) -> AdapterConfig:
@@ -264,7 +236,6 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num-excerpts", type=positive, help="Excerpts to take turns; endless if not given.")
     parser.add_argument("--share", choices=WAYS, help="What gates have in common; nothing if not given.")
     parser.add_argument("--recall", action="store_true", help="Train the gates of exact recall instead.")
-    parser.add_argument("--asked", action="store_true", help="Train the gates of questions instead.")
     parser.add_argument("--grad-checkpoint", action="store_true", help="Recompute layers to save memory.")
     parser.add_argument("--seed", type=int, default=0, help="The PRNG seed.")
     parser.add_argument("--kind", choices=tuple(KINDS), default="centroids")

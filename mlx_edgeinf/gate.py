@@ -9,9 +9,9 @@ calibrated sources, the mass ratio, and learns a correction to it:
 
     logit g = a_h * (log_mass_mem - log_mass_local) + b_h + u_h . q
 
-A gate of the same form mixes in what exact recall brings back, before the memory does. Where a
-document that was read is asked (`cache.forked`), the memory's gate is corrected once more and recall
-has another (`AskedGates`): what serves the next word of a book is not what serves an answer.
+A gate of the same form mixes in what exact recall brings back throughout running text, before the memory
+does. Where a document that was read is asked (`cache.forked`) what comes back has its share by its mass: what
+serves the next word of a book is not what serves an answer.
 Two lesser forms are kept to be compared with it: without the mass, and b_h alone, the scalar
 gate of Infini-attention (arXiv 2404.07143).
 """
@@ -79,19 +79,16 @@ class MemoryGate(Gate):
 
     def __call__(
         self, queries: mx.array, entries: Entries, local: Source, watch: Watch | None = None,
-        closed: float = 0.0, asked: Gate | None = None,
+        closed: float = 0.0,
     ) -> mx.array:  # fmt: skip
         """Mix the memory's answer into the local one.
 
         queries (B, H, L, d) carry no position; entries are the memory's; local is the exact source over
         sinks, window and segment. Returns A (B, H, L, d) in the dtype of `local`. watch: told of g.
-        closed: nats that are taken off logit g. asked: what an answer adds to it.
+        closed: nats that are taken off logit g.
         """
         remembered = self.memory.read(entries, queries)
-        logit = self.logit(queries, remembered, local) - closed
-        if asked is not None:
-            logit = logit + asked.logit(queries, remembered, local)
-        opening = opened(logit, remembered)
+        opening = opened(self.logit(queries, remembered, local) - closed, remembered)
         if watch:
             watch.opening(opening)
         return mixed(local.output, remembered.output, opening)
@@ -109,14 +106,6 @@ class RecallGate(Gate):
         return joined(local, recalled, opened(self.logit(queries, recalled, local), recalled))
 
 
-class AskedGates(nn.Module):
-    """The gates of one attention layer where a document that was read is asked.
-
-    memory: what is added to logit g of the memory gate; nothing untrained. recall: the gate of what comes
-    back, in place of the one for running text.
-    """
-
-    def __init__(self, heads: Heads, form: str):
-        super().__init__()
-        self.memory = Gate(heads, form, mass=0.0)
-        self.recall = RecallGate(heads)
+def by_mass(recalled: Source, local: Source) -> Source:
+    """The same with no gate: each has the share that exact attention over all of their tokens gives it."""
+    return joined(local, recalled, opened(recalled.log_mass - local.log_mass, recalled))

@@ -22,14 +22,12 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import get_total_parameters
 
 from .adapter import (
-    ASKED,
     AdapterConfig,
     digest,
     fingerprint,
     gate_parameters,
     load_weights,
     read_config,
-    trained_parameters,
 )
 from .attention import UnsupportedModel, base_path_limit, head_size, kv_bytes_per_token, retrofit
 from .beside import gates_beside
@@ -40,7 +38,7 @@ from .settings import Settings
 from .starter import NAME, starter_model
 
 # Of a model's gates what mlx-lm counts as the model's own.
-SEEN = re.compile(r"\.memory_gate\.memory\.|\.recall_gate\.|\.asked\.")
+SEEN = re.compile(r"\.memory_gate\.memory\.|\.recall_gate\.")
 # Longer inputs than the base model's context are this project's purpose, not worth a warning.
 UNLIMITED = {"model_max_length": sys.maxsize}
 
@@ -168,7 +166,7 @@ def settings_of(model: nn.Module, gates: Path | None = None) -> Settings:
     layout, memory = model.make_cache()[0].layout, model.layers[0].self_attn.memory_gate.memory
     return Settings(
         gates=gates.resolve().name if gates else "untrained",
-        fingerprint=digest((gate_parameters(model) | trained_parameters(model, ASKED)).values()),
+        fingerprint=digest(gate_parameters(model).values()),
         memory=next(name for name, kind in KINDS.items() if kind is type(memory)),
         features=memory.features,
         sinks=layout.sinks,

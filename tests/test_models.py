@@ -14,7 +14,7 @@ from mlx.utils import tree_flatten
 from tiny import close, llama_model, qwen2_model, save_gates, save_model, sequence, with_memory
 
 from mlx_edgeinf import models
-from mlx_edgeinf.adapter import AdapterError, fingerprint, gate_parameters, other_parameters
+from mlx_edgeinf.adapter import AdapterError, fingerprint, gate_parameters, recall_parameters
 from mlx_edgeinf.attention import UnsupportedModel
 from mlx_edgeinf.models import load, load_base, parameter_budget, shipped_gates, to_float32
 
@@ -156,7 +156,7 @@ def test_the_budget_counts_the_gates_against_the_rest(model_folder, gates_folder
     model, _ = load(str(model_folder), str(gates_folder))
     sizes = {path: value.size for path, value in tree_flatten(model.parameters())}
     gates = sum(size for path, size in sizes.items() if "memory_gate" in path)
-    others = other_parameters(model)
+    others = recall_parameters(model)
     base = sum(size for path, size in sizes.items() if "memory_gate" not in path and path not in others)
     assert 0 < gates and parameter_budget(model, gate_parameters(model)) == gates / base
 

@@ -9,7 +9,7 @@ import pytest
 from mlx_lm.models.cache import KVCache
 from tiny import LAYOUT, learnt_recall, llama_model, with_memory
 
-from mlx_edgeinf.adapter import gate_parameters, other_parameters, untrained_parameters
+from mlx_edgeinf.adapter import gate_parameters, recall_parameters, untrained_recall
 from mlx_edgeinf.cache import EdgeCache
 from mlx_edgeinf.measure import readings
 from mlx_edgeinf.measure.gap import (
@@ -60,7 +60,7 @@ def reader() -> Reader:
     for gate in memory_gates(model):
         gate.mass = mx.abs(gate.mass) + 0.1
     learnt_recall(model)
-    untrained = gate_parameters(with_memory(llama_model())) | untrained_parameters(model)
+    untrained = gate_parameters(with_memory(llama_model())) | untrained_recall(model)
     untrained = {path: 0.5 * value for path, value in untrained.items()}
     return Reader(model, untrained, {"first": tokens(1), "second": tokens(2)}, FIRST)
 
@@ -184,13 +184,13 @@ def test_where_all_is_recalled_the_memory_adds_nothing(reader):
 
 
 def test_rows_by_mass_have_untrained_gates_of_recall_for_a_while_only(reader):
-    trained = other_parameters(reader.model)
+    trained = recall_parameters(reader.model)
     for row in BY_MASS:
         with reader.caches(row, LENGTH) as cache:
             assert all(layer.recall for layer in cache)
-            now, untrained = other_parameters(reader.model), untrained_parameters(reader.model)
+            now, untrained = recall_parameters(reader.model), untrained_recall(reader.model)
             assert all(mx.array_equal(now[path], untrained[path]) for path in trained)
-    after = other_parameters(reader.model)
+    after = recall_parameters(reader.model)
     assert all(after[path] is value for path, value in trained.items())
 
 
@@ -214,7 +214,7 @@ def test_who_borrows_pages_leaves_none(reader):
 
 def test_untrained_gates_have_recall_too(reader):
     with reader.caches(RECALL_UNTRAINED, LENGTH) as cache:
-        now = gate_parameters(reader.model) | other_parameters(reader.model)
+        now = gate_parameters(reader.model) | recall_parameters(reader.model)
         assert all(np.array_equal(now[path], value) for path, value in reader.untrained.items())
         assert all(layer.recall and layer._kind for layer in cache)
 

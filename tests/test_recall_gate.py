@@ -25,12 +25,12 @@ from mlx_edgeinf.adapter import (
     fingerprint,
     gate_parameters,
     load_weights,
-    other_parameters,
+    recall_parameters,
     save_adapter,
     swap_gates,
-    untrained_parameters,
+    untrained_recall,
 )
-from mlx_edgeinf.cache import Layout
+from mlx_edgeinf.cache import Layout, forked
 from mlx_edgeinf.gate import RecallGate
 from mlx_edgeinf.models import equip, load
 from mlx_edgeinf.pagestore.errors import DiskFull
@@ -92,15 +92,32 @@ def test_trained_it_agrees_with_float64(queries, local):
     assert_mixed(both.output, [*map(np.array, TRAINED.values())], queries, recalled, local)
 
 
+def test_where_something_is_asked_what_comes_back_has_its_share_by_its_mass():
+    def told(model: nn.Module) -> tuple[mx.array, mx.array]:
+        with temporary_pages(model) as pages:
+            cache = model.make_cache(pages=pages)
+            model(mx.array(TOKENS)[None], cache=cache)
+            without = copy.deepcopy(cache)
+            for layer in without:
+                layer.recall = None
+            question = sequence(20, seed=3)[None]
+            return model(question, cache=forked(cache)), model(question, cache=forked(without))
+
+    model = with_memory(llama_model())
+    untrained, without = told(model)
+    assert mx.array_equal(told(learnt_recall(model))[0], untrained)
+    assert not mx.allclose(untrained, without, atol=1e-2)
+
+
 # -- their file ----------------------------------------------------------------------
 
 
 def test_they_come_back_as_they_were_saved(tmp_path):
     model, fresh = saved(tmp_path), llama_model()
     equip(fresh, config_of(model), tmp_path)
-    assert same(other_parameters(fresh, RECALL), other_parameters(model, RECALL))
+    assert same(recall_parameters(fresh), recall_parameters(model))
     assert same(gate_parameters(fresh), gate_parameters(model))
-    assert not same(other_parameters(fresh, RECALL), untrained_parameters(fresh, RECALL))
+    assert not same(recall_parameters(fresh), untrained_recall(fresh))
 
 
 def test_untrained_ones_are_not_saved_and_take_the_place_of_trained_ones(tmp_path):
@@ -109,21 +126,21 @@ def test_untrained_ones_are_not_saved_and_take_the_place_of_trained_ones(tmp_pat
     save_adapter(other, config_of(other), tmp_path / "untrained")
     assert not (tmp_path / "untrained" / RECALL).exists()
     swap_gates(model, tmp_path / "untrained")
-    assert same(other_parameters(model, RECALL), untrained_parameters(model, RECALL))
+    assert same(recall_parameters(model), untrained_recall(model))
     swap_gates(model, tmp_path / "trained")
-    assert not same(other_parameters(model, RECALL), untrained_parameters(model, RECALL))
+    assert not same(recall_parameters(model), untrained_recall(model))
 
 
 def test_those_of_another_shape_or_damaged_are_refused(tmp_path):
     model = saved(tmp_path)
-    before = other_parameters(model, RECALL)
+    before = recall_parameters(model)
     mx.save_safetensors(str(tmp_path / RECALL), {path: value[:1] for path, value in before.items()})
     with pytest.raises(AdapterError, match="do not match"):
         load_weights(model, config_of(model), tmp_path)
     (tmp_path / RECALL).write_bytes(b"torn")
     with pytest.raises(AdapterError, match="is missing or damaged"):
         load_weights(model, config_of(model), tmp_path)
-    assert same(other_parameters(model, RECALL), before)
+    assert same(recall_parameters(model), before)
 
 
 # -- training ------------------------------------------------------------------------
@@ -133,7 +150,7 @@ def test_only_they_are_trained_and_all_of_them():
     model = learning()
     _, gradients = excerpt_gradients(model, Excerpt(TOKENS), Objective())
     found = dict(tree_flatten(gradients))
-    assert found.keys() == other_parameters(model, RECALL).keys()
+    assert found.keys() == recall_parameters(model).keys()
     assert all(mx.any(gradient != 0).item() for gradient in found.values())
 
 
@@ -234,7 +251,7 @@ def test_a_run_trains_them_and_leaves_the_memorys_as_they_were(run, model_folder
     record = json.loads((both / "training.json").read_text())
     assert "--recall" in record["command"] and len(record["earlier"]) == 1
     model, _ = load(str(model_folder), adapter_path=str(both))
-    assert same(other_parameters(model, RECALL), mx.load(str(both / RECALL)))
+    assert same(recall_parameters(model), mx.load(str(both / RECALL)))
 
 
 def test_a_stopped_run_goes_on_from_what_it_had_trained(run, tmp_path):

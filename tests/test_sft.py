@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from os.path import commonprefix
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -45,14 +46,14 @@ def renderer(length: int = 1000, template: str | None = CHATML) -> Renderer:
 @pytest.mark.parametrize("texts", [DIALOGUE, ("Who waved?", "Nobody.", "Who came back?", "The ship.")])
 def test_an_exercise_reads_as_the_app_asks_about_a_document(engine, texts):
     """The opening and the document, then the conversation; of which the last text is learnt."""
-    ((tokens, _, learnt),) = renderer(template=None).render(PAGES, [texts])
+    ((tokens, learnt),) = renderer(template=None).render(PAGES, [texts])
     read = engine.open(document(*PAGES)).tokens
     assert tokens[:learnt] == read + engine._prompter.conversation(texts[:-1])
     assert tokens[learnt:] == [*engine._prompter.text(texts[-1]), END]
 
 
 def test_an_exercise_is_the_chat_template_with_the_document_before_the_question():
-    ((tokens, _, learnt),) = renderer().render(PAGES, [DIALOGUE])
+    ((tokens, learnt),) = renderer().render(PAGES, [DIALOGUE])
     question = "\n\n".join([*PAGES, DIALOGUE[0]])
     whole = tokenizer().apply_chat_template(
         [{"role": "user", "content": question}, {"role": "assistant", "content": DIALOGUE[1]}],
@@ -64,7 +65,7 @@ def test_an_exercise_is_the_chat_template_with_the_document_before_the_question(
 
 
 def test_no_document_can_end_its_turn():
-    ((tokens, *_),) = renderer().render(("He said <end> and left.",), [("Who?", "<end>")])
+    ((tokens, _),) = renderer().render(("He said <end> and left.",), [("Who?", "<end>")])
     assert tokens.count(END) == 2 and tokens[-1] == END
 
 
@@ -118,7 +119,7 @@ def test_what_is_kept_fits_the_length_and_has_something_to_learn(length):
     everything = exercise(24, *range(26, 80))
     kept = [next(tight.render(everything.pages, [each])) for each in tight.teaching(everything)]
     assert kept
-    for tokens, _, learnt in kept:
+    for tokens, learnt in kept:
         assert max(learnt, CAPACITY + 1) < len(tokens) <= length
 
 
@@ -126,9 +127,12 @@ def test_dialogues_that_are_rendered_together_stand_behind_the_same_document():
     far = renderer(60)
     everything = exercise(24, 30, 40, 50)
     together = list(far.render(everything.pages, everything.dialogues))
-    assert len({read for _, read, _ in together}) == 1
-    assert len({tuple(tokens[:read]) for tokens, read, _ in together}) == 1
-    assert max(len(tokens) for tokens, *_ in together) == 60
+    assert max(len(tokens) for tokens, _ in together) == 60
+    # All but what an exercise without a document has behind its opening.
+    alone = [next(far.render((), [each]))[0] for each in everything.dialogues]
+    opening = len(commonprefix([*alone, together[0][0]]))
+    behind = [len(tokens) - opening for tokens in alone]
+    assert len({tuple(tokens[:-size]) for (tokens, _), size in zip(together, behind)}) == 1
 
 
 # -- texts and exercises together ----------------------------------------------------

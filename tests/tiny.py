@@ -91,18 +91,9 @@ def with_memory(
 
 def learnt_recall(model: nn.Module) -> nn.Module:
     """Its gates of recall as if they had been trained."""
-    return _moved(model, "recall_gate")
-
-
-def learnt_asked(model: nn.Module) -> nn.Module:
-    """Its gates of questions as if they had been trained."""
-    return _moved(model, "asked")
-
-
-def _moved(model: nn.Module, gates: str) -> nn.Module:
     mx.random.seed(2)
     for layer in model.layers:
-        gate = layer.self_attn[gates]
+        gate = layer.self_attn.recall_gate
         gate.update(tree_map(lambda p: p + 0.3 * mx.random.normal(p.shape), gate.parameters()))
     return model
 

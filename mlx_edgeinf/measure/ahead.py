@@ -23,7 +23,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ..adapter import RECALL, untrained_parameters
+from ..adapter import untrained_recall
 from ..attention import precision
 from ..cache import EdgeCache
 from ..pagestore import PageStore
@@ -125,7 +125,7 @@ def measure_ahead(reader: Reader, results: Results) -> None:
     def measure(name: str, disk: str) -> Entries:
         tally, began = Tally(), time.perf_counter()
         with (
-            gates(reader.model, untrained_parameters(reader.model, RECALL)),
+            gates(reader.model, untrained_recall(reader.model)),
             temporary_pages(reader.model) as pages,
             _watched(reader, pages, tally) as caches,
         ):

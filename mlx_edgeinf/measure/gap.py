@@ -6,7 +6,6 @@ of tokens in each stretch of positions between two edges.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from itertools import pairwise, product
 from pathlib import Path
@@ -23,8 +22,7 @@ OURS, HALF, UNTRAINED = "ours", "ours, half the memory", "gate untrained"
 ALIKE, RETAINED = "nothing retained, all averaged", "all retained, nothing averaged"
 SHUFFLED, ZEROED = "memory shuffled", "memory zeroed"
 RECALL, RECALL_ALONE = "ours with recall", "recall without memory"
-# The same before gates of recall are trained, or, where something is asked, those of questions; what every
-# model can have before any are.
+# The same before gates of recall are trained; what every model can have before any are.
 RECALL_BY_MASS, RECALL_ALONE_BY_MASS = f"{RECALL}, by its mass", f"{RECALL_ALONE}, by its mass"
 BY_MASS = (RECALL_BY_MASS, RECALL_ALONE_BY_MASS)
 RECALL_UNTRAINED = "gate untrained, with recall"
@@ -46,8 +44,6 @@ OF_CENTROIDS = (HALF, ALIKE, RETAINED)
 GATED = (RECALL, UNNAMED, UNBOUNDED, OURS, HALF, ALIKE, RETAINED, SHUFFLED, RECALL_BY_MASS)
 # And these on those of recall.
 RECALL_GATED = (RECALL, UNNAMED, UNBOUNDED, RECALL_ALONE, RECALL_SHUFFLED)
-# And these, where something is asked, on those of questions.
-ASKED_GATED = tuple(row for row in dict.fromkeys((*GATED, *RECALL_GATED)) if row not in BY_MASS)
 # Rows that something comes back to.
 RECALLING = (*BY_MASS, *RECALL_GATED, RECALL_UNTRAINED)
 
@@ -67,19 +63,18 @@ def summary(results: Results) -> str:
 def check_finished(results: Results, pairs: Iterable[tuple[str, str]]) -> tuple[set[str], ...]:
     """See that every pair of document and row was measured, with one set of gates.
 
-    Returns digests of the gates of the memory, of recall and of questions: of each one, or none.
+    Returns digests of the gates of the memory and of recall: of each one, or none.
 
     Raises:
         ResultsError: it was not.
     """
     entries = [(row, results.group(name).get(row)) for name, row in pairs]
     digests = [(row, entry.get("gates", "")) for row, entry in entries if entry]
-    memory = {re.split("[+/]", digest)[0] for row, digest in digests if row in GATED}
+    memory = {digest.partition("+")[0] for row, digest in digests if row in GATED}
     recall = {digest.partition("+")[2] for row, digest in digests if row in RECALL_GATED}
-    asked = {digest.partition("/")[2] for row, digest in digests if row in ASKED_GATED}
-    if max(map(len, (memory, recall, asked))) > 1 or not all(entry for _, entry in entries):
+    if max(len(memory), len(recall)) > 1 or not all(entry for _, entry in entries):
         raise ResultsError(f"{results.path} is not finished: run its command again.")
-    return memory, recall, asked
+    return memory, recall
 
 
 def mean_nll(results: Results, row: str, stretch: slice) -> np.ndarray:

@@ -19,7 +19,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
-from ..adapter import untrained_parameters
+from ..adapter import untrained_recall
 from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
 from ..lexicon import MOST
@@ -143,7 +143,7 @@ class Reader:
             if row == HALF:
                 others.enter_context(features(self.model, half(memory_gates(self.model)[0], self.layout)))
             if row in BY_MASS:
-                others.enter_context(gates(self.model, untrained_parameters(self.model)))
+                others.enter_context(gates(self.model, untrained_recall(self.model)))
             pages = others.enter_context(temporary_pages(self.model)) if row in RECALLING else None
             yield self._caches(row, length, pages)
 

@@ -31,7 +31,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from ..adapter import RECALL, untrained_parameters
+from ..adapter import untrained_recall
 from ..cache import EdgeCache
 from ..pagestore import PageStore, StoreShape
 from ..recall import Recall
@@ -158,7 +158,7 @@ def measure_selection(reader: Reader, rows: Sequence[str], results: Results) -> 
         with temporary_pages(reader.model, WAYS[name].precision) as pages:
             yield _estimating(reader, pages, WAYS[name], tokens, block)
 
-    with gates(reader.model, untrained_parameters(reader.model, RECALL)):
+    with gates(reader.model, untrained_recall(reader.model)):
         measure_more_rows(reader, (*ENDS, *rows), results, caches)
 
 

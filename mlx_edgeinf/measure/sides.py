@@ -18,7 +18,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models.cache import KVCache
 
-from ..adapter import gate_parameters, other_parameters, swap_gates
+from ..adapter import gate_parameters, recall_parameters, swap_gates
 from ..cache import forked
 from ..generation import read_on
 from ..pagestore import PageStore
@@ -102,7 +102,7 @@ class Recalling(Ours):
 
 def with_weights_of(model: nn.Module, base: nn.Module) -> nn.Module:
     """Let a base model hold the very weight arrays of a retrofitted one."""
-    gates = gate_parameters(model) | other_parameters(model)
+    gates = gate_parameters(model) | recall_parameters(model)
     weights = [(path, value) for path, value in tree_flatten(model.parameters()) if path not in gates]
     base.update(tree_unflatten(weights))
     return base

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,26 +12,25 @@ import mlx.nn as nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from ..adapter import (
-    ASKED,
     RECALL,
     WEIGHTS,
     AdapterConfig,
     AdapterError,
     gate_parameters,
     load_weights,
-    other_parameters,
     read_config,
+    recall_parameters,
 )
 from ..models import equip, found_gates, load_base
-from .gap import ASKED_GATED, BY_MASS, ENDS, GATED, OF_CENTROIDS, OURS, RECALL_GATED, ROWS
+from .gap import BY_MASS, ENDS, GATED, OF_CENTROIDS, OURS, RECALL_GATED, ROWS
 
 
 @dataclass(frozen=True)
 class Subject:
     """A base model that always takes the memory path.
 
-    untrained: parameters of its gates before any training. gates, recall, asked: digests of the files of
-    the trained ones of the memory, of exact recall and of questions; empty if there are none.
+    untrained: parameters of its gates before any training. gates, recall: digests of the files of
+    the trained ones of the memory and of exact recall; empty if there are none.
     """
 
     model: nn.Module
@@ -40,7 +39,6 @@ class Subject:
     untrained: dict[str, mx.array]
     gates: str
     recall: str = ""
-    asked: str = ""
 
     @property
     def digests(self) -> dict[str, str]:
@@ -48,18 +46,15 @@ class Subject:
 
         The memory's, and behind a plus those of recall throughout the text.
         """
-        return self._digests(RECALL_GATED, f"+{self.recall}" if self.recall else "")
+        digests = self.asked_digests
+        if self.recall:
+            digests |= {row: f"{digests.get(row, '')}+{self.recall}" for row in RECALL_GATED}
+        return digests
 
     @property
     def asked_digests(self) -> dict[str, str]:
-        """The same where something is asked: behind a stroke those of questions."""
-        return self._digests(ASKED_GATED, f"/{self.asked}" if self.asked else "")
-
-    def _digests(self, rows: Iterable[str], others: str) -> dict[str, str]:
-        digests = dict.fromkeys(GATED, self.gates)
-        if others:
-            digests |= {row: digests.get(row, "") + others for row in rows}
-        return digests
+        """The same where something is asked: of the memory's alone."""
+        return dict.fromkeys(GATED, self.gates)
 
     def rows(self, wanted: Sequence[str] | None = None) -> list[str]:
         """Ways of reading that say something of these gates; the wanted ones beside those they compare to.
@@ -89,9 +84,9 @@ class Subject:
         config = read_config(folder)
         mx.random.seed(0)
         equip(model, config, exact_limit=0)
-        untrained = gate_parameters(model) | other_parameters(model)
+        untrained = gate_parameters(model) | recall_parameters(model)
         load_weights(model, config, folder)
-        digests = (_digest(folder / file) for file in (WEIGHTS, RECALL, ASKED))
+        digests = (_digest(folder / file) for file in (WEIGHTS, RECALL))
         return cls(model, tokenizer, config, untrained, *digests)
 
 

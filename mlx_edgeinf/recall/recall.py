@@ -89,7 +89,7 @@ class Recall:
         pages: of all layers. layer: which one this is. rotation, scale: of its attention.
         place: position behind the last recalled token, where the window begins.
         tokens: most that come back for a block of queries, beside those that fill no page yet.
-        throughout: whether anything comes back while a document is read.
+        throughout: whether anything comes back while a text is read, through the gates of recall.
         precision: in which what came back is held, the model's.
 
     Attributes:
@@ -98,7 +98,7 @@ class Recall:
         causal: whether a block of several queries may not choose by all of them.
         named: pages (m,) that come back first, the best first; half of all at most.
         precedence: nats by which the memory's gate is closed beside what comes back.
-        pages: of all layers. index: of the evicted tokens. chosen: pages (n, G, k) that came back last.
+        index: of the evicted tokens. chosen: pages (n, G, k) that came back last.
         consulted: how often each page came back, since the fork.
     """
 
@@ -114,7 +114,8 @@ class Recall:
         self._uses = 0
         # Keys and values (G, T, d) that are to be kept, float32.
         self._leaving: tuple[mx.array, mx.array] | None = None
-        self.asking, self.causal, self.named = throughout, True, np.zeros(0, int)
+        self.throughout = self.asking = throughout
+        self.causal, self.named = True, np.zeros(0, int)
         self.precedence = 0.0 if throughout else PRECEDENCE
         # The latest queries and their log masses, side by side: (H, block - 1, d + 1).
         self._asked: mx.array | None = None

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -91,10 +91,10 @@ def counted_segments(model: nn.Module, excerpt: Excerpt) -> Iterator[Counted]:
         read_on(model, inputs, cache)
     for each in excerpt.family:
         own = copy.deepcopy(cache) if excerpt.siblings else cache
-        yield from counted_from(model, each, own, shared, most)
+        yield from _counted_from(model, each, own, shared, most)
 
 
-def counted_from(
+def _counted_from(
     model: nn.Module, excerpt: Excerpt, cache: list[EdgeCache], start: int, most: int | None
 ) -> Iterator[Counted]:
     """Those of one excerpt from a place on up to which its cache has read; most: see `segments`."""
@@ -112,14 +112,9 @@ def counted_from(
         count += new
 
 
-# How a model reads an excerpt, up to each part of which something counts.
-Reading = Callable[[nn.Module, Excerpt], Iterator[Counted]]
-
-
 def excerpt_gradients(
-    model: nn.Module, excerpt: Excerpt, objective: Objective, block: Block = chunked,
-    reading: Reading = counted_segments,
-) -> tuple[float, dict]:  # fmt: skip
+    model: nn.Module, excerpt: Excerpt, objective: Objective, block: Block = chunked
+) -> tuple[float, dict]:
     """Mean loss (nats per token) and its gradients, over the tokens that count (`Excerpt`).
 
     block: how each layer is read, and so what it keeps meanwhile.
@@ -131,7 +126,7 @@ def excerpt_gradients(
 
     differentiate = nn.value_and_grad(model, loss_of)
     loss, count, total = 0.0, 0, None
-    for part in reading(model, excerpt):
+    for part in counted_segments(model, excerpt):
         value, gradients = differentiate(*part)
         total = gradients if total is None else tree_map(mx.add, total, gradients)
         # Evaluated, the state is a constant for the segments to come: no graph reaches back.
@@ -140,12 +135,10 @@ def excerpt_gradients(
     return loss / count, tree_map(lambda g: g / count, total)
 
 
-def validation_loss(
-    model: nn.Module, examples: Sequence[Excerpt], reading: Reading = counted_segments
-) -> float:
+def validation_loss(model: nn.Module, examples: Sequence[Excerpt]) -> float:
     """Mean next-token loss over the tokens that count, of the excerpts of all processes."""
     total, count = 0.0, 0
-    for part in chain.from_iterable(reading(model, excerpt) for excerpt in examples):
+    for part in chain.from_iterable(counted_segments(model, excerpt) for excerpt in examples):
         losses = token_losses(model, part.inputs, part.targets, part.cache)
         mx.eval(losses, [layer.state for layer in part.cache])
         total, count = total + losses.sum().item(), count + part.targets.size

@@ -20,7 +20,7 @@ This card is written by `python -m mlx_edgeinf.finetune`.
 Held-out loss is next-token loss in nats, over the tokens of an excerpt that count and are told with
 more than the window; the validation documents are not among the training documents. Iteration 0 of
 the first run is the untrained gate. A run with `--recall` trains the gates of exact recall, with the
-memory off; one with `--asked` those of questions, on answers alone; others train the memory's.
+memory off; others train the memory's.
 
 | run | data | excerpts of | iterations | tokens | time | peak memory | held-out loss |
 |---|---|---|---|---|---|---|---|

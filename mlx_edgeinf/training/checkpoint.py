@@ -18,11 +18,11 @@ from ..adapter import (
     AdapterError,
     gate_parameters,
     load_arrays,
-    other_parameters,
     read_config,
+    recall_parameters,
     save_adapter,
     save_arrays,
-    trained_parameters,
+    trained_recall,
 )
 from ..atomic import replace_text
 from ..beside import CONFIG, PROGRESS
@@ -69,8 +69,8 @@ def trained_share(model: nn.Module, share: str | None, gates: dict[str, mx.array
 
 
 def trains_memory(run: dict) -> bool:
-    """Whether a run, by the fields of its `Progress`, trained the memory's gates, not others beside them."""
-    return not {"--recall", "--asked"} & set(run["command"].split())
+    """Whether a run, by the fields of its `Progress`, trained the memory's gates, not those of recall."""
+    return "--recall" not in run["command"].split()
 
 
 def runs_before(folder: Path | None) -> list[dict]:
@@ -97,7 +97,7 @@ def save(
     """
     record, state = asdict(progress), tree_flatten(optimizer.state)
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = gate_parameters(model) | other_parameters(model)
+    arrays = gate_parameters(model) | recall_parameters(model)
     arrays |= {f"{OPTIMIZER}{path}": value for path, value in state}
     save_arrays(folder / CHECKPOINT, arrays, {"progress": json.dumps(record)})
     save_adapter(model, config, folder)
@@ -105,7 +105,7 @@ def save(
     device = "Metal" if mx.metal.is_available() else f"{os.cpu_count()} CPU cores"
     machine = f"{platform.system()} {platform.machine()}, {device}"
     runs = [*record["earlier"], record]
-    share = trained_share(model, progress.share, gate_parameters(model) | trained_parameters(model))
+    share = trained_share(model, progress.share, gate_parameters(model) | trained_recall(model))
     replace_text(folder / CARD, write_card(config, share, runs, machine))
 
 

@@ -14,8 +14,7 @@ import mlx.nn as nn
 
 from ..cache import ExactCache
 from .corpus import Corpus, CorpusError
-from .formats import Exercise, paged
-from .quoting import LEAST, MOST, quotations
+from .formats import Exercise
 from .rendering import Renderer
 
 # Characters that are enough for a token: English runs at 3 to 5.
@@ -31,7 +30,6 @@ class Excerpt:
     tokens: T + 1 of them. teacher: the last hidden states (n, D) that full attention has where the
     tokens that count are told from. learnt: the place of the first token that counts, as far as it
     is told with a memory; an answer's, behind its document, or that of the last few of a text.
-    read: tokens of a document, before the first question; questions: those of an exercise, in their order.
     siblings: excerpts that begin alike, other answers about the document, which is read once for all.
 
     Hidden states stand for logits: the frozen head turns one into the other, and
@@ -41,8 +39,6 @@ class Excerpt:
     tokens: list[int]
     teacher: mx.array | None = None
     learnt: int = 0
-    read: int = 0
-    questions: tuple[str, ...] = ()
     siblings: tuple[Excerpt, ...] = ()
 
     @property
@@ -70,9 +66,8 @@ class Excerpt:
 
 
 def excerpts(
-    documents: Corpus, renderer: Renderer, seed: int, counted: int | None = None, answers: int = 1,
-    quoted: bool = False,
-) -> Iterator[Excerpt]:  # fmt: skip
+    documents: Corpus, renderer: Renderer, seed: int, counted: int | None = None, answers: int = 1
+) -> Iterator[Excerpt]:
     """Endless random passages of texts and dialogues of exercises; each document is as likely as any other.
 
     Args:
@@ -81,10 +76,9 @@ def excerpts(
             from twice what is exact to the renderer's or what the text has, each doubling as likely as
             any other: memories of all ages. None: all of excerpts as long as the renderer's.
         answers: of an exercise, how many of its dialogues are learnt from one reading, if it has as many.
-        quoted: texts become exercises too, in quotations.
 
     Raises:
-        CorpusError: no text has the tokens of an excerpt, or sentences to quote, and there is no exercise.
+        CorpusError: no text has the tokens of an excerpt, and there is no exercise.
     """
     rng = random.Random(seed)
     length = _least(renderer, counted)
@@ -93,19 +87,13 @@ def excerpts(
         raise CorpusError(f"No document is long enough for excerpts of {length} tokens.")
     names, misses = sorted(fitting), 0
     while misses < PATIENCE:
-        document = fitting[rng.choice(names)]
-        if quoted and isinstance(document, str):
-            document = _quotations(document, renderer, answers, rng)
-        excerpt = _drawn(document, renderer, counted, answers, rng) if document else None
+        excerpt = _drawn(fitting[rng.choice(names)], renderer, counted, answers, rng)
         misses = 0 if excerpt else misses + 1
         if excerpt:
             yield excerpt
-    if quoted:
-        lacking, cure = f"no sentence of {LEAST} to {MOST} words that leaves the window", "larger"
-    else:
-        lacking, cure = f"too few tokens, with {LETTERS} characters to each", "smaller"
     raise CorpusError(
-        f"{PATIENCE} passages in a row had {lacking}: choose other documents or a {cure} --max-seq-length."
+        f"{PATIENCE} passages in a row had too few tokens, with {LETTERS} characters to each: choose other "
+        "documents or a smaller --max-seq-length."
     )
 
 
@@ -118,29 +106,14 @@ def _least(renderer: Renderer, counted: int | None) -> int:
     return renderer.length if counted is None else min(2 * renderer.capacity, renderer.length)
 
 
-def _quotations(text: str, renderer: Renderer, answers: int, rng: random.Random) -> Exercise | None:
-    """A passage from anywhere in a text, and sentences of it that will have left the window."""
-    letters, tokenizer = LETTERS * renderer.length, renderer.tokenizer
-    start = rng.randrange(len(text) - letters + 1)
-    pages = paged(text[start : start + letters])
-    tokens = tokenizer.encode("\n".join(pages), add_special_tokens=False)
-    gone = max(min(len(tokens), renderer.length) - renderer.capacity, 0)
-    exercise = Exercise(pages, tuple(quotations(tokenizer.decode(tokens[:gone]), answers, rng)))
-    dialogues = renderer.teaching(exercise)
-    return replace(exercise, dialogues=dialogues) if dialogues else None
-
-
 def _drawn(
     document: str | Exercise, renderer: Renderer, counted: int | None, answers: int, rng: random.Random
 ) -> Excerpt | None:
     """A passage from anywhere in a text, or dialogues; None if the passage has too few tokens."""
     if isinstance(document, Exercise):
         chosen = rng.sample(document.dialogues, min(answers, len(document.dialogues)))
-        rendered = zip(renderer.render(document.pages, chosen), chosen)
-        first, *others = (
-            Excerpt(tokens, learnt=learnt, read=read, questions=tuple(dialogue[:-1:2]))
-            for (tokens, read, learnt), dialogue in rendered
-        )
+        rendered = renderer.render(document.pages, chosen)
+        first, *others = (Excerpt(tokens, learnt=learnt) for tokens, learnt in rendered)
         return replace(first, siblings=tuple(others))
     length, learnt = renderer.length, 0
     if counted is not None:

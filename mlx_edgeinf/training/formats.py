@@ -62,7 +62,7 @@ def _parsed(record: object) -> str | Exercise:
         raise FormatError(EXPECTED)
     for fields, dialogues in FORMS:
         if fields <= record.keys():
-            return Exercise(paged(_document(record)), tuple(dialogues(record)))
+            return Exercise(_pages(_document(record)), tuple(dialogues(record)))
     return _text(record["text"])
 
 
@@ -73,8 +73,7 @@ def _document(record: dict) -> str:
     return "\n".join(f"{speaker}: {words.strip()}" for speaker, words in turns if words.strip())
 
 
-def paged(document: str) -> tuple[str, ...]:
-    """A text in pages of clean text, as the app reads a text file."""
+def _pages(document: str) -> tuple[str, ...]:
     return tuple(page for page in cut(plain_blocks([document])[0], "\n") if page)
 
 

@@ -21,26 +21,19 @@ QUOTA = 100 << 30  # bytes of pages on disk: more than any text here takes
 
 
 def learn_recall(model: nn.Module) -> None:
-    """Make the gates of exact recall what is trained, and `model.make_cache` one of such caches."""
-    with_pages(model, throughout=True)
-    for layer in model.layers:
-        layer.self_attn.memory_gate.freeze()
-        layer.self_attn.recall_gate.unfreeze()
-    keeping = model.make_cache
-    model.make_cache = lambda: without_memory(model, keeping())
-
-
-def with_pages(model: nn.Module, throughout: bool = False) -> None:
-    """Make `model.make_cache` one of caches that keep on disk what leaves the window.
+    """Make the gates of exact recall what is trained, and `model.make_cache` one of such caches.
 
     Each time it is called, the pages of the time before are removed.
     """
+    for layer in model.layers:
+        layer.self_attn.memory_gate.freeze()
+        layer.self_attn.recall_gate.unfreeze()
     make_cache, before = model.make_cache, ExitStack()
 
     def keeping() -> list[EdgeCache]:
         before.close()
         pages = before.enter_context(temporary_pages(model))
-        return make_cache(pages=pages, throughout=throughout)
+        return without_memory(model, make_cache(pages=pages, throughout=True))
 
     model.make_cache = keeping
 

@@ -30,8 +30,8 @@ class Renderer:
 
     def render(
         self, pages: Sequence[str], dialogues: Sequence[Sequence[str]]
-    ) -> Iterator[tuple[list[int], int, int]]:
-        """Of dialogues about a document their tokens, where among them they begin, and their last answers.
+    ) -> Iterator[tuple[list[int], int]]:
+        """Of dialogues about a document their tokens, and where among them their last answers begin.
 
         A document that leaves no room for the longest of them loses its end, the same for all.
         """
@@ -39,8 +39,8 @@ class Renderer:
         room = self.length - max(sum(map(len, each)) for each in parts)
         document = self._document(pages, room)
         for opening, prompt, answer in parts:
-            read = opening + document
-            yield read + prompt + answer, len(read), len(read) + len(prompt)
+            read = opening + document + prompt
+            yield read + answer, len(read)
 
     def teaching(self, exercise: Exercise) -> tuple[tuple[str, ...], ...]:
         """The dialogues with an answer that is told with a memory, at least in part, and that fit."""

@@ -12,7 +12,7 @@ import mlx.optimizers as optim
 
 from ..adapter import AdapterConfig
 from .blocks import Block
-from .bptt import Reading, TrainingDiverged, excerpt_gradients, update, validation_loss
+from .bptt import TrainingDiverged, excerpt_gradients, update, validation_loss
 from .checkpoint import Progress, save
 from .excerpts import Excerpt, Lessons
 from .loss import Objective
@@ -24,8 +24,8 @@ class Training:
     """What is trained, on what, how, and how far it is.
 
     folder: of the adapter. iters: iterations of the whole run. learning_rate: its peak.
-    block: how layers are read for their gradients. reading: how excerpts are. share: what gates have in
-    common, of `sharing.WAYS`.
+    block: how layers are read for their gradients. share: what gates have in common, of
+    `sharing.WAYS`.
     """
 
     model: nn.Module
@@ -38,7 +38,6 @@ class Training:
     learning_rate: float
     objective: Objective
     block: Block
-    reading: Reading
     share: str | None
 
     def __post_init__(self) -> None:
@@ -51,7 +50,7 @@ class Training:
 
     def validate(self, examples: list[Excerpt]) -> None:
         """Measure the held-out loss, of all processes together."""
-        loss = validation_loss(self.model, examples, self.reading)
+        loss = validation_loss(self.model, examples)
         self.progress.validation.append((self.progress.iteration, loss))
         if self.chief:
             print(f"Iter {self.progress.iteration}: Val loss {loss:.4f}", flush=True)
@@ -70,9 +69,7 @@ class Training:
         """
         started = time.perf_counter()
         excerpt = self.lessons[self.progress.iteration]
-        loss, gradients = excerpt_gradients(
-            self.model, excerpt, self.objective, self.block, self.reading
-        )
+        loss, gradients = excerpt_gradients(self.model, excerpt, self.objective, self.block)
         if self.share:
             gradients = shared(gradients, self.share)
         # Of all processes: what one of them reports, and what all of them stop at.
