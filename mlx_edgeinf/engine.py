@@ -139,18 +139,15 @@ class Engine:
         return memory
 
     def _ingest(self, memory: DocumentMemory, cancel: Event | None) -> Iterator[Stats]:
+        check_whole(memory)
         mx.reset_peak_memory()
         # Of what is complete the pages on disk are left alone: another window may be opening them.
         with writing(memory.pages if memory.next_segment else None):
-            yield from self._segments(memory, cancel)
-
-    def _segments(self, memory: DocumentMemory, cancel: Event | None) -> Iterator[Stats]:
-        check_whole(memory)
-        while memory.next_segment and not (cancel and cancel.is_set()):
-            started = time.perf_counter()
-            self._read_segment(memory)
-            memory.seconds += time.perf_counter() - started
-            yield self._stats(memory)
+            while memory.next_segment and not (cancel and cancel.is_set()):
+                started = time.perf_counter()
+                self._read_segment(memory)
+                memory.seconds += time.perf_counter() - started
+                yield self._stats(memory)
 
     def _read_segment(self, memory: DocumentMemory) -> None:
         tokens = memory.tokens[memory.position : memory.position + memory.next_segment]

@@ -6,6 +6,8 @@ from threading import Event
 import pytest
 from tiny import book
 
+from mlx_edgeinf.atomic import SaveError
+from mlx_edgeinf.document_memory import SaveFileError
 from mlx_edgeinf.documents import Page
 from mlx_edgeinf.library import Library, LibraryError, Reader, reader
 from mlx_edgeinf.pagestore import folder
@@ -96,3 +98,34 @@ def test_a_document_that_was_deleted_elsewhere_answers_no_more(memories, entry, 
     library.delete(entry.id)
     with pytest.raises(LibraryError, match="no longer in the library"):
         asked(memories, entry)
+
+
+def test_a_reading_that_a_segment_tore_is_begun_from_what_was_saved(memories, entry, engine, monkeypatch):
+    reading = engine._read_segment
+
+    def torn(memory):
+        reading(memory)
+        memory.position -= 1
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_read_segment", torn)
+        for _ in range(2):
+            with pytest.raises((RuntimeError, SaveFileError)):
+                asked(memories, entry)
+    ends, memory = asked(memories, entry)
+    assert ends[-1] == memory.position == OWN and all(layer.tokens == OWN for layer in memory.cache)
+
+
+def test_what_could_not_be_saved_is_not_read_again(memories, entry, library, monkeypatch):
+    def full(*_, **__):
+        raise SaveError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "save", full)
+        with pytest.raises(SaveError):
+            asked(memories, entry)
+    with memories.using(entry) as place:
+        read = place.memory.position
+    ends, memory = asked(memories, entry)
+    assert read and (not ends or ends[0] > read) and memory.position == OWN

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..pagestore.errors import StoreError
+from ..pagestore.errors import StoreInUse
 from ..pagestore.folder import remove_store
 from .queries import identity_key
 
@@ -66,8 +66,7 @@ def _name(document: int, identity: str) -> str:
 
 
 def _remove(folder: Path) -> None:
-    # In use, or for a moment not to be deleted: the next sweep finds it.
-    with suppress(StoreError):
+    with suppress(StoreInUse):
         remove_store(folder)
 
 

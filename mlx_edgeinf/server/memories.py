@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from functools import partial
 from threading import Event, Lock
 
-from ..document_memory import DocumentMemory
+from ..document_memory import DocumentMemory, SaveFileError
 from ..engine import Engine
-from ..library import Entry, Library, Reader
+from ..library import Entry, Library, LibraryError, Reader
 from ..stats import Stats
 
 LOOK_EVERY_SECONDS = 0.2
@@ -44,9 +44,9 @@ class Place:
             before = self.memory.position
             yield from self._reader.ingest(self.memory, cancel)
             return before
-        except Exception:
+        except (LibraryError, SaveFileError):
             # Opened while another window reads, without its pages on disk, which that one holds; or torn by a
-            # segment that failed.
+            # segment that failed. What only could not be saved stays.
             self.memory = None
             raise
         finally:
