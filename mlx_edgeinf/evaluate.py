@@ -38,7 +38,7 @@ from .adapter import AdapterError
 from .attention import UnsupportedModel, trained_context
 from .document_memory import SaveFileError
 from .measure import ahead as looking_ahead
-from .measure import evidence, gap, scores, variants
+from .measure import evidence, found, gap, scores, variants
 from .measure import facts as invented
 from .measure import heads as by_head
 from .measure import lengths as far
@@ -194,20 +194,22 @@ def retention(args: argparse.Namespace) -> str:
 
 
 def facts(args: argparse.Namespace) -> str:
-    """Measure what the results file does not hold yet, one length and row at a time; the tables."""
+    """Measure what the results file of a text does not hold yet, one length and row at a time; the tables."""
     subject = Subject.load(args.model, args.adapter_path)
+    number = args.text or 0
 
     def text(length: int) -> Text:
-        return hide(books(args.data, subject.tokenizer), subject.tokenizer, length, LADDER)
+        book = books(args.data, subject.tokenizer, number)
+        return hide(book, subject.tokenizer, length, LADDER, number)
 
     # Lengths can be added later: all texts begin alike, with the same facts.
     beginning = text(LADDER[0])
     setup = _setup(_without(args, "lengths"), {"text": beginning.tokens, "facts": beginning.facts}, subject)
     told = {"context": trained_context(subject.model), "recall": RECALLED}
-    results = Results.resume(args.output, setup | told)
+    results = Results.resume(args.output / f"{number}.json", setup | told)
     lengths = sorted({*args.lengths, *map(int, results.entries)})
     invented.measure_facts(subject, text(lengths[-1]), lengths, results, args.keep)
-    return invented.summary(results)
+    return found.summary(args.output, [str(number)])
 
 
 def support(args: argparse.Namespace) -> str:

@@ -20,7 +20,7 @@ from .measure import (
     ahead,
     curve,
     evidence,
-    facts,
+    found,
     gap,
     heads,
     kills,
@@ -47,13 +47,12 @@ TABLES = {
     "ahead": ahead.summary,
     "retention": retention.summary,
     "support": evidence.summary,
-    "facts": facts.summary,
     "kills": kills.summary,
 }
 # And of folders of them, the same from each.
 FOLDERS = {"gates": variants.summary, "selection": selection.summary}
-# And of folders with a file for each task.
-ANSWERS = ("answers", "taught")
+# And of all files of a folder together.
+TOGETHER = {"answers": scores.summary, "taught": scores.summary, "facts": found.summary}
 
 
 class MarkersMissing(ValueError):
@@ -85,9 +84,9 @@ def report(args: argparse.Namespace) -> None:
             page = insert(page, name, "\n\n".join(summary(Results.read(path)) for path in files))
     if args.trained.exists():
         page = insert(page, "curve", curve.summary(args.trained))
-    for name in ANSWERS:
+    for name, summary in TOGETHER.items():
         if files := _names(folder := getattr(args, name)):
-            page = insert(page, name, scores.summary(folder, files))
+            page = insert(page, name, summary(folder, files))
     if args.benchmark.exists():
         results = Results.read(args.benchmark)
         page = insert(page, "benchmark", benchmark.summary(results))
@@ -134,7 +133,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--selection", type=Path, default=FOLDER / "selection", help="Recalled pages.")
     parser.add_argument("--ahead", type=Path, default=FOLDER / "ahead.json", help="Pages a layer ahead.")
     parser.add_argument("--retention", type=Path, default=FOLDER / "retention.json", help="By time.")
-    parser.add_argument("--facts", type=Path, default=FOLDER / "facts.json", help="In one long reading.")
+    parser.add_argument("--facts", type=Path, default=FOLDER / "facts", help="A file for each text.")
     parser.add_argument("--kills", type=Path, default=FOLDER / "kills.json", help="Of the library's process.")
     parser.add_argument("--benchmark", type=Path, default=FOLDER / "benchmark.json", help="Its results.")
     parser.add_argument("--picture", type=Path, default=Path("assets/benchmark.svg"), help="Where to draw.")

@@ -16,7 +16,7 @@ from mlx_edgeinf.adapter import AdapterConfig, gate_parameters
 from mlx_edgeinf.document_memory import SaveFileError
 from mlx_edgeinf.measure import facts, hiding, options, sides
 from mlx_edgeinf.measure.gap import FULL, OURS, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW
-from mlx_edgeinf.measure.results import Results, ResultsError
+from mlx_edgeinf.measure.results import Results
 from mlx_edgeinf.measure.subject import Subject
 from mlx_edgeinf.pagestore import Pages, PageStore
 from mlx_edgeinf.pagestore.errors import DiskFull, StoreDamaged
@@ -82,6 +82,16 @@ def test_no_two_facts_are_about_the_same_and_no_two_numbers_alike():
     assert all(single.count(thing) <= 1 for thing in hiding.THINGS)
 
 
+def test_another_text_begins_with_another_book_and_has_other_facts(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(f"In {name} it rained. " * 20)
+    read_from = {first: read(list(hiding.books(tmp_path, byte_tokenizer(), first))) for first in (0, 1, 4)}
+    assert read_from[1] == read_from[4] and read_from[1].startswith("In b")
+    assert sorted(read_from[0].split("\n\n")) == sorted(read_from[1].split("\n\n"))
+    numbers = [{fact.number for _, facts in hiding._facts(LADDER, seed) for fact in facts} for seed in (0, 1)]
+    assert not numbers[0] & numbers[1]
+
+
 def test_what_is_asked_goes_on_as_what_was_hidden(monkeypatch):
     monkeypatch.setattr(hiding, "FACTS", 3)
     hidden = text()
@@ -126,7 +136,6 @@ def test_of_the_longest_text_all_pages_are_weighed_too(subject, results, monkeyp
     one, other = (results.entries["1000"][row] for row in (UNBOUNDED, UNNAMED))
     assert [one[kind] for kind in hiding.KINDS] == [other[kind] for kind in hiding.KINDS]
     assert len(weighed) == len(subject.model.layers)
-    assert "all pages weighed" in facts.summary(results)
 
 
 def test_recall_changes_the_answers_of_one_reading(subject, results, monkeypatch):
@@ -245,42 +254,22 @@ def test_a_kept_reading_whose_pages_are_gone_is_not_measured_without_them(subjec
         facts.measure_facts(subject, text(), LADDER, results, kept)
 
 
-def test_the_tables_say_what_was_picked_and_what_it_took(subject, results):
-    facts.measure_facts(subject, text(), LADDER, results)
-    summary = facts.summary(results)
-    for kind in hiding.KINDS:
-        assert f"| {kind}, n 2: exact; log-probability | 600 tokens | 1,000 tokens |" in summary
-    lines = {cells[1].strip(): cells for line in summary.splitlines() if len(cells := line.split("|")) > 3}
-    assert lines[FULL][3].strip() == "-" and lines["1,000 tokens"][4].strip().endswith("kB")
-    assert summary.endswith("`python -m it --lengths 600 1000` on a machine; mlx 0.")
-    del results.entries["1000"][WINDOW]
-    with pytest.raises(ResultsError, match="not finished"):
-        facts.summary(results)
-
-
-def test_recall_is_compared_with_full_attention_fact_by_fact(subject, results):
-    facts.measure_facts(subject, text(), LADDER, results)
-    for row, exact in ((RECALL, [True, True]), (FULL, [True, False])):
-        results.entries["600"][row]["single"] = [{"exact": e, "log_probability": -1.0 - e} for e in exact]
-    summary = facts.summary(results)
-    (line,) = (line for line in summary.splitlines() if "minus" in line and "0.50 (" in line)
-    assert line == f"| {RECALL} minus {FULL} | 0.50 (0.00 to 1.00); -0.50 (-1.00 to 0.00) | - |"
-    # Two facts in five fifths.
-    assert "| 600 tokens | 1.00; -2.00 | 1.00; -2.00 | - | - | - |" in summary
-
-
 def test_the_command_goes_on_where_it_was(tmp_path, tiny_subject, capsys):
     books, gates = tmp_path / "books", save_trained(tmp_path / "gates")
     books.mkdir()
     (books / "rain.txt").write_text("It rained. " * 200)
     command = [
         "facts", "--data", str(books), "--adapter-path", str(gates), "--lengths", "600",
-        "--output", str(tmp_path / "f.json"),
+        "--output", str(tmp_path / "facts"),
     ]  # fmt: skip
     assert evaluate.main(command) == 0
-    entries = json.loads((tmp_path / "f.json").read_text())["entries"]
+    entries = json.loads((tmp_path / "facts" / "0.json").read_text())["entries"]
     assert "ours with recall, 600 tokens: single: exact" in capsys.readouterr().out
     command[command.index("600")] = "1000"
     assert evaluate.main(command) == 0
-    added = json.loads((tmp_path / "f.json").read_text())["entries"]
+    added = json.loads((tmp_path / "facts" / "0.json").read_text())["entries"]
     assert added["600"] == entries["600"] and "1000" in added
+    # Another text is another file.
+    assert evaluate.main([*command, "--text", "1"]) == 0
+    other = json.loads((tmp_path / "facts" / "1.json").read_text())
+    assert "--text 1" in other["setup"]["command"] and set(other["entries"]) == {"1000"}

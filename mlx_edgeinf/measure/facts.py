@@ -18,7 +18,6 @@ from pathlib import Path
 from statistics import mean
 
 import mlx.core as mx
-import numpy as np
 
 from ..cache import EdgeCache, forked, state_bytes
 from ..document_memory import DocumentMemory, SaveFileError
@@ -29,16 +28,14 @@ from ..recall import keep, writing
 from ..savefile import begin_pages, load_memory, save_memory
 from ..training.recalling import QUOTA, check_recall, forget_pages
 from ..turns import Prompter
-from ..wording import count, size
+from ..wording import count
 from .answers import predicted
-from .gap import FULL, OURS, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW, check_finished
-from .hiding import ASKING, KINDS, LADDER, SINGLE, Gap, Text
+from .gap import FULL, OURS, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW
+from .hiding import ASKING, KINDS, LADDER, Gap, Text
 from .readings import Reader, every_page
-from .results import Results, described
-from .scores import FIFTHS
+from .results import Results
 from .sides import UNTIMED, decode
 from .subject import Subject
-from .tables import folded, markdown, with_interval
 from .work import measured, together
 
 # Longer texts are read once, with memory and recall: a million tokens take hours.
@@ -197,77 +194,11 @@ def _is_asked(row: str, length: int) -> bool:
     return row != UNBOUNDED or length >= LONGEST
 
 
-def summary(results: Results) -> str:
-    """Markdown: the tables, and where they were measured.
-
-    Raises:
-        ResultsError: the evaluation was stopped before its end.
-    """
-    lengths = sorted(map(int, results.entries))
-    wanted = pairs(lengths, results.setup["context"])
-    check_finished(results, [(str(length), row) for length, row in wanted])
-    rows = list(dict.fromkeys(row for _, row in wanted))
-    return "\n\n".join([
-        *(_scores(results, lengths, rows, kind) for kind in KINDS), _depths(results, lengths),
-        _costs(results, lengths), described(results.setup, lengths=lengths),
-    ])  # fmt: skip
-
-
-def _scores(results: Results, lengths: list[int], rows: list[str], kind: str) -> str:
-    """How often the answer is exact, and its log-probability, by row and length."""
-    entries = [results.group(str(length)) for length in lengths]
-    asked = len(entries[0][RECALL][kind])
-    lines = [[f"{kind}, n {asked}: exact; log-probability", *(f"{count(n)} tokens" for n in lengths)]]
-    for row in rows:
-        lines.append([row, *(_score(entry[row][kind]) if row in entry else "-" for entry in entries)])
-    lines.append([f"{RECALL} minus {FULL}", *(_apart(entry, kind) for entry in entries)])
-    return markdown(lines)
-
-
-def _apart(entry: dict[str, dict], kind: str) -> str:
-    """Fact by fact, at one length."""
-    if FULL not in entry:
-        return "-"
-    ours, full = entry[RECALL][kind], entry[FULL][kind]
-    apart = (_values(ours, name) - _values(full, name) for name in ("exact", "log_probability"))
-    return "; ".join(with_interval(values, 2) for values in apart)
-
-
-def _depths(results: Results, lengths: list[int]) -> str:
-    """Of `ours with recall` the same by where a single fact stands: they are asked in their order."""
-    lines = [[f"{RECALL}, {SINGLE}, standing at", *FIFTHS]]
-    for length in lengths:
-        answers = results.group(str(length))[RECALL][SINGLE]
-        lines.append([f"{count(length)} tokens", *map(_mean, np.array_split(answers, len(FIFTHS)))])
-    return folded("By where the fact stands", markdown(lines))
-
-
-def _mean(answers: Sequence[dict]) -> str:
-    if not len(answers):
-        return "-"
-    exact, nats = (_values(answers, name).mean() for name in ("exact", "log_probability"))
-    return f"{exact:.2f}; {nats:.2f}"
-
-
-def _score(answers: list[dict]) -> str:
-    return f"{with_interval(_values(answers, 'exact'), 2)}; {_values(answers, 'log_probability').mean():.2f}"
-
-
-def _costs(results: Results, lengths: list[int]) -> str:
-    """What `ours with recall` takes at each length."""
-    lines = [[RECALL, "peak memory, reading", "state", "on disk", "written, tokens/s", "with recall off"]]
-    for length in lengths:
-        entries = results.group(str(length))
-        entry, speeds = entries[RECALL], (f"{entries[row]['decode']:.1f}" for row in (RECALL, OURS))
-        sizes = (size(entry[key]) for key in ("peak_bytes", "state_bytes", "disk_bytes"))
-        lines.append([f"{count(length)} tokens", *sizes, *speeds])
-    return markdown(lines)
-
-
-def _values(answers: list[dict], name: str) -> np.ndarray:
-    return np.array([answer[name] for answer in answers], float)
-
-
 def _told(entry: dict) -> str:
     """An entry in a line."""
-    return "; ".join(f"{kind}: exact and log-probability {_score(entry[kind])}" for kind in KINDS)
+
+    def means(answers: list[dict]) -> str:
+        scores = ("exact", "log_probability")
+        return " and ".join(f"{mean(answer[score] for answer in answers):.2f}" for score in scores)
+
+    return "; ".join(f"{kind}: exact and log-probability {means(entry[kind])}" for kind in KINDS)

@@ -77,6 +77,19 @@ def check_finished(results: Results, pairs: Iterable[tuple[str, str]]) -> tuple[
     return memory, recall
 
 
+def check_of_one(folder: Path, measured: Iterable[tuple[Results, Iterable[tuple[str, str]]]]) -> None:
+    """See that each results file of a folder has its pairs, and all are of one model and its gates.
+
+    Raises:
+        ResultsError: they are not.
+    """
+    files = [(results, check_finished(results, pairs)) for results, pairs in measured]
+    models = {(results.setup["base_model"], str(results.setup["config"])) for results, _ in files}
+    digests = [set().union(*each) for each in zip(*(digests for _, digests in files))]
+    if len(models) > 1 or any(len(each) > 1 for each in digests):
+        raise ResultsError(f"{folder} has results of several models or gates: measure all with one.")
+
+
 def mean_nll(results: Results, row: str, stretch: slice) -> np.ndarray:
     """NLL in nats per token of each document, over a slice of its stretches."""
     entries = [results.entries[name][row] for name in results.setup["documents"]]

@@ -89,16 +89,16 @@ class Text:
 
 
 def hide(
-    book: Iterable[int], tokenizer: TokenizerWrapper, length: int, ladder: Sequence[int]
+    book: Iterable[int], tokenizer: TokenizerWrapper, length: int, ladder: Sequence[int], seed: int = 0
 ) -> Text:
-    """The first tokens of a book with facts in them, `length` together.
+    """The first tokens of a book with facts in them, `length` together; seed: of the facts.
 
     The text is the same for all lengths, as far as it goes.
 
     Raises:
         CorpusError: the book is too short.
     """
-    facts, prompter = dict(_facts(ladder)), Prompter(tokenizer)
+    facts, prompter = dict(_facts(ladder, seed)), Prompter(tokenizer)
     every = ((int(fact.depth * (at - ASKING)), fact) for at, some in facts.items() for fact in some)
     places = sorted(((place, fact) for place, fact in every if place < length), key=lambda each: each[0])
     ends = {tokenizer.encode(mark, add_special_tokens=False)[-1] for mark in ".!?;"}
@@ -125,9 +125,9 @@ def _gap(fact: Fact, *others: Fact) -> Gap:
     return Gap(f"The {names} and the {last.about} are", f"{numbers} and {last.number}")
 
 
-def _facts(ladder: Sequence[int]) -> Iterator[tuple[int, list[Fact]]]:
+def _facts(ladder: Sequence[int], seed: int) -> Iterator[tuple[int, list[Fact]]]:
     """Facts by length, evenly deep; no two alike in what they are about, and none in number."""
-    rng = random.Random(0)
+    rng = random.Random(seed)
     things = rng.sample(THINGS, FACTS * len(ladder))
     single = iter([f"{rng.choice(NUMBERS)} of the {thing} in {rng.choice(PLACES)}" for thing in things])
     alike = iter(rng.sample([f"access code of the {b} in {p}" for b, p in product(BUILDINGS, PLACES)],
@@ -141,7 +141,12 @@ def _facts(ladder: Sequence[int]) -> Iterator[tuple[int, list[Fact]]]:
         ]
 
 
-def books(folder: Path, tokenizer: TokenizerWrapper) -> Iterator[int]:
-    """Tokens of all texts of a folder, one behind the other in the order of their names."""
-    for _, document in sorted(read_corpus([folder]).items()):
+def books(folder: Path, tokenizer: TokenizerWrapper, first: int = 0) -> Iterator[int]:
+    """Tokens of all texts of a folder, one behind the other in the order of their names.
+
+    first: number of the one to begin with, behind whose last the others follow.
+    """
+    documents = sorted(read_corpus([folder]).items())
+    first %= len(documents)
+    for _, document in documents[first:] + documents[:first]:
         yield from tokenizer.encode(text_of(document) + "\n\n", add_special_tokens=False)

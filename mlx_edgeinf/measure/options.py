@@ -96,8 +96,9 @@ def _facts(parser: argparse.ArgumentParser) -> None:
     _from(parser, "Folder of books to hide them in.")
     _one(parser)
     parser.add_argument("--lengths", nargs="+", type=int, choices=LADDER, required=True)
+    parser.add_argument("--text", type=int, help="Which: it begins with this book, and has facts of its own.")
     parser.add_argument("--keep", type=Path, help="Folder for the reading, to go on with it after a stop.")
-    _output(parser, "facts.json")
+    _output(parser, "facts", "Folder of results files, one for each text.")
 
 
 def _support(parser: argparse.ArgumentParser) -> None:

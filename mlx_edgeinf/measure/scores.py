@@ -14,9 +14,9 @@ from statistics import mean
 import numpy as np
 
 from ..wording import count, counted, size
-from .gap import FULL, ROWS, WINDOW, check_finished
+from .gap import FULL, ROWS, WINDOW, check_of_one
 from .metrics import NAMES
-from .results import Results, ResultsError, described
+from .results import Results, described
 from .tables import folded, markdown, with_interval
 
 LOG_PROBABILITY = NAMES["log_probability"]
@@ -41,10 +41,7 @@ def summary(folder: Path, names: Iterable[str]) -> str:
         ResultsError: one of them was not measured, or not to its end, or they are of several models or gates.
     """
     measured = [Results.read(folder / f"{name}.json") for name in names]
-    digests = [check_finished(results, pairs(results.setup)) for results in measured]
-    models = {(results.setup["base_model"], str(results.setup["config"])) for results in measured}
-    if len(models) > 1 or any(len(set().union(*each)) > 1 for each in zip(*digests)):
-        raise ResultsError(f"{folder} has answers of several models or gates: measure all with one.")
+    check_of_one(folder, [(results, pairs(results.setup)) for results in measured])
     return "\n\n".join([_side_by_side(measured), *map(table, measured)])
 
 
