@@ -10,8 +10,9 @@ from tiny import LAYOUT, byte_tokenizer, cut, llama_model, with_memory
 
 from mlx_edgeinf.adapter import AdapterConfig, gate_parameters
 from mlx_edgeinf.cache import ExactCache, Layout, state_bytes
-from mlx_edgeinf.measure import answers
+from mlx_edgeinf.measure import asking
 from mlx_edgeinf.measure.answers import Examiner, measure_answers
+from mlx_edgeinf.measure.asking import Asked
 from mlx_edgeinf.measure.gap import (
     BY_MASS,
     FULL,
@@ -88,13 +89,13 @@ def test_questions_do_not_see_each_other(subject, examiner):
 
 
 def test_no_token_of_an_answer_is_told_by_what_comes_back_for_a_later_one(examiner, monkeypatch):
-    forked, causal = answers.forked, []
+    forked, causal = asking.forked, []
 
     def noting(cache: list, **said) -> list:
         causal.append(said.get("causal", False))
         return forked(cache, **said)
 
-    monkeypatch.setattr(answers, "forked", noting)
+    monkeypatch.setattr(asking, "forked", noting)
     scores(examiner, "story", RECALL)
     # Each question, and then its answers.
     assert causal == [each for question in QUESTIONS for each in (False, *(True for _ in question.answers))]
@@ -104,8 +105,8 @@ def test_what_a_question_names_comes_back_for_its_answers(examiner, monkeypatch)
     """But not for other questions."""
     named = {question.text: np.array([at]) for at, question in enumerate(QUESTIONS)}
     monkeypatch.setattr(examiner._lexicon, "named", lambda tokens, texts, cache: named[texts[-1]])
-    asked, predicted = [], answers.predicted
-    monkeypatch.setattr(answers, "predicted", lambda *a: asked.append(a[-1]) or predicted(*a))
+    asked, predicted = [], Asked.predicted
+    monkeypatch.setattr(Asked, "predicted", lambda self, *a: asked.append(self.cache) or predicted(self, *a))
     scores(examiner, "story", RECALL)
     own = [named[question.text] for question in QUESTIONS for _ in question.answers]
     assert len(own) == len(asked)

@@ -14,7 +14,7 @@ from tiny import byte_tokenizer, llama_model, with_memory
 from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import AdapterConfig, gate_parameters
 from mlx_edgeinf.document_memory import SaveFileError
-from mlx_edgeinf.measure import facts, hiding, options, sides
+from mlx_edgeinf.measure import asking, facts, hiding, options, sides
 from mlx_edgeinf.measure.gap import FULL, OURS, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW
 from mlx_edgeinf.measure.results import Results
 from mlx_edgeinf.measure.subject import Subject
@@ -173,14 +173,15 @@ def test_an_answer_is_exact_if_every_token_of_it_is_the_likeliest(subject, resul
 
 
 def test_what_comes_back_for_a_question_may_depend_on_its_end_and_on_its_words(subject, monkeypatch):
-    forked, said = facts.forked, []
-    monkeypatch.setattr(facts, "forked", lambda *a, **told: said.append(told) or forked(*a, **told))
+    forked, said = asking.forked, []
+    monkeypatch.setattr(asking, "forked", lambda *a, **told: said.append(told) or forked(*a, **told))
     cache = subject.model.make_cache(pages=RamPages(subject.model))
     subject.model(mx.array(text().tokens[:300])[None], cache=cache)
     asker, gap = facts.Asker(subject, text()), text().gaps(600)[hiding.SINGLE][0]
     for naming in (True, False):
         asker._answer(gap, cache, naming)
-    assert said[0].pop("named") is not None and said == [{}, {"named": None}]
+    assert said[0].pop("named") is not None
+    assert said == [{}, {"causal": True}, {"named": None}, {"causal": True}]
 
 
 def test_only_the_row_that_names_nothing_names_nothing(subject, results, monkeypatch):

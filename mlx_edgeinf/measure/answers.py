@@ -11,18 +11,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from statistics import mean
-from typing import NamedTuple
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from ..attention import trained_context
 from ..cache import EdgeCache, forked, state_bytes
 from ..generation import generate, read_on
 from ..lexicon import Lexicon
-from ..training.loss import cross_entropy
 from ..training.recalling import check_recall
 from ..turns import Prompter
+from .asking import Asked, ask
 from .gap import SHUFFLED
 from .metrics import Metric
 from .readings import Reader
@@ -88,22 +86,21 @@ class Examiner:
         return names[(names.index(name) + 1) % len(names)]
 
     def _ask(self, name: str, question: Question, cache: list[EdgeCache]) -> dict:
-        *prompt, last = self._prompt(question)
-        asked = forked(cache, named=self._lexicon.named(self.documents[name], [question.text], cache))
-        read_on(self._model, mx.array(prompt), asked)
+        named = self._lexicon.named(self.documents[name], [question.text], cache)
+        asked = ask(self._model, self._prompt(question), cache, named)
         answers = map(self._prompter.text, question.answers)
-        scores = [predicted(self._model, last, answer, asked).log_probability for answer in answers]
+        scores = [asked.predicted(answer).log_probability for answer in answers]
         entry = {"depth": question.depth, "log_probability": mean(scores)}
         if self.metric:
-            written = self._write(last, asked)
+            written = self._write(asked)
             entry |= self.metric.score(written, question.answers) | {"written": written}
         return entry
 
-    def _write(self, last: int, asked: list[EdgeCache]) -> str:
+    def _write(self, asked: Asked) -> str:
         """The model's own answer, always the likeliest token."""
-        fork = forked(asked)
+        fork = forked(asked.cache)
         written = generate(
-            self._model, self._tokenizer, [last], max_tokens=self.metric.max_tokens,
+            self._model, self._tokenizer, [asked.last], max_tokens=self.metric.max_tokens,
             prompt_cache=fork, logits_processors=self.metric.processors,
         )  # fmt: skip
         check_recall(fork)
@@ -126,27 +123,6 @@ class Examiner:
             for question in self.exams[name].questions
         )
         return len(self.documents[name]) + max(asked)
-
-
-class Predicted(NamedTuple):
-    """Of an answer's tokens: nats per token, and whether each of them is the likeliest."""
-
-    log_probability: float
-    exact: bool
-
-
-def predicted(model: nn.Module, last: int, answer: list[int], asked: list[EdgeCache]) -> Predicted:
-    """How likely an answer is behind the last token of the prompt, which was read up to there.
-
-    Raises:
-        StoreError: recall failed.
-    """
-    inputs, targets, fork = mx.array([last, *answer[:-1]]), mx.array(answer), forked(asked, causal=True)
-    logits = model(inputs[None], cache=fork)[0]
-    mean_loss, exact = cross_entropy(logits, targets).mean(), (logits.argmax(axis=-1) == targets).all()
-    mx.eval(mean_loss, exact)
-    check_recall(fork)
-    return Predicted(-mean_loss.item(), exact.item())
 
 
 def measure_answers(examiner: Examiner, results: Results, digests: Mapping[str, str]) -> None:

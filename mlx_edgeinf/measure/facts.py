@@ -19,17 +19,17 @@ from statistics import mean
 
 import mlx.core as mx
 
-from ..cache import EdgeCache, forked, state_bytes
+from ..cache import EdgeCache, state_bytes
 from ..document_memory import DocumentMemory, SaveFileError
 from ..documents import Document, Page
 from ..generation import read_on
 from ..lexicon import Lexicon
 from ..recall import keep, writing
 from ..savefile import begin_pages, load_memory, save_memory
-from ..training.recalling import QUOTA, check_recall, forget_pages
+from ..training.recalling import QUOTA, check_recall
 from ..turns import Prompter
 from ..wording import count
-from .answers import predicted
+from .asking import ask, fork_of
 from .gap import FULL, OURS, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW
 from .hiding import ASKING, KINDS, LADDER, Gap, Text
 from .readings import Reader, every_page
@@ -124,9 +124,7 @@ class Asker:
     def _asked(self, memory: DocumentMemory, row: str, length: int) -> dict:
         """What the facts of a length are answered with, and how fast tokens are written there."""
         cache = memory.cache
-        fork = forked(cache)
-        if row in (OURS, WINDOW):
-            forget_pages(fork)
+        fork = fork_of(cache, row)
         if row == UNBOUNDED:
             for layer in fork:
                 layer.recall.index = every_page(layer.recall)
@@ -143,11 +141,9 @@ class Asker:
 
     def _answer(self, gap: Gap, cache: list[EdgeCache], naming: bool) -> dict:
         """How likely the right answer is behind the beginning of its sentence; naming: which names pages."""
-        *prompt, last = self._prompter.text(f"\n\n{gap.beginning}")
         named = self._lexicon.named(self._text.tokens, [gap.beginning], cache) if naming else None
-        asked = forked(cache, named=named)
-        read_on(self._model, mx.array(prompt), asked)
-        found = predicted(self._model, last, self._prompter.text(f" {gap.answer}"), asked)
+        asked = ask(self._model, self._prompter.text(f"\n\n{gap.beginning}"), cache, named)
+        found = asked.predicted(self._prompter.text(f" {gap.answer}"))
         return {"log_probability": round(found.log_probability, 4), "exact": found.exact}
 
 

@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from itertools import accumulate, chain, product
 from statistics import mean
 
-import mlx.core as mx
 import numpy as np
 
-from ..cache import EdgeCache, forked
+from ..cache import EdgeCache
 from ..generation import read_on
 from ..lexicon import Lexicon
-from ..training.recalling import check_recall, forget_pages
+from ..training.recalling import check_recall
 from ..turns import Prompter
 from ..wording import count
-from .answers import pieces, predicted
+from .answers import pieces
+from .asking import ask, fork_of
 from .gap import OURS, RECALL, RECALL_ALONE, WINDOW, check_finished
 from .readings import Reader
 from .results import Results, described
@@ -64,20 +64,16 @@ class Retelling:
             for piece in pieces(self.tokens, cache[0]):
                 read_on(self._model, piece, cache)
                 check_recall(cache)
-            forks = {row: forked(cache) for row in READINGS[way]}
-            for row in {OURS, WINDOW} & forks.keys():
-                forget_pages(forks[row])
+            forks = {row: fork_of(cache, row) for row in READINGS[way]}
             for name, (row, fork) in product(names, forks.items()):
                 asked = [self._asked(question, fork) for question in self._stories[name].questions[1:]]
                 yield name, row, {"ago": self._ago.get(name), "log_probability": asked}
 
     def _asked(self, question: Question, cache: list[EdgeCache]) -> float:
         """Log-probability of people's answers, nats a token, on average."""
-        *prompt, last = self._prompter.conversation([question.text])
-        asked = forked(cache, named=self._lexicon.named(self.tokens, [question.text], cache))
-        read_on(self._model, mx.array(prompt), asked)
-        answers = map(self._prompter.text, question.answers)
-        return mean(predicted(self._model, last, each, asked).log_probability for each in answers)
+        named = self._lexicon.named(self.tokens, [question.text], cache)
+        asked = ask(self._model, self._prompter.conversation([question.text]), cache, named)
+        return mean(asked.predicted(self._prompter.text(each)).log_probability for each in question.answers)
 
     def _tokens(self, exam: Exam) -> list[int]:
         return [*chain.from_iterable(map(self._prompter.page, exam.pages))]
