@@ -40,6 +40,7 @@ TRAINED = Path("assets/gates/smollm2-135m-instruct")
 # What is made of one results file each, by the comments that it stands between.
 TABLES = {
     "evaluate": gap.summary,
+    "shorter": gap.summary,
     "taught_books": gap.summary,
     "lengths": lengths.summary,
     "heads": heads.summary,
@@ -119,6 +120,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--evaluation", dest="evaluate", type=Path, default=FOLDER / "evaluate.json", help="Perplexity."
     )
+    parser.add_argument("--shorter", type=Path, default=FOLDER / "shorter.json", help="Of half as much.")
     parser.add_argument("--trained", type=Path, default=TRAINED, help="Gates whose training is shown.")
     parser.add_argument("--gates", type=Path, default=FOLDER / "gates", help="By base model and length.")
     parser.add_argument("--lengths", type=Path, default=FOLDER / "lengths.json", help="Long texts.")

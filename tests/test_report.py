@@ -69,6 +69,7 @@ def test_a_page_without_both_comments_is_refused(page):
 def run(folder: Path) -> int:
     return report.main([
         str(folder / "README.md"), "--evaluation", str(folder / "e.json"),
+        "--shorter", str(folder / "half.json"),
         "--gates", str(folder / "gates"), "--lengths", str(folder / "l.json"),
         "--answers", str(folder / "answers"), "--support", str(folder / "s.json"),
         "--kills", str(folder / "kills.json"), "--selection", str(folder / "selection"),
