@@ -172,7 +172,7 @@ def swap_gates(model: nn.Module, adapter_path: str | Path) -> None:
     """
     folder = Path(adapter_path)
     config, gate = read_config(folder), model.layers[0].self_attn.memory_gate
-    own = (model.make_cache()[0].layout, gate.form, type(gate.memory))
+    own = (model.layout, gate.form, type(gate.memory))
     if own != (config.layout, config.gate, KINDS[config.kind]):
         raise AdapterError(
             f"The gates in {folder} are for {config.kind} and {config.layout}, which this model was not "

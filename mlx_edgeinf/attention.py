@@ -132,9 +132,9 @@ def retrofit(
         exact_limit: tokens up to which the base path runs (see EdgeCache).
         gate: form of the memory gate, a key of `gate.FORMS`.
 
-    Returns the model, with gates for recall too; all but the memory gates is frozen,
-    and `model.make_cache()` now makes EdgeCaches; given the pages of a `PageStore`, ones whose forks
-    recall from it, or they themselves `throughout`.
+    Returns the model, with gates for recall too; all but the memory gates is frozen, `model.layout` is the
+    layout, and `model.make_cache()` now makes EdgeCaches; given the pages of a `PageStore`, ones whose
+    forks recall from it, or they themselves `throughout`.
 
     Raises:
         UnsupportedModel: an attention layer is of a shape this project has not tested.
@@ -154,7 +154,7 @@ def retrofit(
     ) -> list[EdgeCache]:
         return _new_caches(model, layout, exact_limit, pages, throughout)
 
-    model.make_cache = make_cache
+    model.make_cache, model.layout = make_cache, layout
     return model
 
 

@@ -163,7 +163,7 @@ def shipped_gates(model: nn.Module) -> Path | None:
 
 def settings_of(model: nn.Module, gates: Path | None = None) -> Settings:
     """What a loaded model reads and writes with; `gates` is their folder, None for untrained ones."""
-    layout, memory = model.make_cache()[0].layout, model.layers[0].self_attn.memory_gate.memory
+    layout, memory = model.layout, model.layers[0].self_attn.memory_gate.memory
     return Settings(
         gates=gates.resolve().name if gates else "untrained",
         fingerprint=digest(gate_parameters(model).values()),

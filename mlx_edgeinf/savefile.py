@@ -40,7 +40,7 @@ def identity(model: nn.Module) -> dict[str, str]:
         "format": FORMAT,
         "base model": fingerprint(model),
         "gates": digest(gate_parameters(model).values()),
-        "layout": str(model.make_cache()[0].layout),
+        "layout": str(model.layout),
         "size of memory": str(model.layers[0].self_attn.memory_gate.memory.features),
     }
 

@@ -265,6 +265,17 @@ def test_a_path_that_is_no_file_is_named(elsewhere, tmp_path, make):
     refused(elsewhere, tmp_path / "changed.zip", "^changed.zip cannot be opened \\(.*\\): choose it again")
 
 
+def test_a_memory_that_cannot_be_read_is_not_blamed_on_where_it_goes(engine, library, tmp_path):
+    id = library.add(BOOK).id
+    library.finish(engine, id, Finished("A whale.", receipt(), read(engine, BOOK)))
+    (memory,) = (library.folder / "files").glob("*.safetensors")
+    memory.unlink()
+    words = "safetensors cannot be read .*: check the disk of the library; nothing was exported"
+    with pytest.raises(LibraryError, match=words):
+        library.export(id, tmp_path / "book.zip")
+    assert not (tmp_path / "book.zip").exists()
+
+
 def test_a_disk_that_fills_up_meanwhile_leaves_nothing_behind(exported, elsewhere, monkeypatch):
     syncs = []
 

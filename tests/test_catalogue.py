@@ -137,19 +137,19 @@ def test_gates_beside_a_model_are_found_shown_and_loaded(folder, gates_folder):
     assert offer_of(folder).gates is Gates.NONE and gates_beside(folder) is None
     shutil.copytree(gates_folder, folder / "gates")
     assert offer_of(folder).gates is Gates.BESIDE and gates_beside(folder) == folder / "gates"
-    assert load(str(folder))[0].make_cache()[0].layout.window == 16
+    assert load(str(folder))[0].layout.window == 16
 
 
 def test_gates_that_lie_among_the_models_files_are_found_too(folder, gates_folder):
     shutil.copytree(gates_folder, folder, dirs_exist_ok=True)
     assert gates_beside(folder) == folder
-    assert load(str(folder))[0].make_cache()[0].layout.window == 16
+    assert load(str(folder))[0].layout.window == 16
 
 
 def test_an_adapter_of_another_kind_beside_a_model_is_passed_over(folder):
     (folder / "adapter_config.json").write_text(json.dumps({"fine_tune_type": "lora", "num_layers": 8}))
     assert gates_beside(folder) is None
-    assert load(str(folder))[0].make_cache()[0].layout.window == 512
+    assert load(str(folder))[0].layout.window == 512
 
 
 def test_what_was_downloaded_is_offered_whatever_it_is(folder, tmp_path):

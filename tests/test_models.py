@@ -29,7 +29,7 @@ def shipped(tmp_path, monkeypatch):
 
 
 def window(model: nn.Module) -> int:
-    return model.make_cache()[0].layout.window
+    return model.layout.window
 
 
 def test_short_inputs_have_the_base_models_logits(model_folder, shipped):

@@ -17,7 +17,7 @@ from hashlib import file_digest
 from pathlib import Path
 from shutil import copyfileobj
 from typing import Annotated, Any
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from pydantic import AwareDatetime, Field, TypeAdapter
 from safetensors import SafetensorError, safe_open
@@ -27,6 +27,7 @@ from ..chat import Turn
 from ..documents import Page
 from ..events import Receipt
 from ..wording import size
+from .files import pieces
 from .rows import LibraryError
 
 FORMAT = 1
@@ -103,16 +104,23 @@ def write(path: Path, contents: Contents, memories: Sequence[Path], original: Pa
     """Write a document as one file, replaced atomically.
 
     Raises:
+        LibraryError: a memory or the original cannot be read.
         SaveError: the disk is full, or it cannot be written to.
     """
     parts = zip(_TYPES, (contents.manifest, contents.pages, contents.summaries, contents.chats))
-    with replacing(path) as file, ZipFile(file, "w", ZIP_DEFLATED, strict_timestamps=False) as archive:
+    with replacing(path) as file, ZipFile(file, "w", ZIP_DEFLATED) as archive:
         for name, part in parts:
             archive.writestr(name, _TYPES[name].dump_json(part))
         for number, memory in enumerate(memories):
-            archive.write(memory, memory_member(number), ZIP_STORED)
+            _store(archive, memory, memory_member(number))
         if original:
-            archive.write(original, original_member(contents.manifest), ZIP_STORED)
+            _store(archive, original, original_member(contents.manifest))
+
+
+def _store(archive: ZipFile, source: Path, member: str) -> None:
+    """Lay a file of the library into an archive, as it is."""
+    with archive.open(ZipInfo(member), "w", force_zip64=True) as stored:
+        stored.writelines(pieces(source, "check the disk of the library; nothing was exported"))
 
 
 def memory_member(number: int) -> str:

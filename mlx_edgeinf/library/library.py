@@ -276,7 +276,7 @@ class Library:
         """Write a document with its memories, summaries and chats to one file; checkpoints stay here.
 
         Raises:
-            SaveError: the disk is full, or it cannot be written to.
+            LibraryError, SaveError: see `archive.write`.
         """
         with self._files.changing():
             with self._db.snapshot() as db:

@@ -181,10 +181,10 @@ def _watched(reader: Reader, pages: PageStore, tally: Tally) -> Iterator[list[Ed
     for number, layer in enumerate(layers):
         gate, scale = layer.self_attn.memory_gate, layer.self_attn.scale
         recall = Ahead(
-            pages, number, gate.rotation, scale, reader.layout.sinks, THROUGHOUT, throughout=True,
+            pages, number, gate.rotation, scale, reader.model.layout.sinks, THROUGHOUT, throughout=True,
             precision=precision(reader.model),
         )  # fmt: skip
-        caches.append(EdgeCache(reader.layout, gate.memory, gate.rotation, recall=recall))
+        caches.append(EdgeCache(reader.model.layout, gate.memory, gate.rotation, recall=recall))
     norms = [layer.input_layernorm for layer in layers]
     taps = [Tap(norm) for norm in norms]
     for below, above, tap, layer in zip(caches, caches[1:], taps, layers[1:]):

@@ -86,7 +86,7 @@ def measure_heads(reader: Reader, results: Results) -> None:
     sizes: dict[str, list[list[int]]] = {}
 
     def caches(row: str) -> AbstractContextManager[list[EdgeCache]]:
-        return nullcontext(_split(reader.model, reader.layout, sizes[row]))
+        return nullcontext(_split(reader.model, reader.model.layout, sizes[row]))
 
     def measure(half: Results, *rows: str) -> None:
         documents = {name: reader.documents[name] for name in half.setup["documents"]}

@@ -36,7 +36,7 @@ def learning(edge: Ours, stock: Stock, tokens: list[int]) -> dict[str, dict]:
 
     tokens: an excerpt at their beginning is taken.
     """
-    layout = edge.make_cache()[0].layout
+    layout = edge.layout
     beginning = layout.capacity
     length = beginning + SEGMENTS * layout.segment
     excerpt = Excerpt(tokens[: length + 1])

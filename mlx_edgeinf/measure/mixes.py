@@ -39,7 +39,7 @@ def measure_mixes(reader: Reader, mixes: Sequence[str], results: Results) -> Non
     """Read the reader's documents with memories of each mix, and without any."""
 
     def caches(row: str) -> AbstractContextManager[list[EdgeCache]]:
-        return nullcontext(mixed(reader.model, reader.layout, *_parts(row)))
+        return nullcontext(mixed(reader.model, reader.model.layout, *_parts(row)))
 
     measure_more_rows(reader, (WINDOW, *mixes), results, caches)
 

@@ -117,10 +117,6 @@ class Reader:
         with self.caches(row, len(tokens)) as cache:
             return {(name, row): list(self.read(tokens, cache))}
 
-    @property
-    def layout(self) -> Layout:
-        return self.model.make_cache()[0].layout
-
     def read(self, tokens: list[int], cache: list[EdgeCache]) -> Iterator[Piece]:
         """Read segment by segment; the vocabulary is only weighed where losses count."""
         position = 1
@@ -141,14 +137,15 @@ class Reader:
             if row in (UNTRAINED, RECALL_UNTRAINED):
                 others.enter_context(gates(self.model, self.untrained))
             if row == HALF:
-                others.enter_context(features(self.model, half(memory_gates(self.model)[0], self.layout)))
+                fewer = half(memory_gates(self.model)[0], self.model.layout)
+                others.enter_context(features(self.model, fewer))
             if row in BY_MASS:
                 others.enter_context(gates(self.model, untrained_recall(self.model)))
             pages = others.enter_context(temporary_pages(self.model)) if row in RECALLING else None
             yield self._caches(row, length, pages)
 
     def _caches(self, row: str, length: int, pages: PageStore | None) -> list[EdgeCache]:
-        layout, memories = self.layout, memory_gates(self.model)
+        layout, memories = self.model.layout, memory_gates(self.model)
         if row in (OURS, HALF, UNTRAINED, RECALL, RECALL_BY_MASS, RECALL_UNTRAINED):
             return self.model.make_cache(pages=pages, throughout=self.throughout)
         if row in (RECALL_ALONE, RECALL_ALONE_BY_MASS):

@@ -167,9 +167,9 @@ def _estimating(reader: Reader, pages: PageStore, way: Way, tokens: int, block: 
     caches = []
     for number, layer in enumerate(reader.model.layers):
         rotation, scale = layer.self_attn.memory_gate.rotation, layer.self_attn.scale
-        recall = way.kind(pages, number, rotation, scale, reader.layout.sinks, tokens, throughout=True)
+        recall = way.kind(pages, number, rotation, scale, reader.model.layout.sinks, tokens, throughout=True)
         recall.estimate, recall.block = way.estimate, block
-        caches.append(EdgeCache(reader.layout, None, rotation, recall=recall))
+        caches.append(EdgeCache(reader.model.layout, None, rotation, recall=recall))
     return caches
 
 
