@@ -196,7 +196,7 @@ def retention(args: argparse.Namespace) -> str:
 def facts(args: argparse.Namespace) -> str:
     """Measure what the results file of a text does not hold yet, one length and row at a time; the tables."""
     subject = Subject.load(args.model, args.adapter_path)
-    number = args.text or 0
+    number = args.text
 
     def text(length: int) -> Text:
         book = books(args.data, subject.tokenizer, number)
@@ -204,11 +204,13 @@ def facts(args: argparse.Namespace) -> str:
 
     # Lengths can be added later: all texts begin alike, with the same facts.
     beginning = text(LADDER[0])
-    setup = _setup(_without(args, "lengths"), {"text": beginning.tokens, "facts": beginning.facts}, subject)
+    first = argparse.Namespace(**vars(_without(args, "lengths")) | {"text": number or None})
+    setup = _setup(first, {"text": beginning.tokens, "facts": beginning.facts}, subject)
     told = {"context": trained_context(subject.model), "recall": RECALLED}
     results = Results.resume(args.output / f"{number}.json", setup | told)
     lengths = sorted({*args.lengths, *map(int, results.entries)})
-    invented.measure_facts(subject, text(lengths[-1]), lengths, results, args.keep)
+    kept = args.keep and args.keep / str(number)
+    invented.measure_facts(subject, text(lengths[-1]), lengths, results, kept)
     return found.summary(args.output, [str(number)])
 
 

@@ -40,7 +40,6 @@ TRAINED = Path("assets/gates/smollm2-135m-instruct")
 # What is made of one results file each, by the comments that it stands between.
 TABLES = {
     "evaluate": gap.summary,
-    "shorter": gap.summary,
     "taught_books": gap.summary,
     "lengths": lengths.summary,
     "heads": heads.summary,
@@ -100,7 +99,7 @@ def _names(folder: Path) -> list[str]:
     """Results files in a folder, without their endings; tasks of a kind by their length."""
 
     def kind_and_length(name: str) -> tuple[str, int, str]:
-        kind, _, length = name.partition("-")
+        kind, _, length = ("", "", name) if name.isdigit() else name.partition("-")
         return kind, int(length) if length.isdigit() else 0, name
 
     return sorted((path.stem for path in folder.glob("*.json")), key=kind_and_length)
@@ -120,7 +119,6 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--evaluation", dest="evaluate", type=Path, default=FOLDER / "evaluate.json", help="Perplexity."
     )
-    parser.add_argument("--shorter", type=Path, default=FOLDER / "shorter.json", help="Of half as much.")
     parser.add_argument("--trained", type=Path, default=TRAINED, help="Gates whose training is shown.")
     parser.add_argument("--gates", type=Path, default=FOLDER / "gates", help="By base model and length.")
     parser.add_argument("--lengths", type=Path, default=FOLDER / "lengths.json", help="Long texts.")

@@ -258,10 +258,11 @@ def test_a_kept_reading_whose_pages_are_gone_is_not_measured_without_them(subjec
 def test_the_command_goes_on_where_it_was(tmp_path, tiny_subject, capsys):
     books, gates = tmp_path / "books", save_trained(tmp_path / "gates")
     books.mkdir()
-    (books / "rain.txt").write_text("It rained. " * 200)
+    for name in ("rained", "snowed"):
+        (books / f"{name}.txt").write_text(f"It {name}. " * 200)
     command = [
         "facts", "--data", str(books), "--adapter-path", str(gates), "--lengths", "600",
-        "--output", str(tmp_path / "facts"),
+        "--output", str(tmp_path / "facts"), "--keep", str(tmp_path / "kept"),
     ]  # fmt: skip
     assert evaluate.main(command) == 0
     entries = json.loads((tmp_path / "facts" / "0.json").read_text())["entries"]
@@ -270,7 +271,13 @@ def test_the_command_goes_on_where_it_was(tmp_path, tiny_subject, capsys):
     assert evaluate.main(command) == 0
     added = json.loads((tmp_path / "facts" / "0.json").read_text())["entries"]
     assert added["600"] == entries["600"] and "1000" in added
-    # Another text is another file.
-    assert evaluate.main([*command, "--text", "1"]) == 0
-    other = json.loads((tmp_path / "facts" / "1.json").read_text())
+    kept = (tmp_path / "kept" / "0" / "memory").read_bytes()
+    # The first by its number is the same; another is another file, and so is what is kept of its reading.
+    for text in ("0", "1"):
+        assert evaluate.main([*command, "--text", text]) == 0
+    one, other = (json.loads((tmp_path / "facts" / f"{text}.json").read_text()) for text in (0, 1))
+    assert one["entries"] == added and "--text" not in one["setup"]["command"]
     assert "--text 1" in other["setup"]["command"] and set(other["entries"]) == {"1000"}
+    read, others = (each["setup"]["documents"] for each in (one, other))
+    assert read["text"] != others["text"] and read["facts"] != others["facts"]
+    assert (tmp_path / "kept" / "0" / "memory").read_bytes() == kept

@@ -1,35 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from hidden import LONG, SETUP, SHORT, answers, text
 
 from mlx_edgeinf.measure import facts, found
-from mlx_edgeinf.measure.gap import FULL, OURS, RECALL
+from mlx_edgeinf.measure.gap import FULL, OURS, RECALL, UNBOUNDED
 from mlx_edgeinf.measure.hiding import KINDS, SINGLE
-from mlx_edgeinf.measure.results import Results, ResultsError
-
-CONTEXT, SHORT, LONG = 800, 600, 1000
-SETUP = {
-    "command": "python -m it", "machine": "a machine", "packages": {"mlx": "0"}, "context": CONTEXT,
-    "base_model": "tiny", "config": {},
-}  # fmt: skip
-
-
-def answers(*exact: bool) -> list[dict]:
-    """Each is a nat likelier where it is exact."""
-    return [{"exact": each, "log_probability": each - 2.0} for each in exact]
-
-
-def text(folder: Path, name: str, lengths: tuple[int, ...], **rows: list[dict]) -> Results:
-    """One read to some lengths; rows, by what they are called in code: what those say of single facts."""
-    said = {getattr(facts, row): single for row, single in rows.items()}
-    costs = {"decode": 2.5, "peak_bytes": 3e6, "state_bytes": 2e6, "disk_bytes": 4e3}
-    results = Results(folder / f"{name}.json", SETUP)
-    for length, row in facts.pairs(lengths, CONTEXT):
-        kinds = dict.fromkeys(KINDS, answers(True, False)) | {SINGLE: said.get(row, answers(False, False))}
-        results.add({(str(length), row): kinds | costs})
-    return results
+from mlx_edgeinf.measure.results import ResultsError
 
 
 def lines(summary: str) -> dict[str, list[str]]:
@@ -68,6 +45,32 @@ def test_facts_of_several_texts_stand_together_at_the_lengths_that_each_was_read
     assert "| 600 tokens | 1.00; -1.00 | 0.50; -1.50 | - | - | - |" in summary
     commands = summary.splitlines()[-3:]
     assert "--lengths 600 1000`" in commands[0] and "--lengths 600`" in commands[2]
+
+
+def test_what_a_length_took_is_told_of_the_first_text_that_was_read_so_far(tmp_path):
+    text(tmp_path, "0", (SHORT,))
+    text(tmp_path, "1", (SHORT, LONG))
+    costs = [line for line in found.summary(tmp_path, ["0", "1"]).splitlines() if " | 4 kB | " in line]
+    assert [line.split(" | ")[0] for line in costs] == ["| 600 tokens", "| 1,000 tokens"]
+
+
+def test_rows_stand_in_the_same_order_whichever_text_has_the_longest_reading(tmp_path, monkeypatch):
+    monkeypatch.setattr(facts, "LONGEST", LONG)
+    text(tmp_path, "0", (SHORT,))
+    text(tmp_path, "1", (SHORT, LONG))
+    summary = found.summary(tmp_path, ["0", "1"])
+    places = [summary.index(f"| {row} |") for row in (RECALL, UNBOUNDED, OURS)]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("part", ["recall", "context"])
+def test_texts_that_were_read_in_several_ways_do_not_stand_together(tmp_path, part):
+    text(tmp_path, "0", (SHORT,))
+    other = text(tmp_path, "1", (SHORT,))
+    other.setup = SETUP | {part: 900}
+    other._write()
+    with pytest.raises(ResultsError, match="ways to recall"):
+        found.summary(tmp_path, ["0", "1"])
 
 
 def test_a_text_that_was_not_read_to_its_end_is_refused(tmp_path):

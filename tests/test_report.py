@@ -6,6 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from hidden import SHORT, text
 
 from mlx_edgeinf import report
 from mlx_edgeinf.measure import kills, picture
@@ -69,7 +70,6 @@ def test_a_page_without_both_comments_is_refused(page):
 def run(folder: Path) -> int:
     return report.main([
         str(folder / "README.md"), "--evaluation", str(folder / "e.json"),
-        "--shorter", str(folder / "half.json"),
         "--gates", str(folder / "gates"), "--lengths", str(folder / "l.json"),
         "--answers", str(folder / "answers"), "--support", str(folder / "s.json"),
         "--kills", str(folder / "kills.json"), "--selection", str(folder / "selection"),
@@ -123,6 +123,16 @@ def test_both_results_and_the_picture_are_written(tmp_path, evaluated, benchmark
     assert "| memory zeroed | 2.5000 | 0.50" in written and "| A book | 1.000 |" in written
     assert "| 65,536 | ours | 0.80 |" in written and written.count("`python -m it` on a machine") == 2
     assert (tmp_path / "assets" / "b.svg").exists()
+
+
+def test_facts_of_all_texts_are_reported_in_the_order_of_the_texts(tmp_path):
+    for number in (10, 2, 0):
+        text(tmp_path / "facts", str(number), (SHORT,), f"python -m it --text {number}")
+    (tmp_path / "README.md").write_text("<!-- facts --><!-- /facts -->")
+    assert run(tmp_path) == 0
+    page = (tmp_path / "README.md").read_text()
+    places = [page.index(f"--text {number} --lengths 600`") for number in (0, 2, 10)]
+    assert "(n 6)" in page and places == sorted(places)
 
 
 @pytest.mark.parametrize("name", ("answers", "taught"))

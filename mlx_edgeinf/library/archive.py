@@ -112,15 +112,17 @@ def write(path: Path, contents: Contents, memories: Sequence[Path], original: Pa
         for name, part in parts:
             archive.writestr(name, _TYPES[name].dump_json(part))
         for number, memory in enumerate(memories):
-            _store(archive, memory, memory_member(number))
+            _store(archive, memory, memory_member(number), contents.manifest.name)
         if original:
-            _store(archive, original, original_member(contents.manifest))
+            _store(archive, original, original_member(contents.manifest), contents.manifest.name)
 
 
-def _store(archive: ZipFile, source: Path, member: str) -> None:
-    """Lay a file of the library into an archive, as it is."""
+def _store(archive: ZipFile, source: Path, member: str, document: str) -> None:
+    """Lay a file that the library keeps of a document into an archive, as it is."""
+    name = f"{source.name}, which {source.parent} keeps of {document},"
+    remedy = "check that disk, or delete the document and read it again; nothing was exported"
     with archive.open(ZipInfo(member), "w", force_zip64=True) as stored:
-        stored.writelines(pieces(source, "check the disk of the library; nothing was exported"))
+        stored.writelines(pieces(source, name, remedy))
 
 
 def memory_member(number: int) -> str:

@@ -97,7 +97,7 @@ class Files:
         """
         with self.placing(suffix_of(document.name)) as path:
             with replacing(path) as copy:
-                copy.writelines(pieces(source, "choose it again"))
+                copy.writelines(pieces(source, source.name, "choose it again"))
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != document.sha256:
                     raise LibraryError(f"{source.name} has changed since it was read: read it again.")
@@ -137,18 +137,18 @@ class Files:
             lock.release()
 
 
-def pieces(source: Path, remedy: str) -> Iterator[bytes]:
+def pieces(source: Path, name: str, remedy: str) -> Iterator[bytes]:
     """What is in a file; that it cannot be read is no fault of where it is copied to.
 
     Raises:
-        LibraryError: it cannot be read; the message ends with the remedy.
+        LibraryError: it cannot be read; in the message it has this name, and the remedy ends it.
     """
     try:
         with source.open("rb") as original:
             while piece := original.read(1 << 20):
                 yield piece
     except OSError as error:
-        raise LibraryError(f"{source.name} cannot be read ({error.strerror or error}): {remedy}.") from error
+        raise LibraryError(f"{name} cannot be read ({error.strerror or error}): {remedy}.") from error
 
 
 def suffix_of(name: str) -> str:

@@ -7,12 +7,13 @@ of the same length stand together, whichever text they were hidden in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from ..wording import count, size
-from .facts import pairs
+from .facts import READINGS, pairs
 from .gap import FULL, OURS, RECALL, check_of_one
 from .hiding import KINDS, SINGLE
 from .results import Results, described
@@ -31,7 +32,7 @@ def summary(folder: Path, names: Iterable[str]) -> str:
     texts = [Results.read(folder / f"{name}.json") for name in names]
     check_of_one(folder, [(text, [(str(at), row) for at, row in _asked(text)]) for text in texts])
     return "\n\n".join([
-        *(_scores(texts, kind) for kind in KINDS), _depths(texts), _costs(texts[0]),
+        *(_scores(texts, kind) for kind in KINDS), _depths(texts), _costs(texts),
         *(described(text.setup, lengths=_lengths([text])) for text in texts),
     ])  # fmt: skip
 
@@ -42,9 +43,10 @@ def _scores(texts: Sequence[Results], kind: str) -> str:
     asked = (len(_answers(texts, length, RECALL, kind)) for length in lengths)
     heads = (f"{count(length)} tokens (n {number})" for length, number in zip(lengths, asked))
     lines = [[f"{kind}: exact; log-probability", *heads]]
-    for row in dict.fromkeys(row for text in texts for _, row in _asked(text)):
-        answers = (_answers(texts, length, row, kind) for length in lengths)
-        lines.append([row, *(_score(each) if each else "-" for each in answers)])
+    for row in chain(*READINGS.values()):
+        answers = [_answers(texts, length, row, kind) for length in lengths]
+        if any(answers):
+            lines.append([row, *(_score(each) if each else "-" for each in answers)])
     lines.append([f"{RECALL} minus {FULL}", *(_apart(texts, length, kind) for length in lengths)])
     return markdown(lines)
 
@@ -67,11 +69,11 @@ def _depths(texts: Sequence[Results]) -> str:
     return folded("By where the fact stands", markdown(lines))
 
 
-def _costs(text: Results) -> str:
-    """What `ours with recall` takes at each length of a text."""
+def _costs(texts: Sequence[Results]) -> str:
+    """What `ours with recall` takes at each length, of the first text that was read so far."""
     lines = [[RECALL, "peak memory, reading", "state", "on disk", "written, tokens/s", "with recall off"]]
-    for length in _lengths([text]):
-        entries = text.group(str(length))
+    for length in _lengths(texts):
+        entries = next(filter(None, (text.group(str(length)) for text in texts)))
         entry, speeds = entries[RECALL], (f"{entries[row]['decode']:.1f}" for row in (RECALL, OURS))
         sizes = (size(entry[key]) for key in ("peak_bytes", "state_bytes", "disk_bytes"))
         lines.append([f"{count(length)} tokens", *sizes, *speeds])

@@ -77,17 +77,23 @@ def check_finished(results: Results, pairs: Iterable[tuple[str, str]]) -> tuple[
     return memory, recall
 
 
+# What files whose numbers stand together have in common, of what they were measured with.
+MADE_WITH = ("base_model", "config", "recall", "context")
+
+
 def check_of_one(folder: Path, measured: Iterable[tuple[Results, Iterable[tuple[str, str]]]]) -> None:
-    """See that each results file of a folder has its pairs, and all are of one model and its gates.
+    """See that each results file of a folder has its pairs, and all are of one model, read in one way.
 
     Raises:
         ResultsError: they are not.
     """
     files = [(results, check_finished(results, pairs)) for results, pairs in measured]
-    models = {(results.setup["base_model"], str(results.setup["config"])) for results, _ in files}
+    ways = {str([results.setup.get(key) for key in MADE_WITH]) for results, _ in files}
     digests = [set().union(*each) for each in zip(*(digests for _, digests in files))]
-    if len(models) > 1 or any(len(each) > 1 for each in digests):
-        raise ResultsError(f"{folder} has results of several models or gates: measure all with one.")
+    if len(ways) > 1 or any(len(each) > 1 for each in digests):
+        raise ResultsError(
+            f"{folder} has results of several models, gates or ways to recall: measure all with one."
+        )
 
 
 def mean_nll(results: Results, row: str, stretch: slice) -> np.ndarray:

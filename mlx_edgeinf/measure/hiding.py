@@ -144,7 +144,7 @@ def _facts(ladder: Sequence[int], seed: int) -> Iterator[tuple[int, list[Fact]]]
 def books(folder: Path, tokenizer: TokenizerWrapper, first: int = 0) -> Iterator[int]:
     """Tokens of all texts of a folder, one behind the other in the order of their names.
 
-    first: number of the one to begin with, behind whose last the others follow.
+    first: number of the one to begin with; the earlier ones follow behind the last, which the first follows.
     """
     documents = sorted(read_corpus([folder]).items())
     first %= len(documents)

@@ -36,7 +36,7 @@ def learning(edge: Ours, stock: Stock, tokens: list[int]) -> dict[str, dict]:
 
     tokens: an excerpt at their beginning is taken.
     """
-    layout = edge.layout
+    layout = edge.model.layout
     beginning = layout.capacity
     length = beginning + SEGMENTS * layout.segment
     excerpt = Excerpt(tokens[: length + 1])

@@ -96,7 +96,10 @@ def _facts(parser: argparse.ArgumentParser) -> None:
     _from(parser, "Folder of books to hide them in.")
     _one(parser)
     parser.add_argument("--lengths", nargs="+", type=int, choices=LADDER, required=True)
-    parser.add_argument("--text", type=int, help="Which: it begins with this book, and has facts of its own.")
+    parser.add_argument(
+        "--text", type=int, default=0, choices=range(10),
+        help="Each begins with another book of the folder, and has other facts.",
+    )  # fmt: skip
     parser.add_argument("--keep", type=Path, help="Folder for the reading, to go on with it after a stop.")
     _output(parser, "facts", "Folder of results files, one for each text.")
 
