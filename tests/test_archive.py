@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -264,29 +263,6 @@ def test_any_damage_is_refused_or_harmless(engine, exported, elsewhere):
 def test_a_path_that_is_no_file_is_named(elsewhere, tmp_path, make):
     make(tmp_path / "changed.zip")
     refused(elsewhere, tmp_path / "changed.zip", "^changed.zip cannot be opened \\(.*\\): choose it again")
-
-
-@pytest.mark.parametrize("ending", ["safetensors", "md"], ids=["a memory", "the original"])
-def test_a_disk_that_cannot_be_read_is_not_taken_for_the_one_that_is_written(
-    engine, exported, elsewhere, tmp_path, monkeypatch, ending
-):
-    id, open_file = elsewhere.take_over(exported).id, Path.open
-
-    class Failing(io.BytesIO):
-        def read(self, count: int) -> bytes:
-            if self.tell():
-                raise OSError(5, "Input/output error")
-            return super().read(8)
-
-    def failing(path: Path, mode: str = "r", **how) -> io.IOBase:
-        ours = path.parent.name == "files" and path.suffix == f".{ending}" and mode == "rb"
-        return Failing(b"a file that ends too soon") if ours else open_file(path, mode, **how)
-
-    monkeypatch.setattr(Path, "open", failing)
-    words = f"{ending}, which .*files keeps of Moby Dick.md, cannot be read .Input/output error.: check that"
-    with pytest.raises(LibraryError, match=words):
-        elsewhere.export(id, tmp_path / "book.zip", with_original=True)
-    assert not [path for path in tmp_path.iterdir() if "book.zip" in path.name]
 
 
 def test_a_disk_that_fills_up_meanwhile_leaves_nothing_behind(exported, elsewhere, monkeypatch):

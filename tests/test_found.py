@@ -68,7 +68,7 @@ def test_texts_that_were_read_in_several_ways_do_not_stand_together(tmp_path, pa
     text(tmp_path, "0", (SHORT,))
     other = text(tmp_path, "1", (SHORT,))
     other.setup = SETUP | {part: 900}
-    other._write()
+    other.add({})
     with pytest.raises(ResultsError, match="ways to recall"):
         found.summary(tmp_path, ["0", "1"])
 
@@ -85,6 +85,6 @@ def test_texts_read_with_several_models_do_not_stand_together(tmp_path):
     text(tmp_path, "0", (SHORT,))
     other = text(tmp_path, "1", (SHORT,))
     other.setup = SETUP | {"base_model": "another"}
-    other._write()
+    other.add({})
     with pytest.raises(ResultsError, match="several models"):
         found.summary(tmp_path, ["0", "1"])

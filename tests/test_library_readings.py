@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from mlx_edgeinf import atomic
 from mlx_edgeinf.atomic import SaveError
 from mlx_edgeinf.chat import Turn
 from mlx_edgeinf.document_memory import SaveFileError
-from mlx_edgeinf.documents import Page
+from mlx_edgeinf.documents import Page, read_document
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.events import Finished
 from mlx_edgeinf.library import Library, LibraryError, Reader
@@ -106,6 +107,33 @@ def test_a_memory_that_cannot_be_read_at_the_moment_is_not_given_up(engine, libr
         with pytest.raises(LibraryError, match="Moby Dick.pdf could not be read .Too many open files"):
             reader.open(reader.document)
     assert reader.open(reader.document).complete and library.reading_of(engine, id) == saved
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "md"], ids=["a memory", "the original"])
+def test_a_disk_that_cannot_be_read_is_not_taken_for_the_one_that_is_written(
+    engine, library, tmp_path, monkeypatch, ending
+):
+    path, open_file = tmp_path / "Moby Dick.md", Path.open
+    path.write_text(BOOK.text)
+    document = replace(BOOK, name=path.name, sha256=read_document(path).sha256)
+    id = library.add(document, path).id
+    library.save(engine, id, read(engine, document))
+
+    class Failing(io.BytesIO):
+        def read(self, count: int) -> bytes:
+            if self.tell():
+                raise OSError(5, "Input/output error")
+            return super().read(8)
+
+    def failing(path: Path, mode: str = "r", **how) -> io.IOBase:
+        ours = path.parent.name == "files" and path.suffix == f".{ending}" and mode == "rb"
+        return Failing(b"a file that ends too soon") if ours else open_file(path, mode, **how)
+
+    monkeypatch.setattr(Path, "open", failing)
+    words = f"{ending}, which .*files keeps of Moby Dick.md, cannot be read .Input/output error.: check that"
+    with pytest.raises(LibraryError, match=words):
+        library.export(id, tmp_path / "book.zip", with_original=True)
+    assert not [path for path in tmp_path.iterdir() if "book.zip" in path.name]
 
 
 def test_ctrl_c_while_a_save_is_committed_loses_nothing(engine, library, monkeypatch):

@@ -138,7 +138,7 @@ def test_tasks_of_two_models_never_stand_side_by_side(tmp_path, setup):
     scores.summary(tmp_path, ["needles-100", "lines-20"])
     other.setup.update(setup)
     other.add({})
-    with pytest.raises(ResultsError, match="of several models, gates"):
+    with pytest.raises(ResultsError, match="of several models, gates or ways"):
         scores.summary(tmp_path, ["needles-100", "lines-20"])
 
 
@@ -146,7 +146,7 @@ def test_tasks_of_two_sets_of_gates_never_stand_side_by_side(tmp_path):
     results_of(tmp_path)
     other = results_of(tmp_path, "lines-20")
     other.add({(name, OURS): other.entries[name][OURS] | {"gates": "trained further"} for name in "ab"})
-    with pytest.raises(ResultsError, match="of several models, gates"):
+    with pytest.raises(ResultsError, match="of several models, gates or ways"):
         scores.summary(tmp_path, ["needles-100", "lines-20"])
 
 
