@@ -95,29 +95,28 @@ class MemoryAttention(nn.Module):
         for asked, placed, output, log_mass in cache.recall.in_blocks(
             queries, turned, local.output, local.log_mass[..., None]
         ):
-            exact, closed = local._replace(output=output, log_mass=log_mass[..., 0]), 0.0
+            exact = local._replace(output=output, log_mass=log_mass[..., 0])
             if recalled := cache.recall.read(placed, exact.log_mass, without):
                 if cache.recall.throughout:
                     exact = self.recall_gate(asked, recalled.source, exact)
                 else:
                     exact = by_mass(recalled.source, exact)
-                entries, closed = recalled.entries, cache.recall.precedence
+                entries = recalled.entries
             else:
                 entries = self._entries(queries, cache)
-            outputs.append(in_a_row(self._gated(asked, exact, entries, cache, closed)))
+            outputs.append(in_a_row(self._gated(asked, exact, entries, cache)))
         return mx.concatenate(outputs, axis=2)
 
     def _entries(self, queries: mx.array, cache: EdgeCache) -> Entries | None:
         return cache.entries(self.memory_gate.memory, queries.shape[2] == 1)
 
     def _gated(
-        self, queries: mx.array, exact: Source, entries: Entries | None, cache: EdgeCache,
-        closed: float = 0.0,
-    ) -> mx.array:  # fmt: skip
+        self, queries: mx.array, exact: Source, entries: Entries | None, cache: EdgeCache
+    ) -> mx.array:
         """The exact sources with what the memory adds, if anything was folded into one."""
         if entries is None:
             return exact.output
-        return self.memory_gate(queries, entries, exact, cache.watch, closed)
+        return self.memory_gate(queries, entries, exact, cache.watch, cache.closed)
 
 
 def retrofit(

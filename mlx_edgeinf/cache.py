@@ -97,6 +97,11 @@ class EdgeCache:
         """Whether the next tokens get something back from disk."""
         return self.recall is not None and self.recall.answers
 
+    @property
+    def closed(self) -> float:
+        """Nats by which the memory's gate is closed, where exact recall stands beside it."""
+        return self.recall.precedence if self.recall and self.recall.holds else 0.0
+
     def on_base_path(self, length: int) -> bool:
         """True while `length` more tokens leave the base model's own attention untouched."""
         return self.folded == 0 and self.offset + length <= self.exact_limit

@@ -71,7 +71,8 @@ def test_a_branch_reads_on_as_the_reading_would(recalling, tmp_path):
     """And looks nothing up before it is asked."""
     memory = recalling.open(begun(BOOK, 3), tmp_path / "pages", growing=True)
     list(recalling.ingest(memory))
-    branch, whole = recalling.branch(memory, BOOK.pages[3:4]), recalling.open(begun(BOOK, 4))
+    branch = recalling.branch(memory, BOOK.pages[3:4])
+    whole = recalling.open(begun(BOOK, 4), tmp_path / "whole")
     for each in (branch, whole):
         list(recalling.ingest(each))
     assert same(state(branch), state(whole))

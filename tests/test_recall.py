@@ -13,8 +13,8 @@ from mlx_edgeinf.cache import Layout, forked
 from mlx_edgeinf.generation import read_on
 from mlx_edgeinf.kinds import KINDS
 from mlx_edgeinf.pagestore import PageStore
-from mlx_edgeinf.recall import summarize
-from mlx_edgeinf.recall.recall import PRECEDENCE
+from mlx_edgeinf.pagestore.errors import StoreError
+from mlx_edgeinf.recall import recall, summarize
 
 LENGTH = 160
 NO_SINKS, SINKS = Layout(sinks=0, window=8, segment=16), Layout(sinks=2, window=8, segment=16)
@@ -120,7 +120,9 @@ def test_several_texts_at_once_are_refused():
 # -- forks ---------------------------------------------------------------------------
 
 
-def test_reading_is_as_without_recall_and_what_is_asked_after_it_is_not():
+def test_reading_is_as_without_recall_and_what_is_asked_after_it_is_not(monkeypatch):
+    """But for the gate, which gives way from the first segment on."""
+    monkeypatch.setattr(recall, "PRECEDENCE", 0.0)
     model = with_memory(llama_model(), layout=SINKS)
     plain, kept = model.make_cache(), model.make_cache(pages=RamPages(model))
     assert mx.array_equal(model(sequence(0)[None], cache=plain), model(sequence(0)[None], cache=kept))
@@ -140,23 +142,32 @@ def test_a_fork_recalls_as_if_everything_before_had_been_read_with_every_page():
     assert mx.allclose(answered, expected[:, -40:], rtol=1e-3, atol=1e-3)
 
 
-def test_what_comes_back_takes_precedence_over_the_memory(monkeypatch):
-    """As if the bias of the gates were lower; where nothing comes back, they are as they were trained."""
+def test_recall_takes_precedence_over_the_memory(monkeypatch):
+    """As if the bias of the gates were lower, while a text is read and where it is asked."""
     model = with_memory(llama_model(num_hidden_layers=1), layout=SINKS)
     gate = model.layers[0].self_attn.memory_gate
+
+    def answered(precedence: float) -> tuple[mx.array, ...]:
+        monkeypatch.setattr(recall, "PRECEDENCE", precedence)
+        cache = model.make_cache(pages=RamPages(model))
+        monkeypatch.setattr(cache[0].recall, "_tokens", 32)
+        read = model(sequence(0)[None], cache=cache)
+        return read, model(sequence(1, 5)[None], cache=forked(cache))
+
+    given_way, untouched = answered(2.0), answered(0.0)
+    gate.bias = gate.bias - 2.0
+    for precedes, equal, lower in zip(given_way, untouched, answered(0.0)):
+        assert mx.allclose(lower, precedes, atol=1e-4) and distance(equal, precedes) > 1e-2
+
+
+def test_a_disk_that_fails_leaves_the_memorys_gate_as_it_was_trained(monkeypatch):
+    model = with_memory(llama_model(), layout=SINKS)
     cache, plain = model.make_cache(pages=RamPages(model)), model.make_cache()
     for each in (cache, plain):
         model(sequence(0)[None], cache=each)
-    monkeypatch.setattr(cache[0].recall, "_tokens", 32)
-    fork = forked(cache)
-    assert fork[0].recall.precedence == PRECEDENCE > 0
-    with_recall, without = (model(sequence(1, 5)[None], cache=each) for each in (fork, forked(plain)))
-    monkeypatch.setattr(cache[0].recall, "precedence", 0.0)
-    untouched = model(sequence(1, 5)[None], cache=forked(cache))
-    gate.bias = gate.bias - PRECEDENCE
-    assert mx.allclose(model(sequence(1, 5)[None], cache=forked(cache)), with_recall, atol=1e-4)
-    assert distance(untouched, with_recall) > 1e-2
-    assert distance(model(sequence(1, 5)[None], cache=forked(plain)), without) > 1e-2
+    assert cache[0].closed > plain[0].closed == 0
+    cache[0].recall.pages.failure = StoreError("gone")
+    assert cache[0].closed == 0
 
 
 def test_what_left_the_window_is_kept_at_the_latest_when_it_is_asked_for():

@@ -24,7 +24,7 @@ from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
 from ..lexicon import MOST
 from ..pagestore import PageStore
-from ..recall import ASKED, BLOCK, QUESTION_BLOCK, Recall
+from ..recall import ASKED, BLOCK, PRECEDENCE, QUESTION_BLOCK, Recall
 from ..recall.index import Index
 from ..retained import RetainedMemory
 from ..training.bptt import segments
@@ -55,7 +55,8 @@ from .gap import (
 
 # What the numbers of questions that recall depend on, for `Results.setup`.
 RECALLED = {
-    "tokens": ASKED, "named pages": MOST, "queries of an answer": BLOCK, "of a question": QUESTION_BLOCK,
+    "tokens": ASKED, "named pages": MOST, "order": "the best named last", "precedence": PRECEDENCE,
+    "queries of an answer": BLOCK, "of a question": QUESTION_BLOCK,
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from .document import reopen as reopen
 from .document import writing as writing
 from .recall import ASKED as ASKED
 from .recall import BLOCK as BLOCK
+from .recall import PRECEDENCE as PRECEDENCE
 from .recall import QUESTION_BLOCK as QUESTION_BLOCK
 from .recall import SUMMARY_ROWS as SUMMARY_ROWS
 from .recall import THROUGHOUT as THROUGHOUT

@@ -5,6 +5,11 @@ of a book were asked for by beginning their sentences again (`measure.facts`): t
 token with 4,096 tokens that attention alone chose, -1.26 with 32 of these 256 pages named, and -0.75 with 32
 named and 32 chosen; -0.91 is what full attention gets at 8k.
 
+A small model heeds what stands near: named pages are placed last, the best right before the window. Twenty
+other facts in 8k tokens got -0.77 in the order of the text (6 exact) and -0.46 so (12 exact), answers about
+three stories -3.194 and -3.195. With those that attention chose in the order of its estimate as well, the
+facts got 0.02 more; named or not, it made little difference.
+
 Attention is estimated from few numbers a page. With 4,096 tokens and nothing named those facts got -1.65 by
 mean and deviation of the keys (shipped), -1.64 by Quest's bounds, -1.47 by means of pairs of keys, -1.75 of
 fours, -1.44 by all keys, and -1.69 where each page brings its neighbour.
@@ -38,7 +43,9 @@ class Finder(NamedTuple):
     def find(
         self, queries: mx.array, log_mass: mx.array, number: int, named: np.ndarray, causal: bool
     ) -> np.ndarray:
-        """At most so many pages (n, G, k) for n blocks of queries, in the order of the text.
+        """At most so many pages (n, G, k) for n blocks of queries, in the order in which they are placed.
+
+        The order of the text, but what is named comes last, the best right before the window.
 
         Args:
             queries: (n, H, L, d), turned to where keys would be placed. log_mass (n, H, L): of what they
@@ -48,16 +55,18 @@ class Finder(NamedTuple):
         """
         blocks, heads = queries.shape[0], self.pages.shape.kv_heads
         there = self.pages.pages(self.layer)
-        if there <= number:
-            return np.broadcast_to(np.arange(there), (blocks, heads, there))
         named = named[named < there][: number // 2]
-        candidates, shares = self._estimated(queries, log_mass, there, causal)
-        # Each comes back once.
-        shares = mx.where(mx.array(np.isin(candidates, named)), -1, shares)
-        wanted = best(shares, number - len(named))
-        wanted = np.take_along_axis(np.broadcast_to(candidates, shares.shape), wanted, axis=2)
-        named = np.broadcast_to(named, (blocks, heads, len(named)))
-        return np.sort(np.concatenate([wanted, named], axis=2), axis=2)
+        if there <= number:
+            others = np.setdiff1d(np.arange(there), named)
+        else:
+            candidates, shares = self._estimated(queries, log_mass, there, causal)
+            # Each comes back once.
+            shares = mx.where(mx.array(np.isin(candidates, named)), -1, shares)
+            others = best(shares, number - len(named))
+            others = np.take_along_axis(np.broadcast_to(candidates, shares.shape), others, axis=2)
+        parts = others, _best_last(named)
+        placed = [np.broadcast_to(part, (blocks, heads, part.shape[-1])) for part in parts]
+        return np.concatenate(placed, axis=2)
 
     def _estimated(
         self, queries: mx.array, log_mass: mx.array, there: int, causal: bool
@@ -85,6 +94,14 @@ class Finder(NamedTuple):
         pages = (runs[..., None] * each + np.arange(each)).reshape(runs.shape[0], -1)
         latest = np.arange(whole * each, there)
         return np.concatenate([pages, np.broadcast_to(latest, (len(pages), len(latest)))], axis=1)
+
+
+def _best_last(named: np.ndarray) -> np.ndarray:
+    """Pages (m,) that come best first: the best last, beside their neighbours in the order of the text."""
+    pages, rank = np.sort(named), {page: place for place, page in enumerate(named.tolist())}
+    runs = np.split(pages, np.flatnonzero(np.diff(pages) > 1) + 1)
+    runs.sort(key=lambda run: min(map(rank.get, run.tolist()), default=0), reverse=True)
+    return np.concatenate(runs)
 
 
 def best(shares: mx.array, number: int) -> np.ndarray:
