@@ -90,13 +90,24 @@ def test_capitals_make_no_difference(cache, question):
 def test_earlier_questions_count_but_less_than_the_last(cache):
     tokens = written((2 + 30 * PAGE, "whale"), (2 + 60 * PAGE, "harbour"), (2 + 100 * PAGE, "whale harbour"))
     pages = named(cache, tokens, "the whale", "the harbour")
-    assert {99, 100} == set(pages[:2]) and pages.index(60) < pages.index(30)
-    assert named(cache, tokens, "the harbour", "the whale").index(30) < pages.index(30)
+    assert {99, 100} == set(pages[:2])
+    tokens = written((2 + 30 * PAGE, "whale"), (2 + 60 * PAGE, "harbour"))
+    for earlier, last, first, second in (("whale", "harbour", 60, 30), ("harbour", "whale", 30, 60)):
+        pages = named(cache, tokens, f"the {earlier}", f"the {last}")
+        assert pages.index(first) < pages.index(second)
 
 
 def test_the_last_question_decides_how_much_a_word_of_several_counts(cache):
     tokens = written((2 + 30 * PAGE, "whale"), (2 + 60 * PAGE, "harbour"))
     assert named(cache, tokens, "whale harbour", "whale")[:2] in ([29, 30], [30, 31])
+
+
+def test_what_holds_much_less_than_the_best_is_not_named(cache):
+    """However many of the question's words were said elsewhere."""
+    less = [(2 + page * PAGE, "tavern") for page in range(20, 50, 3)]
+    tokens = written(*less, (2 + 90 * PAGE, "tavern of Kaunas"))
+    assert set(named(cache, tokens, "the tavern of Kaunas")) == {89, 90, 91}
+    assert {20, 47} <= set(named(cache, tokens, "the tavern"))
 
 
 def test_only_so_many_are_named_and_none_twice(cache):

@@ -22,7 +22,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from ..adapter import untrained_recall
 from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
-from ..lexicon import MOST
+from ..lexicon import MOST, WORTH
 from ..pagestore import PageStore
 from ..recall import ASKED, BLOCK, PRECEDENCE, QUESTION_BLOCK, Recall
 from ..recall.index import Index
@@ -55,8 +55,8 @@ from .gap import (
 
 # What the numbers of questions that recall depend on, for `Results.setup`.
 RECALLED = {
-    "tokens": ASKED, "named pages": MOST, "order": "the best named last", "precedence": PRECEDENCE,
-    "queries of an answer": BLOCK, "of a question": QUESTION_BLOCK,
+    "tokens": ASKED, "named pages": MOST, "worth": WORTH, "order": "the best named last",
+    "precedence": PRECEDENCE, "queries of an answer": BLOCK, "of a question": QUESTION_BLOCK,
 }  # fmt: skip
 
 
