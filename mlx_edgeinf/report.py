@@ -52,7 +52,12 @@ TABLES = {
 # And of folders of them, the same from each.
 FOLDERS = {"gates": variants.summary, "selection": selection.summary}
 # And of all files of a folder together.
-TOGETHER = {"answers": scores.summary, "taught": scores.summary, "facts": found.summary}
+TOGETHER = {
+    "answers": scores.summary,
+    "taught": scores.summary,
+    "facts": found.summary,
+    "facts_earlier": found.summary,
+}
 
 
 class MarkersMissing(ValueError):
@@ -134,6 +139,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ahead", type=Path, default=FOLDER / "ahead.json", help="Pages a layer ahead.")
     parser.add_argument("--retention", type=Path, default=FOLDER / "retention.json", help="By time.")
     parser.add_argument("--facts", type=Path, default=FOLDER / "facts", help="A file for each text.")
+    parser.add_argument(
+        "--facts-earlier", type=Path, default=FOLDER / "facts_earlier", help="Asked for in an earlier way."
+    )
     parser.add_argument("--kills", type=Path, default=FOLDER / "kills.json", help="Of the library's process.")
     parser.add_argument("--benchmark", type=Path, default=FOLDER / "benchmark.json", help="Its results.")
     parser.add_argument("--picture", type=Path, default=Path("assets/benchmark.svg"), help="Where to draw.")

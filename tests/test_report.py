@@ -75,7 +75,7 @@ def run(folder: Path) -> int:
         "--kills", str(folder / "kills.json"), "--selection", str(folder / "selection"),
         "--facts", str(folder / "facts"), "--mixes", str(folder / "m.json"),
         "--heads", str(folder / "h.json"), "--ahead", str(folder / "a.json"),
-        "--retention", str(folder / "r.json"),
+        "--retention", str(folder / "r.json"), "--facts-earlier", str(folder / "earlier"),
         "--taught", str(folder / "taught"), "--taught-books", str(folder / "t.json"),
         "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),
@@ -123,6 +123,13 @@ def test_both_results_and_the_picture_are_written(tmp_path, evaluated, benchmark
     assert "| memory zeroed | 2.5000 | 0.50" in written and "| A book | 1.000 |" in written
     assert "| 65,536 | ours | 0.80 |" in written and written.count("`python -m it` on a machine") == 2
     assert (tmp_path / "assets" / "b.svg").exists()
+
+
+def test_facts_that_were_asked_for_in_an_earlier_way_stand_apart(tmp_path):
+    text(tmp_path / "earlier", "0", (SHORT,), "python -m it --earlier")
+    (tmp_path / "README.md").write_text("<!-- facts_earlier --><!-- /facts_earlier -->")
+    assert run(tmp_path) == 0
+    assert "`python -m it --earlier --lengths 600`" in (tmp_path / "README.md").read_text()
 
 
 def test_facts_of_all_texts_are_reported_in_the_order_of_the_texts(tmp_path):
