@@ -160,12 +160,13 @@ def test_recall_takes_precedence_over_the_memory(monkeypatch):
         assert mx.allclose(lower, precedes, atol=1e-4) and distance(equal, precedes) > 1e-2
 
 
-def test_a_disk_that_fails_leaves_the_memorys_gate_as_it_was_trained(monkeypatch):
+def test_where_nothing_will_be_asked_of_a_disk_the_memorys_gate_is_as_it_was_trained():
     model = with_memory(llama_model(), layout=SINKS)
     cache, plain = model.make_cache(pages=RamPages(model)), model.make_cache()
-    for each in (cache, plain):
+    throughout = model.make_cache(pages=RamPages(model), throughout=True)
+    for each in (cache, plain, throughout):
         model(sequence(0)[None], cache=each)
-    assert cache[0].closed > plain[0].closed == 0
+    assert cache[0].closed == recall.PRECEDENCE > plain[0].closed == throughout[0].closed == 0
     cache[0].recall.pages.failure = StoreError("gone")
     assert cache[0].closed == 0
 

@@ -60,10 +60,7 @@ class Finder(NamedTuple):
             others = np.setdiff1d(np.arange(there), named)
         else:
             candidates, shares = self._estimated(queries, log_mass, there, causal)
-            # Each comes back once.
-            shares = mx.where(mx.array(np.isin(candidates, named)), -1, shares)
-            others = best(shares, number - len(named))
-            others = np.take_along_axis(np.broadcast_to(candidates, shares.shape), others, axis=2)
+            others = _best_others(candidates, shares, number, named)
         parts = others, _best_last(named)
         placed = [np.broadcast_to(part, (blocks, heads, part.shape[-1])) for part in parts]
         return np.concatenate(placed, axis=2)
@@ -94,6 +91,14 @@ class Finder(NamedTuple):
         pages = (runs[..., None] * each + np.arange(each)).reshape(runs.shape[0], -1)
         latest = np.arange(whole * each, there)
         return np.concatenate([pages, np.broadcast_to(latest, (len(pages), len(latest)))], axis=1)
+
+
+def _best_others(candidates: np.ndarray, shares: mx.array, number: int, named: np.ndarray) -> np.ndarray:
+    """Of candidates (G, c) the pages (n, G, k), k = number - m, of the largest shares (n, G, c), none named."""
+    # Each comes back once.
+    shares = mx.where(mx.array(np.isin(candidates, named)), -1, shares)
+    places = best(shares, number - len(named))
+    return np.take_along_axis(np.broadcast_to(candidates, shares.shape), places, axis=2)
 
 
 def _best_last(named: np.ndarray) -> np.ndarray:

@@ -49,9 +49,8 @@ BLOCK, QUESTION_BLOCK = 16, 64
 # what was asked for: of twenty facts in 32k tokens, the numbers got -0.58, -0.75, -1.02 and -1.26 nats a
 # token with 512, 1,024, 2,048 and 4,096, 512 of them named. Where nothing is asked for by name it helps:
 # four answers about one story (SQuALITY) got -3.32 without recall, and with nothing named -3.21, -3.19 and
-# -3.17 with 1,024, 2,048 and 4,096.
-# Throughout a text it is 512, what `evaluate` compares with the memory. For all blocks that are worked on
-# at once, TOGETHER.
+# -3.17 with 1,024, 2,048 and 4,096. Throughout a text it is 512, what `evaluate` compares with the memory.
+# For all blocks that are worked on at once, TOGETHER.
 ASKED, THROUGHOUT = 1024, 512
 TOGETHER = 1 << 14
 # Of recall over the memory, whose gates were tuned without it: nats taken off logit g. Answers of one to
