@@ -94,7 +94,7 @@ class Finder(NamedTuple):
 
 
 def _best_others(candidates: np.ndarray, shares: mx.array, number: int, named: np.ndarray) -> np.ndarray:
-    """Of candidates (G, c) the pages (n, G, k), k = number - m, of the largest shares (n, G, c), none named."""
+    """Of candidates (G, c) the number - m pages (n, G, k) of the largest shares (n, G, c), none named."""
     # Each comes back once.
     shares = mx.where(mx.array(np.isin(candidates, named)), -1, shares)
     places = best(shares, number - len(named))
