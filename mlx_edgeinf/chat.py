@@ -39,6 +39,7 @@ def ask(
     The conversation follows the document in a fork of its memory, so the memory
     stays as it was read and conversations never see each other.
     """
-    texts = [text for turn in history for text in (turn.question, turn.answer)]
+    # What was stopped before its first word was not answered, and is not gone on about.
+    texts = [text for turn in history if turn.answer for text in (turn.question, turn.answer)]
     for answer in engine.generate([*texts, question], memory, max_tokens, cancel):
         yield answer.strip()

@@ -23,7 +23,15 @@ from .cache import EdgeCache, forked, state_bytes, watching
 from .consulted import consulted
 from .document_memory import DocumentMemory
 from .documents import Document, Page
-from .generation import REPETITION_TOKENS, Piece, against_repetition, choose_cache, read_on, stream_generate
+from .generation import (
+    REPETITION_TOKENS,
+    Piece,
+    against_repetition,
+    choose_cache,
+    read_on,
+    so_far,
+    stream_generate,
+)
 from .lexicon import Lexicon
 from .models import found_gates, load, settings_of
 from .recall import keep, writing
@@ -31,7 +39,6 @@ from .savefile import begin_pages, check_whole, damaged, identity, load_memory, 
 from .starter import NAME, starter_model
 from .stats import Stats
 from .turns import Prompter
-from .wording import whole_sentences
 from .worker import MLXThread
 
 T = TypeVar("T")
@@ -209,7 +216,7 @@ class Engine:
 
     def generate(
         self, texts: list[str], memory: DocumentMemory | None = None, max_tokens: int = 256,
-        cancel: Event | None = None,
+        cancel: Event | None = None, asked: Sequence[str] | None = None,
     ) -> Iterator[str]:  # fmt: skip
         """Answer from a fork of the memory, yielding the whole answer so far.
 
@@ -219,31 +226,26 @@ class Engine:
             texts: user and assistant texts in turn, the last one the user's.
             memory: what was read before the first text; None for nothing.
             cancel: ends the answer after the next token once set.
+            asked: what people ask for, turn by turn: its words name pages on disk; None: the user texts.
         """
-        return self._stepwise(self._generate(texts, memory, max_tokens, cancel))
+        return self._stepwise(so_far(self._answer(texts, memory, max_tokens, cancel, asked)))
 
     def answer(
         self, texts: list[str], memory: DocumentMemory | None = None, max_tokens: int = 256,
-        cancel: Event | None = None,
+        cancel: Event | None = None, asked: Sequence[str] | None = None,
     ) -> Iterator[Piece]:  # fmt: skip
         """Answer as `generate` does, but piece by piece, and to the last token."""
-        return self._stepwise(self._answer(texts, memory, max_tokens, cancel))
-
-    def _generate(
-        self, texts: list[str], memory: DocumentMemory | None, max_tokens: int, cancel: Event | None
-    ) -> Iterator[str]:
-        answer = ""
-        for piece in self._answer(texts, memory, max_tokens, cancel):
-            answer += piece.text
-            yield whole_sentences(answer) if piece.finish_reason == "length" else answer
+        return self._stepwise(self._answer(texts, memory, max_tokens, cancel, asked))
 
     def _answer(
-        self, texts: list[str], memory: DocumentMemory | None, max_tokens: int, cancel: Event | None
-    ) -> Iterator[Piece]:
+        self, texts: list[str], memory: DocumentMemory | None, max_tokens: int, cancel: Event | None,
+        asked: Sequence[str] | None,
+    ) -> Iterator[Piece]:  # fmt: skip
         opening = [] if memory else self._prompter.opening
         prompt = opening + self._prompter.conversation(texts)
         total = len(memory.tokens if memory else []) + len(prompt)
-        cache = self._cache_after(memory, texts, len(prompt) + max_tokens)
+        asked = texts[::2] if asked is None else asked
+        cache = self._cache_after(memory, asked, len(prompt) + max_tokens)
         with watching(cache) as watched:
             for piece in self._spoken(prompt, cache, total, max_tokens, cancel):
                 watched.settle()
@@ -272,11 +274,13 @@ class Engine:
                 return
             yield Piece(response.text, total, response.generation_tokens, response.finish_reason)
 
-    def _cache_after(self, memory: DocumentMemory | None, texts: list[str], tokens: int) -> list[EdgeCache]:
+    def _cache_after(
+        self, memory: DocumentMemory | None, asked: Sequence[str], tokens: int
+    ) -> list[EdgeCache]:
         """What a prompt is read into: a fork of the memory, or an empty cache for so many tokens."""
         if not memory:
             return choose_cache(self._model, tokens)
-        named = self._lexicon.named(memory.tokens, texts[::2], memory.cache)
+        named = self._lexicon.named(memory.tokens, asked, memory.cache)
         return forked(memory.cache, named=named)
 
     def count(self, text: str) -> int:

@@ -52,7 +52,7 @@ from .measure.metrics import EXACT_MATCH, GATHERED, Metric, RougeMissing, rouge
 from .measure.options import parse
 from .measure.passages import passages
 from .measure.perplexity import measure_losses
-from .measure.readings import RECALLED, Reader
+from .measure.readings import RECALLED, THROUGHOUT_RECALLED, Reader
 from .measure.results import Results, ResultsError, command, surroundings
 from .measure.subject import Subject
 from .measure.tasks import is_gathering, is_retrieval, load_task
@@ -138,7 +138,7 @@ def ahead(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet; the tables."""
     subject = Subject.load(args.model, args.adapter_path)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
-    setup = _setup(args, documents, subject) | {"gates": subject.gates, "recall": RECALLED}
+    setup = _setup(args, documents, subject) | {"gates": subject.gates, "recall": THROUGHOUT_RECALLED}
     results = Results.resume(args.output, setup)
     looking_ahead.measure_ahead(Reader(subject.model, subject.untrained, documents, 0), results)
     return looking_ahead.summary(results)

@@ -13,6 +13,7 @@ from mlx_lm.sample_utils import make_logits_processors
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from .cache import EdgeCache
+from .wording import whole_sentences
 
 # As far as an answer looks back for what it says again.
 REPETITION_TOKENS = 128
@@ -33,6 +34,14 @@ class Piece:
     tokens: int = 0
     finish_reason: str | None = None
     consulted: tuple[int, ...] = ()
+
+
+def so_far(pieces: Iterator[Piece]) -> Iterator[str]:
+    """The whole answer up to each of its pieces; one that was cut short ends with its last whole sentence."""
+    answer = ""
+    for piece in pieces:
+        answer += piece.text
+        yield whole_sentences(answer) if piece.finish_reason == "length" else answer
 
 
 def choose_cache(model: nn.Module, tokens: int) -> list[EdgeCache]:

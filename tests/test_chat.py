@@ -84,6 +84,11 @@ def test_a_question_can_be_stopped(engine, memory):
     assert list(words) == []
 
 
+def test_what_was_stopped_before_its_first_word_is_not_gone_on_about(engine, memory):
+    unanswered = Turn("What is this?", "")
+    assert answer(engine, memory, "Why?", [unanswered, *HISTORY]) == answer(engine, memory, "Why?", HISTORY)
+
+
 def test_what_was_only_partly_read_can_be_asked(engine):
     memory = engine.open(book(4))
     for stats in engine.ingest(memory):

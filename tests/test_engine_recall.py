@@ -55,11 +55,22 @@ def answered(engine: Engine, memory: DocumentMemory) -> str:
 # -- answering -----------------------------------------------------------------------
 
 
-def test_the_words_of_all_questions_name_what_comes_back_in_every_layer(recalling, memory, monkeypatch):
-    asked, pages = [], np.array([3, 1])
-    monkeypatch.setattr(recalling._lexicon, "named", lambda *told: asked.append(told) or pages)
-    cache = recalling._run(lambda: recalling._cache_after(memory, ["Who?", "He.", "And why?"], 8))
-    assert asked == [(memory.tokens, ["Who?", "And why?"], memory.cache)]
+def test_the_words_of_all_questions_name_what_comes_back(recalling, memory, monkeypatch):
+    """Or those of what is said to be asked in them."""
+    asked, named = [], recalling._lexicon.named
+    monkeypatch.setattr(
+        recalling._lexicon, "named", lambda _, questions, cache: asked.append(questions) or named(_, [], cache)
+    )
+    texts = ["Be brief. Who?", "He.", "And why?"]
+    for options in ({}, {"asked": ["Who?", "And why?"]}, {"asked": []}):
+        list(recalling.generate(texts, memory, 1, **options))
+    assert asked == [texts[::2], ["Who?", "And why?"], []]
+
+
+def test_what_is_named_comes_back_in_every_layer(recalling, memory, monkeypatch):
+    pages = np.array([3, 1])
+    monkeypatch.setattr(recalling._lexicon, "named", lambda *_: pages)
+    cache = recalling._run(lambda: recalling._cache_after(memory, QUESTION, 8))
     assert all(layer.recall.named is pages for layer in cache)
     assert not any(layer.recall.named.size for layer in memory.cache)
 

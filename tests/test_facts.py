@@ -255,6 +255,14 @@ def test_a_kept_reading_whose_pages_are_gone_is_not_measured_without_them(subjec
         facts.measure_facts(subject, text(), LADDER, results, kept)
 
 
+def test_a_reading_that_was_kept_in_another_way_is_refused(subject, results, tmp_path, monkeypatch):
+    facts.measure_facts(subject, text(), LADDER, results, tmp_path / "kept")
+    results.entries["1000"].pop(RECALL)
+    monkeypatch.setattr(facts, "PRECEDENCE", facts.PRECEDENCE + 1)
+    with pytest.raises(SaveFileError, match="another document"):
+        facts.measure_facts(subject, text(), LADDER, results, tmp_path / "kept")
+
+
 def test_the_command_goes_on_where_it_was(tmp_path, tiny_subject, capsys):
     books, gates = tmp_path / "books", save_trained(tmp_path / "gates")
     books.mkdir()

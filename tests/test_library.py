@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from paged import new_store
 from shelf import BOOK, OTHER, files, read, receipt
 
 from mlx_edgeinf.chat import Turn
@@ -183,6 +185,36 @@ def test_a_document_that_is_being_read_is_not_deleted(library):
         library.delete(id)
     library.delete(id)
     assert not library.entries()
+
+
+@pytest.mark.parametrize("kept", ["files", "pages"])
+def test_a_file_that_cannot_be_removed_is_told_of_and_goes_at_a_later_start(
+    engine, library, monkeypatch, kept
+):
+    """Nothing of the document is left in the database meanwhile, its log included."""
+    id = library.add(BOOK).id
+    library.save(engine, id, read(engine, tokens=50))
+    pages = library.pages.of(id, "a model")
+    new_store(pages).close()
+    unlink = Path.unlink
+
+    def refusing(path: Path, missing_ok: bool = False) -> None:
+        if library.folder / kept in path.parents:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refusing)
+        with pytest.raises(LibraryError, match="deleted .Read-only file system.: see that you may write there"):
+            library.delete(id)
+        assert not library.entries()
+        assert BOOK.pages[0].text.encode()[:40] not in bytes_of(library.folder)
+        if kept == "pages":
+            Library(library.folder).close()
+    library.close()
+    again = Library(library.folder)
+    assert not files(again) and not pages.exists()
+    again.close()
 
 
 def test_files_that_no_row_names_are_swept_away_at_start(engine, library):

@@ -179,17 +179,19 @@ def test_a_save_that_fails_leaves_the_state_before(engine, library, monkeypatch)
 
 def test_a_summary_is_kept_with_its_receipt_and_the_memory_it_was_asked_of(engine, library):
     id, memory = library.add(BOOK).id, read(engine)
-    summary = library.finish(engine, id, Finished("A whale is hunted.", receipt(), memory))
+    reading = library.finish(engine, id, Finished("A whale is hunted.", receipt(), memory))
+    [summary] = library.summaries(id)
     assert (summary.text, summary.receipt) == ("A whale is hunted.", receipt())
     assert summary.receipt.sentence().startswith("Read all 4 pages")
-    assert summary.reading == library.reading_of(engine, id).id and library.summaries(id) == [summary]
+    assert reading == library.reading_of(engine, id) and summary.reading == reading.id
 
 
 def test_a_run_that_was_stopped_before_its_first_word_keeps_what_was_read(engine, library):
     id = library.add(BOOK).id
-    assert library.finish(engine, id, Finished("", receipt(), read(engine, tokens=50))) is None
+    reading = library.finish(engine, id, Finished("", receipt(), read(engine, tokens=50)))
     assert library.finish(engine, id, Finished("", receipt(), None)) is None
-    assert library.reading_of(engine, id).position >= 50 and not library.summaries(id)
+    assert library.reading_of(engine, id) == reading and reading.position >= 50
+    assert not library.summaries(id)
 
 
 def test_the_memory_of_a_part_is_a_reading_of_its_own(engine, library):

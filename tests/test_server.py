@@ -129,6 +129,9 @@ def test_files_are_listed_a_page_at_a_time(client):
     assert [file.id for file in client.files.list(limit=1, order="asc")] == ids
     first = client.files.list(limit=2)
     assert first.has_more and [file.id for file in first.data] == ids[:0:-1]
+    client.files.delete(ids[1])
+    with pytest.raises(openai.BadRequestError, match="list from the beginning"):
+        client.files.list(after=ids[1])
 
 
 def test_a_second_question_about_a_document_reads_nothing(ask, whale, segments):
@@ -175,6 +178,15 @@ def test_an_answer_names_the_pages_that_recall_went_back_to(ask, client, engine,
     assert 0 < len(named) <= 5 and set(named) <= set(range(1, len(pages) + 1))
     *_, last = ask(about(file.id), stream=True)
     assert last.choices[0].finish_reason and last.model_extra["pages_consulted"] == named
+
+
+def test_pages_are_named_by_what_the_user_asks_and_not_by_instructions(ask, engine, whale, monkeypatch):
+    asked, named = [], engine._lexicon.named
+    monkeypatch.setattr(
+        engine._lexicon, "named", lambda *told: asked.append(list(told[1])) or named(*told)
+    )
+    ask([{"role": "system", "content": "Speak as a sailor would."}, *about(whale.id)])
+    assert asked == [["Who swam?"]]
 
 
 def test_where_nothing_is_recalled_no_pages_are_named(ask, whale):

@@ -173,6 +173,16 @@ def test_half_a_character_is_no_fault_of_the_program(ask, engine):
     assert ChatRequest(model="", messages=[half]).texts() == ["Who ??"]
 
 
+def test_instructions_open_the_users_text_and_are_not_what_is_asked():
+    told = [("system", "Be brief."), ("user", "Who?"), ("assistant", "He."), ("developer", "In French."),
+            ("user", "And"), ("user", "why?")]  # fmt: skip
+    request = ChatRequest(model="", messages=[{"role": role, "content": text} for role, text in told])
+    assert request.texts() == ["Be brief.\n\nWho?", "He.", "In French.\n\nAnd\n\nwhy?"]
+    assert request.asked() == ["Who?", "And\n\nwhy?"]
+    greeted = ChatRequest(model="", messages=[{"role": role, "content": text} for role, text in told[2:]])
+    assert greeted.texts()[:2] == ["", "He."] and greeted.asked() == ["", "And\n\nwhy?"]
+
+
 IMAGE = {"type": "image_url", "image_url": {"url": "https://evil.example/picture.png"}}
 
 

@@ -109,9 +109,19 @@ class Files:
         return path.stat().st_size
 
     def remove(self, *names: str) -> None:
-        """Delete files that no row names any more."""
-        for name in names:
-            (self._files / name).unlink(missing_ok=True)
+        """Delete files that no row names any more.
+
+        Raises:
+            LibraryError: one cannot be deleted.
+        """
+        for path in map(self._files.joinpath, names):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise LibraryError(
+                    f"{path} could not be deleted ({error.strerror or error}): see that you may write there, "
+                    "then start again, which deletes it."
+                ) from error
 
     def sweep(self, named: set[str]) -> None:
         """Delete what no row names: what a killed process was about to write or to delete."""

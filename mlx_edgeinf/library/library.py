@@ -136,15 +136,17 @@ class Library:
         blocks until they need the room, and so do backups and snapshots. Disk encryption covers that.
 
         Raises:
-            LibraryError: the document is being read at this moment.
+            LibraryError: the document is being read at this moment, or a file of it cannot be removed.
         """
         name = self.entry(document).name
         with self._files.reading(document, name), self._files.changing():
             with self._db.transaction() as db:
                 names = queries.delete_document(db, document)
-            self._files.remove(*names)
-            self.pages.remove(document)
-            self._db.empty_log()
+            try:
+                self._files.remove(*names)
+                self.pages.remove(document)
+            finally:
+                self._db.empty_log()
 
     def search(self, words: str, most: int = 50) -> list[Hit]:
         """Names, pages and summaries with all of these words, or with words that begin so; best first."""
@@ -240,15 +242,14 @@ class Library:
 
     # -- summaries and chats ------------------------------------------------------
 
-    def finish(self, engine: Engine, document: int, finished: Finished) -> Summary | None:
-        """Keep the end of a summary run: the memory that the chat asks, and the summary, if there is one."""
-        memory = finished.memory
-        reading = self.save(engine, document, memory).id if memory else None
-        if not finished.summary:
-            return None
-        with self._db.transaction() as db:
-            queries.add_summary(db, document, reading, finished.summary, finished.receipt, queries.now())
-        return self.summaries(document)[-1]
+    def finish(self, engine: Engine, document: int, finished: Finished) -> Reading | None:
+        """Keep the end of a summary run: the memory that the chat asks, and the summary; either may lack."""
+        reading = self.save(engine, document, finished.memory) if finished.memory else None
+        if finished.summary:
+            id = reading.id if reading else None
+            with self._db.transaction() as db:
+                queries.add_summary(db, document, id, finished.summary, finished.receipt, queries.now())
+        return reading
 
     def summaries(self, document: int) -> list[Summary]:
         """All summaries of a document, the first one first."""

@@ -12,9 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..pagestore.errors import StoreInUse
+from ..pagestore.errors import StoreError, StoreInUse
 from ..pagestore.folder import remove_store
 from .queries import identity_key
+from .rows import LibraryError
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -35,20 +36,31 @@ class PageFolders:
         return self.of(document, identity_key(engine.identity)) if engine.recall_bytes != 0 else None
 
     def remove(self, document: int) -> None:
-        """Delete all pages of a document; a window that still asks keeps what it has open."""
+        """Delete all pages of a document; a window that still asks keeps what it has open.
+
+        Raises:
+            LibraryError: some cannot be deleted.
+        """
         for folder in self._of_document(document):
-            _remove(folder)
+            try:
+                remove_store(folder)
+            except StoreInUse:
+                pass
+            except StoreError as error:
+                raise LibraryError(str(error)) from error
 
     def drop(self, document: int, identity: str) -> None:
-        """Delete the pages of one reading."""
-        _remove(self.of(document, identity))
+        """Delete the pages of one reading; those that cannot be now are swept away later."""
+        with suppress(StoreError):
+            remove_store(self.of(document, identity))
 
     def sweep(self, readings: Iterable[tuple[int, str]]) -> None:
-        """Delete what belongs to none of these readings (document, identity), unless it is in use."""
+        """Delete what belongs to none of these readings (document, identity), where that can be done now."""
         known = {_name(*reading) for reading in readings}
         for folder in self._every():
             if folder.name not in known:
-                _remove(folder)
+                with suppress(StoreError):
+                    remove_store(folder)
 
     def nbytes(self, document: int) -> int:
         """Bytes that the pages of a document take, those of a reading under way among them."""
@@ -63,11 +75,6 @@ class PageFolders:
 
 def _name(document: int, identity: str) -> str:
     return f"{document}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
-
-
-def _remove(folder: Path) -> None:
-    with suppress(StoreInUse):
-        remove_store(folder)
 
 
 def _nbytes(folder: Path) -> int:

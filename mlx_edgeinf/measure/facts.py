@@ -24,7 +24,7 @@ from ..document_memory import DocumentMemory, SaveFileError
 from ..documents import Document, Page
 from ..generation import read_on
 from ..lexicon import Lexicon
-from ..recall import keep, writing
+from ..recall import PRECEDENCE, keep, writing
 from ..savefile import begin_pages, load_memory, save_memory
 from ..training.recalling import QUOTA, check_recall
 from ..turns import Prompter
@@ -90,8 +90,8 @@ class Asker:
 
     def _memory(self, cache: list[EdgeCache]) -> DocumentMemory:
         tokens = self._text.tokens
-        # A kept reading can go on to a longer text: all of them begin alike.
-        beginning = repr(tokens[: min(self._text.facts)]).encode()
+        # A kept reading can go on to a longer text, as all of them begin alike, but not in another way.
+        beginning = repr((PRECEDENCE, tokens[: min(self._text.facts)])).encode()
         document = Document("the books", hashlib.sha256(beginning).hexdigest(), (Page(1, ""),))
         return DocumentMemory(document, tokens, [len(tokens)], cache)
 

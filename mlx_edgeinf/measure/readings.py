@@ -22,9 +22,9 @@ from mlx.utils import tree_flatten, tree_unflatten
 from ..adapter import untrained_recall
 from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
-from ..lexicon import MOST, WORTH
+from ..lexicon import COMMON, MOST, WORTH
 from ..pagestore import PageStore
-from ..recall import ASKED, BLOCK, PRECEDENCE, QUESTION_BLOCK, Recall
+from ..recall import ASKED, BLOCK, PRECEDENCE, QUESTION_BLOCK, THROUGHOUT, Recall
 from ..recall.index import Index
 from ..retained import RetainedMemory
 from ..training.bptt import segments
@@ -55,9 +55,12 @@ from .gap import (
 
 # What the numbers of questions that recall depend on, for `Results.setup`.
 RECALLED = {
-    "tokens": ASKED, "named pages": MOST, "worth": WORTH, "order": "the best named last",
-    "precedence": PRECEDENCE, "queries of an answer": BLOCK, "of a question": QUESTION_BLOCK,
+    "tokens": ASKED, "named pages": MOST, "worth": WORTH, "common": COMMON,
+    "order": "the best named last", "precedence": PRECEDENCE, "queries of an answer": BLOCK,
+    "of a question": QUESTION_BLOCK,
 }  # fmt: skip
+# And those of texts that recall while they are read.
+THROUGHOUT_RECALLED = {"tokens": THROUGHOUT, "queries": BLOCK}
 
 
 class Piece(NamedTuple):

@@ -33,6 +33,7 @@ class Question:
     """What is asked: see `Engine.answer`. entry: the document that it is about."""
 
     texts: list[str]
+    asked: list[str]
     entry: Entry | None
     max_tokens: int
     stops: list[str]
@@ -50,9 +51,9 @@ def answered(
         yield from _written(engine, question, None, 0, cancel)
         return
     with memories.using(question.entry) as place:
-        before = yield from place.read(cancel)
+        memory, before = yield from place.read(cancel)
         if not cancel.is_set():
-            yield from _written(engine, question, place.memory, before, cancel)
+            yield from _written(engine, question, memory, before, cancel)
         if news := place.news():
             print(f"{question.entry.name}: {news}", file=sys.stderr, flush=True)
 
@@ -60,7 +61,8 @@ def answered(
 def _written(
     engine: Engine, question: Question, memory: DocumentMemory | None, cached: int, cancel: Event
 ) -> Iterator[str | Ended]:
-    with closing(engine.answer(question.texts, memory, question.max_tokens, cancel)) as pieces:
+    answer = engine.answer(question.texts, memory, question.max_tokens, cancel, question.asked)
+    with closing(answer) as pieces:
         yield from until(pieces, question.stops, cached)
 
 

@@ -87,9 +87,9 @@ class Api:
         """Answer, about documents if the messages have any."""
         self.model(body.model)
         body.refuse_unsupported()
-        texts = body.texts()
+        texts, asked = body.texts(), body.asked()
         entry = await self._take(self._shelf.asked, body.files)
-        question = Question(texts, entry, body.most_tokens, body.stop)
+        question = Question(texts, asked, entry, body.most_tokens, body.stop)
         job = self._jobs.begin(lambda cancel: answered(self._engine, self._memories, question, cancel))
         completion = Completion(self._engine.name)
         if body.stream:
@@ -119,7 +119,9 @@ class Api:
         described = [file_object(entry) for entry in self._shelf.listed()]
         described = described[:: 1 if order == "desc" else -1]
         ids = [each["id"] for each in described]
-        start = ids.index(after) + 1 if after in ids else 0
+        if after and after not in ids:
+            raise ApiError(400, f"There is no file {after} to go on after: list from the beginning.", "after")
+        start = ids.index(after) + 1 if after else 0
         page = described[start : start + limit]
         more = start + limit < len(described)
         ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {}

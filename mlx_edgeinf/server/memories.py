@@ -28,22 +28,24 @@ class Place:
         self.users = 0
         self._told = ""
 
-    def read(self, cancel: Event) -> Generator[Stats, None, int]:
-        """Read on to the end, where that is still to do; returns how many tokens were read before.
+    def read(self, cancel: Event) -> Generator[Stats, None, tuple[DocumentMemory | None, int]]:
+        """Read on to the end, where that is still to do; the memory, and how many tokens were read before.
+
+        The memory is None if it was given up waiting for it.
 
         Raises:
             LibraryError, SaveError, SaveFileError: see `Reader.ingest`.
         """
         while not self._turn.acquire(timeout=LOOK_EVERY_SECONDS):
             if cancel.is_set():
-                return 0
+                return None, 0
         try:
             if self.memory is None or self._reader.outdone(self.memory):
                 self._reader = self._new_reader()
                 self.memory = self._reader.open(self._reader.document)
             before = self.memory.position
             yield from self._reader.ingest(self.memory, cancel)
-            return before
+            return self.memory, before
         except (LibraryError, SaveFileError):
             # Opened while another window reads, without its pages on disk, which that one holds; or torn by a
             # segment that failed. What only could not be saved stays.

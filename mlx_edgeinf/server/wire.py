@@ -8,6 +8,7 @@ What would make the answer another thing (tools, formats, several choices) is re
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from uuid import uuid4
@@ -132,16 +133,27 @@ class ChatRequest(BaseModel):
         Raises:
             ApiError: the last message is not the user's, or says nothing.
         """
-        texts = [""]
-        for message in self.messages:
-            answered = message.role == "assistant"
-            if answered == (len(texts) % 2 == 0):
-                texts[-1] = "\n\n".join(filter(None, (texts[-1], message.text)))
-            else:
-                texts.append(message.text)
         if self.messages[-1].role == "assistant" or not self.messages[-1].text.strip():
             raise ApiError(400, "The last message must be a question of the user's, in words.", "messages")
-        return texts
+        return [_joined(turn) for turn in self._turns()]
+
+    def asked(self) -> list[str]:
+        """Of each of the user's texts what the user says: instructions are not what a document is asked."""
+        return [_joined(each for each in turn if each.role == "user") for turn in self._turns()[::2]]
+
+    def _turns(self) -> list[list[Message]]:
+        """Messages behind one another that are the assistant's, or not; the first ones are not."""
+        turns: list[list[Message]] = [[]]
+        for message in self.messages:
+            answered = message.role == "assistant"
+            if answered == (len(turns) % 2 == 1):
+                turns.append([])
+            turns[-1].append(message)
+        return turns
+
+
+def _joined(messages: Iterable[Message]) -> str:
+    return "\n\n".join(filter(None, (message.text for message in messages)))
 
 
 @dataclass(frozen=True)

@@ -250,8 +250,7 @@ def _keep_finished(room: Room, session: Session) -> None:
     if session.memory is None:
         return
     try:
-        room.library.finish(engine, id, session.finished)
-        session.kept = room.library.save(engine, id, session.memory)
+        session.kept = room.library.finish(engine, id, session.finished)
         session.reading = room.library.reading_of(engine, id)
         keeping.lay_out_chats(room.library, session)
     except (LibraryError, SaveError, SaveFileError) as error:
