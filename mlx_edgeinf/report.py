@@ -54,6 +54,7 @@ FOLDERS = {"gates": variants.summary, "selection": selection.summary}
 # And of all files of a folder together.
 TOGETHER = {
     "answers": scores.summary,
+    "answers_earlier": scores.summary,
     "taught": scores.summary,
     "facts": found.summary,
     "facts_earlier": found.summary,
@@ -130,6 +131,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--heads", type=Path, default=FOLDER / "heads.json", help="What each buys.")
     parser.add_argument("--mixes", type=Path, default=FOLDER / "mixes.json", help="Makings of memories.")
     parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
+    parser.add_argument(
+        "--answers-earlier", type=Path, default=FOLDER / "answers_earlier", help="Recalled in an earlier way."
+    )
     parser.add_argument("--taught", type=Path, default=FOLDER / "taught", help="Answers of taught gates.")
     parser.add_argument(
         "--taught-books", type=Path, default=FOLDER / "taught_books.json", help="Perplexity of these."

@@ -76,6 +76,7 @@ def run(folder: Path) -> int:
         "--facts", str(folder / "facts"), "--mixes", str(folder / "m.json"),
         "--heads", str(folder / "h.json"), "--ahead", str(folder / "a.json"),
         "--retention", str(folder / "r.json"), "--facts-earlier", str(folder / "earlier"),
+        "--answers-earlier", str(folder / "answers_earlier"),
         "--taught", str(folder / "taught"), "--taught-books", str(folder / "t.json"),
         "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),
@@ -142,7 +143,7 @@ def test_facts_of_all_texts_are_reported_in_the_order_of_the_texts(tmp_path):
     assert "(n 6)" in page and places == sorted(places)
 
 
-@pytest.mark.parametrize("name", ("answers", "taught"))
+@pytest.mark.parametrize("name", ("answers", "answers_earlier", "taught"))
 def test_tasks_are_reported_in_order_of_their_length(tmp_path, name):
     for task in ("squality", "lines-1000", "lines-200"):
         setup = SETUP | {"task": task, "documents": {"a": ""}, "rows": ["sinks + window"], "exact": []}
