@@ -167,14 +167,6 @@ def test_cancel_ends_an_answer_within_one_token(engine):
     assert list(answer) == []
 
 
-@pytest.mark.parametrize("text, ending", [
-    ("It sails. It sinks. It is fou", "It sails. It sinks."), ("“Why?” he asked", "“Why?”"),
-    ("It cost 3.50 and", "It cost 3.50 and"), ("Done!", "Done!"), ("", ""),
-])  # fmt: skip
-def test_an_answer_of_full_length_ends_with_a_whole_sentence(text, ending):
-    assert home.whole_sentences(text) == ending
-
-
 # -- threads -------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from tiny import END, LAYOUT, byte_tokenizer, llama_model, sequence, with_memory
 from tokenizers import processors
 
 from mlx_edgeinf.cache import EdgeCache
-from mlx_edgeinf.generation import choose_cache, generate, stream_generate
+from mlx_edgeinf.generation import Piece, choose_cache, generate, so_far, stream_generate
 
 PROMPT = "Tell me of the sea."
 LONG = sequence(200).tolist()
@@ -103,3 +103,12 @@ def test_options_reach_the_sampling(model, tokenizer):
 def test_verbose_shows_the_text_as_it_comes(model, tokenizer, capsys):
     text = generate(model, tokenizer, PROMPT, verbose=True, max_tokens=8)
     assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize("text, ending", [
+    ("It sails. It sinks. It is fou", "It sails. It sinks."), ("“Why?” he asked", "“Why?”"),
+    ("It cost 3.50 and", "It cost 3.50 and"), ("Done!", "Done!"), ("", ""),
+])  # fmt: skip
+def test_an_answer_of_full_length_ends_with_a_whole_sentence(text, ending):
+    for reason, last in ("length", ending), ("stop", text):
+        assert list(so_far(iter([Piece(text[:4], 9, 1), Piece(text[4:], 9, 2, reason)]))) == [text[:4], last]

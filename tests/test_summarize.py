@@ -253,7 +253,7 @@ def test_a_document_without_text_is_refused_in_one_sentence(engine, strategy):
 
 
 @pytest.mark.parametrize("strategy", ALL)
-@pytest.mark.parametrize("work", ["_read_segment", "_generate"])
+@pytest.mark.parametrize("work", ["_read_segment", "_spoken"])
 def test_a_failure_of_the_engine_is_not_swallowed(engine, strategy, work, monkeypatch):
     def broken(*args, **options):
         raise MemoryError(work)
