@@ -216,7 +216,7 @@ class Engine:
 
     def generate(
         self, texts: list[str], memory: DocumentMemory | None = None, max_tokens: int = 256,
-        cancel: Event | None = None, asked: Sequence[str] | None = None,
+        cancel: Event | None = None, asked: list[str] | None = None,
     ) -> Iterator[str]:  # fmt: skip
         """Answer from a fork of the memory, yielding the whole answer so far.
 
@@ -232,14 +232,14 @@ class Engine:
 
     def answer(
         self, texts: list[str], memory: DocumentMemory | None = None, max_tokens: int = 256,
-        cancel: Event | None = None, asked: Sequence[str] | None = None,
+        cancel: Event | None = None, asked: list[str] | None = None,
     ) -> Iterator[Piece]:  # fmt: skip
         """Answer as `generate` does, but piece by piece, and to the last token."""
         return self._stepwise(self._answer(texts, memory, max_tokens, cancel, asked))
 
     def _answer(
         self, texts: list[str], memory: DocumentMemory | None, max_tokens: int, cancel: Event | None,
-        asked: Sequence[str] | None,
+        asked: list[str] | None,
     ) -> Iterator[Piece]:  # fmt: skip
         opening = [] if memory else self._prompter.opening
         prompt = opening + self._prompter.conversation(texts)
@@ -274,9 +274,7 @@ class Engine:
                 return
             yield Piece(response.text, total, response.generation_tokens, response.finish_reason)
 
-    def _cache_after(
-        self, memory: DocumentMemory | None, asked: Sequence[str], tokens: int
-    ) -> list[EdgeCache]:
+    def _cache_after(self, memory: DocumentMemory | None, asked: list[str], tokens: int) -> list[EdgeCache]:
         """What a prompt is read into: a fork of the memory, or an empty cache for so many tokens."""
         if not memory:
             return choose_cache(self._model, tokens)
