@@ -216,7 +216,7 @@ class Engine:
 
     def generate(
         self, texts: list[str], memory: DocumentMemory | None = None, max_tokens: int = 256,
-        cancel: Event | None = None, asked: list[str] | None = None,
+        cancel: Event | None = None,
     ) -> Iterator[str]:  # fmt: skip
         """Answer from a fork of the memory, yielding the whole answer so far.
 
@@ -226,25 +226,27 @@ class Engine:
             texts: user and assistant texts in turn, the last one the user's.
             memory: what was read before the first text; None for nothing.
             cancel: ends the answer after the next token once set.
-            asked: what people ask for, turn by turn: its words name pages on disk; None: the user texts.
         """
-        return self._stepwise(so_far(self._answer(texts, memory, max_tokens, cancel, asked)))
+        return self._stepwise(so_far(self._answer(texts, memory, max_tokens, cancel, texts[::2])))
 
     def answer(
         self, texts: list[str], memory: DocumentMemory | None = None, max_tokens: int = 256,
         cancel: Event | None = None, asked: list[str] | None = None,
     ) -> Iterator[Piece]:  # fmt: skip
-        """Answer as `generate` does, but piece by piece, and to the last token."""
+        """Answer as `generate` does, but piece by piece, and to the last token.
+
+        asked: what people ask for, turn by turn: its words name pages on disk; None: the user texts.
+        """
+        asked = texts[::2] if asked is None else asked
         return self._stepwise(self._answer(texts, memory, max_tokens, cancel, asked))
 
     def _answer(
         self, texts: list[str], memory: DocumentMemory | None, max_tokens: int, cancel: Event | None,
-        asked: list[str] | None,
+        asked: list[str],
     ) -> Iterator[Piece]:  # fmt: skip
         opening = [] if memory else self._prompter.opening
         prompt = opening + self._prompter.conversation(texts)
         total = len(memory.tokens if memory else []) + len(prompt)
-        asked = texts[::2] if asked is None else asked
         cache = self._cache_after(memory, asked, len(prompt) + max_tokens)
         with watching(cache) as watched:
             for piece in self._spoken(prompt, cache, total, max_tokens, cancel):

@@ -58,11 +58,13 @@ def answered(engine: Engine, memory: DocumentMemory) -> str:
 def test_the_words_of_all_questions_name_what_comes_back(recalling, memory, monkeypatch):
     """Or those of what is said to be asked in them."""
     asked, named = [], recalling._lexicon.named
-    monkeypatch.setattr(recalling._lexicon, "named", lambda *told: asked.append(told[1]) or named(*told))
-    texts = ["Be brief. Who?", "He.", "And why?"]
-    for options in ({}, {"asked": ["Who?", "And why?"]}, {"asked": []}):
-        list(recalling.generate(texts, memory, 1, **options))
-    assert asked == [texts[::2], ["Who?", "And why?"], []]
+    monkeypatch.setattr(recalling._lexicon, "named", lambda *told: asked.append(told) or named(*told))
+    texts, questions = ["Be brief. Who?", "He.", "And why?"], ["Who?", "And why?"]
+    list(recalling.generate(texts, memory, 1))
+    for options in ({}, {"asked": questions}, {"asked": []}):
+        list(recalling.answer(texts, memory, 1, **options))
+    expected = (texts[::2], texts[::2], questions, [])
+    assert asked == [(memory.tokens, each, memory.cache) for each in expected]
 
 
 def test_what_is_named_comes_back_in_every_layer(recalling, memory, monkeypatch):

@@ -51,16 +51,14 @@ class PageFolders:
 
     def drop(self, document: int, identity: str) -> None:
         """Delete the pages of one reading; those that cannot be now are swept away later."""
-        with suppress(StoreError):
-            remove_store(self.of(document, identity))
+        _remove(self.of(document, identity))
 
     def sweep(self, readings: Iterable[tuple[int, str]]) -> None:
         """Delete what belongs to none of these readings (document, identity), where that can be done now."""
         known = {_name(*reading) for reading in readings}
         for folder in self._every():
             if folder.name not in known:
-                with suppress(StoreError):
-                    remove_store(folder)
+                _remove(folder)
 
     def nbytes(self, document: int) -> int:
         """Bytes that the pages of a document take, those of a reading under way among them."""
@@ -75,6 +73,11 @@ class PageFolders:
 
 def _name(document: int, identity: str) -> str:
     return f"{document}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+
+
+def _remove(folder: Path) -> None:
+    with suppress(StoreError):
+        remove_store(folder)
 
 
 def _nbytes(folder: Path) -> int:
