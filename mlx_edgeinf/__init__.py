@@ -6,10 +6,12 @@
 import os
 from importlib import import_module
 
+from .allocator import keep_freed_memory
 from .blas import load_openblas
 
 # Before anything imports mlx: its matrix products bind to the BLAS found first.
 load_openblas()
+keep_freed_memory()
 # On an M5 MLX rounds the factors of float32 products to 11 bits. Centres are averaged anew at every fold, so
 # with factors cut off like that on the CPU the averages shrank by 1.6 % within 100,000 tokens. Products of
 # the model's own precision, which nearly all are, stay as fast.
