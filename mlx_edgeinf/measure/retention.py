@@ -10,9 +10,10 @@ story's first question is left out: it asks for the plot of "the story" and does
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import accumulate, chain, product
+from itertools import accumulate, chain, islice, product
 from statistics import mean
 
+import mlx.core as mx
 import numpy as np
 
 from ..cache import EdgeCache
@@ -29,6 +30,7 @@ from .results import Results, described
 from .subject import Subject
 from .tables import apart, markdown, with_interval
 from .tasks import Exam, Question
+from .work import together
 
 # Ways of reading, and the rows that are asked from forks of each: with its pages on disk, and without.
 READINGS = {RECALL: (RECALL, OURS), RECALL_ALONE: (RECALL_ALONE, WINDOW)}
@@ -80,12 +82,14 @@ class Retelling:
 
 
 def measure_retention(retelling: Retelling, results: Results) -> None:
-    """Measure the stories that the results lack."""
-    for way, rows in READINGS.items():
+    """Measure the stories that the results lack; each process reads in its share of the ways."""
+    world = mx.distributed.init()
+    for way, rows in islice(READINGS.items(), world.rank(), None, world.size()):
         lacking = [name for name in results.setup["documents"] if not {*rows} <= results.group(name).keys()]
         for name, row, entry in retelling.measure(way, lacking) if lacking else ():
             results.add({(name, row): entry})
             print(f"{name}, {row}: {mean(entry['log_probability']):.3f}", flush=True)
+    together(results)
 
 
 def summary(results: Results) -> str:
