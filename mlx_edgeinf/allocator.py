@@ -18,6 +18,6 @@ KEPT = 1 << 30
 
 
 def keep_freed_memory() -> bool:
-    """Have blocks up to KEPT come from the heap, and the heap keep as much. False where nobody can be told."""
+    """Have blocks up to KEPT come from the heap, and the heap keep as much; False where it cannot be told."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     return mallopt is not None and all([mallopt(M_TRIM_THRESHOLD, KEPT), mallopt(M_MMAP_THRESHOLD, KEPT)])

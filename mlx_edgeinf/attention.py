@@ -116,7 +116,7 @@ class MemoryAttention(nn.Module):
         """The exact sources with what the memory adds, if anything was folded into one."""
         if entries is None:
             return exact.output
-        return self.memory_gate(queries, entries, exact, cache.watch, cache.closed)
+        return self.memory_gate(queries, entries, exact, cache.watch, cache.precedence)
 
 
 def retrofit(
@@ -198,9 +198,9 @@ def _heads(attention: nn.Module, model: nn.Module, layout: Layout) -> Heads:
     except ValueError as error:
         raise UnsupportedModel(str(error)) from error
     return Heads(
-        queries=attention.n_heads,
-        keys=attention.n_kv_heads,
-        size=size,
+        n_heads=attention.n_heads,
+        n_kv_heads=attention.n_kv_heads,
+        head_dim=size,
         scale=attention.scale,
         rotation=rotation,
         nearest=layout.window + layout.segment / 2,

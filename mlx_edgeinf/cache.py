@@ -98,7 +98,7 @@ class EdgeCache:
         return self.recall is not None and self.recall.answers
 
     @property
-    def closed(self) -> float:
+    def precedence(self) -> float:
         """Nats by which the memory's gate is closed, where exact recall stands beside it."""
         return self.recall.precedence if self.recall and self.recall.holds else 0.0
 
@@ -259,7 +259,7 @@ def forked(
 
     Args:
         causal: what is read is to be predicted, so what comes back must not depend on what follows.
-        named: pages on disk that come back first (see `lexicon`), half of all at most; None: as in `cache`.
+        named: pages on disk that come back first (see `recall.lexicon`), half at most; None: as in `cache`.
     """
     twins = copy.deepcopy(cache)
     for recall in (twin.recall for twin in twins if twin.recall):

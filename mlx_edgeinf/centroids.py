@@ -39,8 +39,8 @@ class CentroidMemory(Memory):
 
     def __init__(self, heads: Heads, features: int):
         super().__init__(heads, features)
-        self.log_scale = mx.zeros((heads.queries, heads.size // 2))
-        self.angle = mx.zeros((heads.queries, heads.size // 2))
+        self.log_scale = mx.zeros((heads.n_heads, heads.head_dim // 2))
+        self.angle = mx.zeros((heads.n_heads, heads.head_dim // 2))
 
     @staticmethod
     def feature_size(head_size: int) -> int:
@@ -115,18 +115,18 @@ class CentroidMemory(Memory):
         The same rotation for all centres of a kv head: so the queries are turned, which are fewer.
         """
         angle, length = self._expected(state)
-        angle, length = self.angle + angle, self._heads.scale * mx.exp(self.log_scale) * length
+        angle, length = self.angle + angle, self.heads.scale * mx.exp(self.log_scale) * length
         turns = (length * mx.cos(angle), length * mx.sin(angle))
-        cos, sin = (self._heads.rotation.expand(turn)[:, :, None] for turn in turns)
+        cos, sin = (self.heads.rotation.expand(turn)[:, :, None] for turn in turns)
         log_masses = self._log_masses(state, state["z"])
         return Entries(state["M"], state["z"], log_masses, self._placed(state), cos, sin)
 
     def _expected(self, state: State) -> tuple[mx.array, mx.array]:
         """Angle and length (B, H, d/2) of the rotation expected over the distances of the memory."""
-        heads, rotation = self._heads, self._heads.rotation
+        heads, rotation = self.heads, self.heads.rotation
         spread = mx.minimum(state["z"].sum(axis=-1), heads.farthest)
         middle = (heads.nearest + spread / 2)[..., None] * rotation.omega
-        return tuple(mx.repeat(each, heads.queries // heads.keys, axis=1)
+        return tuple(mx.repeat(each, heads.n_heads // heads.n_kv_heads, axis=1)
                      for each in (middle, rotation.attenuation(spread)))  # fmt: skip
 
     def _placed(self, state: State) -> mx.array:
@@ -142,7 +142,7 @@ class CentroidMemory(Memory):
         others, 3.379 and 3.386 behind 129k.
         """
         tokens = state["z"].sum(axis=-1, keepdims=True)
-        return log_mass_of(z) - mx.log(mx.maximum(tokens / self._heads.farthest, 1))
+        return log_mass_of(z) - mx.log(mx.maximum(tokens / self.heads.farthest, 1))
 
     def held(self, state: State, keys: mx.array) -> mx.array:
         metric = self._metric(state, 0)
@@ -168,15 +168,15 @@ class CentroidMemory(Memory):
 
     def _metric(self, state: State, new: int) -> mx.array:
         """(B, G, 1, d): what the expected rotation will leave of each component."""
-        spread = mx.minimum(state["z"].sum(axis=-1), self._heads.farthest) + new
-        rotation = self._heads.rotation
+        spread = mx.minimum(state["z"].sum(axis=-1), self.heads.farthest) + new
+        rotation = self.heads.rotation
         return rotation.expand(rotation.attenuation(spread))[:, :, None]
 
     def log_query_features(self, entries: Entries, queries: mx.array) -> mx.array:
         """Scores of the entries' keys for queries that are turned towards them."""
-        across = self._heads.rotation.across(queries)
+        across = self.heads.rotation.across(queries)
         turned = queries * entries.cos + across * entries.sin
-        return grouped(turned, self._heads.keys) @ entries.keys.swapaxes(-1, -2)
+        return grouped(turned, self.heads.n_kv_heads) @ entries.keys.swapaxes(-1, -2)
 
 
 class BankMemory(CentroidMemory):
@@ -207,8 +207,8 @@ class BankMemory(CentroidMemory):
 
     def _placed(self, state: State) -> mx.array:
         """Keys (B, G, m, d) as seen from where the next tokens stand."""
-        rotation, ends = self._heads.rotation, mx.cumsum(state["z"], axis=-1)
-        away = self._heads.nearest + ends[..., -1:] - ends + state["z"] / 2
-        away = mx.minimum(away, self._heads.farthest)
+        rotation, ends = self.heads.rotation, mx.cumsum(state["z"], axis=-1)
+        away = self.heads.nearest + ends[..., -1:] - ends + state["z"] / 2
+        away = mx.minimum(away, self.heads.farthest)
         turned = rotation.turn(state["centres"], -away[..., None] * rotation.omega)
         return turned * rotation.expand(rotation.attenuation(state["z"] - 1))

@@ -79,7 +79,7 @@ class DocumentMemory:
         return self.position == len(self.tokens)
 
     @property
-    def recalls(self) -> bool:
+    def has_recall(self) -> bool:
         """Whether exact recall is on."""
         return self.pages is not None and self.pages.failure is None
 

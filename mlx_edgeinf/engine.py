@@ -20,7 +20,6 @@ import mlx.core as mx
 
 from .attention import base_path_limit, kv_bytes_per_token
 from .cache import EdgeCache, forked, state_bytes, watching
-from .consulted import consulted
 from .document_memory import DocumentMemory
 from .documents import Document, Page
 from .generation import (
@@ -32,9 +31,10 @@ from .generation import (
     so_far,
     stream_generate,
 )
-from .lexicon import Lexicon
 from .models import found_gates, load, settings_of
-from .recall import keep, writing
+from .recall import sync_pages, writing
+from .recall.consulted import consulted
+from .recall.lexicon import Lexicon
 from .savefile import begin_pages, check_whole, damaged, identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .stats import Stats
@@ -175,8 +175,8 @@ class Engine:
             active_bytes=mx.get_active_memory(),
             peak_bytes=mx.get_peak_memory(),
             full_cache_bytes=memory.position * kv_bytes_per_token(self._model),
-            disk_bytes=memory.pages.bytes_used if memory.recalls else 0,
-            disk_bytes_total=memory.pages.forecast(len(memory.tokens)) if memory.recalls else 0,
+            disk_bytes=memory.pages.bytes_used if memory.has_recall else 0,
+            disk_bytes_total=memory.pages.forecast(len(memory.tokens)) if memory.has_recall else 0,
             exact_tokens=memory.cache[0].offset,
             exact_capacity=memory.cache[0].capacity,
             folded_tokens=memory.cache[0].folded,
@@ -194,7 +194,7 @@ class Engine:
 
     def _save(self, memory: DocumentMemory, path: Path) -> None:
         # Before the file that counts on them.
-        keep(memory.pages)
+        sync_pages(memory.pages)
         save_memory(path, self._model, memory)
 
     def restore(self, path: Path, document: Document, pages: Path | None = None) -> DocumentMemory:
@@ -251,8 +251,10 @@ class Engine:
         with watching(cache) as watched:
             for piece in self._spoken(prompt, cache, total, max_tokens, cancel):
                 watched.settle()
-                last = bool(piece.finish_reason and memory and memory.recalls)
-                yield replace(piece, consulted=consulted(memory, cache)) if last else piece
+                if piece.finish_reason and memory and memory.has_recall:
+                    pages = consulted(memory.page_ends, [layer.recall for layer in cache])
+                    piece = replace(piece, consulted=pages)
+                yield piece
         if memory:
             memory.insight.opened(watched.openings(), answering=True)
 
@@ -280,7 +282,7 @@ class Engine:
         """What a prompt is read into: a fork of the memory, or an empty cache for so many tokens."""
         if not memory:
             return choose_cache(self._model, tokens)
-        named = self._lexicon.named(memory.tokens, asked, memory.cache)
+        named = self._lexicon.named(memory.tokens, asked, memory.cache[0].recall)
         return forked(memory.cache, named=named)
 
     def count(self, text: str) -> int:

@@ -44,14 +44,14 @@ class Gate(nn.Module):
     A form of the gate (a key of FORMS) has no parameters for the terms it leaves out.
     """
 
-    def __init__(self, heads: Heads, form: str = "full", bias: float = 0.0, mass: float = 1.0):
+    def __init__(self, heads: Heads, form: str = "full", bias: float = 0.0):
         super().__init__()
         self.form = form
-        self.bias = mx.full((heads.queries,), bias)
+        self.bias = mx.full((heads.n_heads,), bias)
         if "mass" in FORMS[form]:
-            self.mass = mx.full((heads.queries,), mass)
+            self.mass = mx.ones(heads.n_heads)
         if "query" in FORMS[form]:
-            self.query = mx.zeros((heads.queries, heads.size))
+            self.query = mx.zeros((heads.n_heads, heads.head_dim))
 
     def logit(self, queries: mx.array, other: Source, local: Source) -> mx.array:
         """logit g, (B, H, L) in float32; queries (B, H, L, d) carry no position."""

@@ -62,7 +62,7 @@ def read_on(model: nn.Module, tokens: mx.array, cache: list[EdgeCache]) -> None:
     mx.async_eval(states)
     for layer in cache:
         if layer.recall:
-            layer.recall.keep()
+            layer.recall.flush()
     mx.eval(states)
     mx.clear_cache()
 

@@ -38,13 +38,14 @@ State = dict[str, mx.array]
 class Heads:
     """The shape of the attention layer that a memory serves.
 
+    n_heads, n_kv_heads, head_dim, scale, rotation: of its attention.
     nearest: distance in tokens from a query to the closest token in memory, on average.
     farthest: longest distance the base model was trained on; reads expect no longer one.
     """
 
-    queries: int
-    keys: int
-    size: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
     scale: float
     rotation: Rotation
     nearest: float
@@ -88,7 +89,7 @@ class Memory(nn.Module):
     def __init__(self, heads: Heads, features: int):
         super().__init__()
         self.features = features
-        self._heads = heads
+        self.heads = heads
 
     @staticmethod
     def feature_size(head_size: int) -> int:
@@ -97,7 +98,7 @@ class Memory(nn.Module):
 
     def empty(self, batch: int) -> State:
         """The state that holds nothing: all zero."""
-        G, m, d = self._heads.keys, self.features, self._heads.size
+        G, m, d = self.heads.n_kv_heads, self.features, self.heads.head_dim
         return {"M": mx.zeros((batch, G, m, d)), "z": mx.zeros((batch, G, m))}
 
     def write(self, state: State, keys: mx.array, values: mx.array, received: mx.array) -> State:
@@ -158,13 +159,13 @@ class LinearMemory(Memory):
     """phi_k = phi_q = ELU + 1, m = d: the memory of Infini-attention, kept as the reference."""
 
     def __init__(self, heads: Heads, features: int):
-        super().__init__(heads, heads.size)
+        super().__init__(heads, heads.head_dim)
 
     def key_features(self, keys: mx.array) -> mx.array:
         return nn.elu(keys) + 1
 
     def log_query_features(self, entries: Entries, queries: mx.array) -> mx.array:
-        queries = grouped(queries, self._heads.keys)
+        queries = grouped(queries, self.heads.n_kv_heads)
         # log(ELU(q) + 1), which below zero is q itself: no logarithm of what rounds to nothing.
         return mx.where(queries > 0, mx.log1p(mx.maximum(queries, 0)), queries)
 
@@ -178,25 +179,25 @@ class ExponentialMemory(Memory):
 
     def __init__(self, heads: Heads, features: int):
         super().__init__(heads, features // 2 * 2)
-        shape = (heads.keys, heads.size, features // 2)
+        shape = (heads.n_kv_heads, heads.head_dim, features // 2)
         # Random features of the softmax kernel: exp(w . q) exp(w . k) averages to exp(q . k).
         projection = mx.random.normal(shape) * math.sqrt(heads.scale)
         self.key_projection = projection
         self.query_projection = mx.array(projection)
-        self.key_bias = mx.zeros((heads.keys, 1, features // 2))
-        self.query_bias = mx.zeros((heads.keys, 1, features // 2))
+        self.key_bias = mx.zeros((heads.n_kv_heads, 1, features // 2))
+        self.query_bias = mx.zeros((heads.n_kv_heads, 1, features // 2))
 
     def key_features(self, keys: mx.array) -> mx.array:
         exponents = _both_signs(keys @ self.key_projection + self.key_bias) - self._norm(keys)
         return mx.exp(mx.clip(exponents, -80, 20))
 
     def log_query_features(self, entries: Entries, queries: mx.array) -> mx.array:
-        queries = grouped(queries, self._heads.keys)
+        queries = grouped(queries, self.heads.n_kv_heads)
         exponents = _both_signs(queries @ self.query_projection + self.query_bias)
         return exponents - self._norm(queries) - math.log(self.features)
 
     def _norm(self, x: mx.array) -> mx.array:
-        return self._heads.scale / 2 * mx.square(x).sum(axis=-1, keepdims=True)
+        return self.heads.scale / 2 * mx.square(x).sum(axis=-1, keepdims=True)
 
 
 def averages(M: mx.array, z: mx.array) -> mx.array:

@@ -61,9 +61,9 @@ def save_memory(path: Path, model: nn.Module, memory: DocumentMemory) -> None:
         "counts": json.dumps([[layer.folded, layer.exact_limit] for layer in memory.cache]),
         "seconds": repr(memory.seconds),
         # Those of a branch end with it.
-        "recall": "pages" if memory.recalls and memory.pages.lasting else "",
+        "recall": "pages" if memory.has_recall and memory.pages.lasting else "",
         # Not in what words: these are of this machine and this moment, and a file may go anywhere.
-        "without recall": "wanted" if memory.without_recall and not memory.recalls else "",
+        "without recall": "wanted" if memory.without_recall and not memory.has_recall else "",
     }
     save_arrays(path, arrays, metadata | {"sha256": _checksum(arrays, metadata)})
 

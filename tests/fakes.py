@@ -50,7 +50,7 @@ class FakeMemory:
     pages_read: int = 0
     seconds: float = 0.0
     long: bool = True
-    recalls: bool = False
+    has_recall: bool = False
     refused: str = ""
     without_recall: str = ""
     growing: bool = False

@@ -178,12 +178,12 @@ class RetainedMemory(CentroidMemory):
 
 def memory_of(memory, h: int) -> Memory:
     """An empty memory with the parameters that one of the package's has for query head h."""
-    heads = memory._heads
+    heads = memory.heads
     if type(memory).__name__ == "LinearMemory":
         return FeatureMemory(elu_plus_one, elu_plus_one)
     kinds = {kind.__name__: kind for kind in (CentroidMemory, BankMemory, RetainedMemory)}
     entries = kinds.get(type(memory).__name__)
-    own = h if entries else h * heads.keys // heads.queries
+    own = h if entries else h * heads.n_kv_heads // heads.n_heads
     p = {name: np.array(value[own], dtype=float) for name, value in memory.parameters().items()}
     if type(memory).__name__ == "ExponentialMemory":
         of_keys, of_queries = ((p[f"{x}_projection"], p[f"{x}_bias"][0]) for x in ("key", "query"))

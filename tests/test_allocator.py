@@ -31,7 +31,8 @@ def faults():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of Linux's C library")
 def test_freed_memory_is_used_again_without_page_faults():
-    code = FAULTS + "run()\nusual = faults()\nassert allocator.keep_freed_memory()\nrun()\nprint(usual, faults())"
+    before, after = "run()\nusual = faults()\n", "run()\nprint(usual, faults())"
+    code = FAULTS + before + "assert allocator.keep_freed_memory()\n" + after
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     usual, kept = map(int, told.split())
     assert usual > 10_000 and kept < usual / 20

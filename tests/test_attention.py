@@ -162,7 +162,7 @@ def test_a_layer_agrees_with_the_token_by_token_reference(kind):
 def test_memory_is_expected_at_the_distances_where_its_tokens_stand():
     """Averaged over the queries of a segment, from the first token after the window on."""
     model = with_memory(llama_model())
-    heads = model.layers[0].self_attn.memory_gate.memory._heads
+    heads = model.layers[0].self_attn.memory_gate.memory.heads
     to_newest = [LAYOUT.window + query + 1 for query in range(LAYOUT.segment)]
     # A token covers the distances half a position to both of its sides.
     assert heads.nearest == np.mean(to_newest) - 0.5

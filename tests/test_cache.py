@@ -130,7 +130,7 @@ def test_while_tokens_are_written_the_memory_is_made_ready_once_for_each_fold():
 
 
 def test_gates_that_are_swapped_while_tokens_are_written_answer_with_their_own_rotation():
-    kind, other = (KINDS["centroids"](KIND._heads, 4) for _ in range(2))
+    kind, other = (KINDS["centroids"](KIND.heads, 4) for _ in range(2))
     other.angle = mx.ones(other.angle.shape)
     entries = (cache := fed(new())).entries(kind, written=True)
     kind.update(other.parameters())

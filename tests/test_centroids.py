@@ -154,7 +154,7 @@ def test_a_bank_with_a_place_for_every_token_is_exact_attention(farthest, keys, 
     memory = KINDS["bank"](heads(farthest=farthest), 3 * T)
     read = answered(memory, written(memory, keys, values), queries)
     away = mx.minimum(12 + 3 * T - mx.arange(3 * T) - 0.5, farthest)
-    turned = memory._heads.rotation.turn(keys, -away[:, None] * memory._heads.rotation.omega)
+    turned = memory.heads.rotation.turn(keys, -away[:, None] * memory.heads.rotation.omega)
     exact = attend_to_all(queries, turned, values, D**-0.5)
     assert mx.allclose(read.output, exact.output, atol=1e-4)
     assert mx.allclose(read.log_mass, exact.log_mass + np.log(min(1, farthest / (3 * T))), atol=1e-4)

@@ -88,7 +88,7 @@ def test_what_ends_recall_while_something_is_asked_is_told(run, book, capsys, mo
 
     def ask(engine, memory, *options):
         monkeypatch.setattr(type(memory), "without_recall", property(failing))
-        monkeypatch.setattr(type(memory), "recalls", not lasting)
+        monkeypatch.setattr(type(memory), "has_recall", not lasting)
         return asked(engine, memory, *options)
 
     monkeypatch.setattr(room, "ask", ask)

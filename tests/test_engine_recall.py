@@ -64,7 +64,7 @@ def test_the_words_of_all_questions_name_what_comes_back(recalling, memory, monk
     for options in ({}, {"asked": questions}, {"asked": []}):
         list(recalling.answer(texts, memory, 1, **options))
     expected = (texts[::2], texts[::2], questions, [])
-    assert asked == [(memory.tokens, each, memory.cache) for each in expected]
+    assert asked == [(memory.tokens, each, memory.cache[0].recall) for each in expected]
 
 
 def test_what_is_named_comes_back_in_every_layer(recalling, memory, monkeypatch):
@@ -97,17 +97,17 @@ def test_a_branch_reads_on_as_the_reading_would(recalling, tmp_path):
 
 def test_what_leaves_the_window_is_on_disk_and_is_asked(recalling, memory):
     stats = recalling.stats(memory)
-    assert memory.recalls and stats.disk_bytes == stats.disk_bytes_total > 0
+    assert memory.has_recall and stats.disk_bytes == stats.disk_bytes_total > 0
     assert memory.pages.tokens == memory.cache[0].folded
     without = recalling.open(BOOK)
     list(recalling.ingest(without))
-    assert not without.recalls and recalling.stats(without).disk_bytes == 0
+    assert not without.has_recall and recalling.stats(without).disk_bytes == 0
     assert answered(recalling, memory) != answered(recalling, without)
 
 
 def test_a_short_document_needs_no_pages(recalling, tmp_path):
     memory = recalling.open(book(1), tmp_path / "pages")
-    assert not memory.recalls and not memory.refused and not (tmp_path / "pages").exists()
+    assert not memory.has_recall and not memory.refused and not (tmp_path / "pages").exists()
 
 
 def test_an_answer_names_the_pages_that_it_went_back_to(recalling, memory, monkeypatch):
@@ -124,7 +124,7 @@ def test_an_answer_names_the_pages_that_it_went_back_to(recalling, memory, monke
 def test_an_answer_leaves_the_pages_as_they_were(recalling, memory):
     before = memory.pages.tokens
     assert answered(recalling, memory) == answered(recalling, memory)
-    assert memory.pages.tokens == before and memory.recalls
+    assert memory.pages.tokens == before and memory.has_recall
 
 
 @pytest.mark.parametrize("segments", [0, 1, 9, 17])
@@ -137,7 +137,7 @@ def test_stopped_saved_and_read_on_is_read_at_once(recalling, memory, tmp_path, 
     list(islice(recalling.ingest(first), 2))
     second = recalling.restore(file, BOOK, folder)
     list(recalling.ingest(second))
-    assert second.recalls and same(state(second), state(memory))
+    assert second.has_recall and same(state(second), state(memory))
     assert answered(recalling, second) == answered(recalling, memory)
 
 
@@ -146,7 +146,7 @@ def test_a_reading_can_go_on_after_it_was_stopped(recalling, memory, tmp_path):
     list(islice(recalling.ingest(stopped), 5))
     assert answered(recalling, stopped)
     list(recalling.ingest(stopped))
-    assert stopped.recalls and same(state(stopped), state(memory))
+    assert stopped.has_recall and same(state(stopped), state(memory))
 
 
 # -- in the library --------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_the_library_keeps_pages_finds_them_again_and_deletes_them(recalling, li
     assert library.disk_use(id_of(library)).pages == sum(file.stat().st_size for file in store.iterdir())
     reading = library.reading_of(recalling, id_of(library))
     again = library.open(recalling, reading.id)
-    assert again.recalls and answered(recalling, again) == answered(recalling, memory)
+    assert again.has_recall and answered(recalling, again) == answered(recalling, memory)
     library.delete(id_of(library))
     assert not stores(library)
     # What is open stays whole until it is closed.
@@ -178,7 +178,7 @@ def test_the_pages_of_a_reading_are_there_when_the_library_is_opened_again(recal
     with closing(Library(library.folder)) as later:
         assert stores(later)
         again = later.open(recalling, later.reading_of(recalling, id_of(later)).id)
-        assert again.recalls and answered(recalling, again) == answer
+        assert again.has_recall and answered(recalling, again) == answer
 
 
 def test_pages_of_no_reading_are_swept_away_unless_they_are_being_written(recalling, library):
@@ -198,4 +198,4 @@ def test_with_recall_off_a_memory_opens_without_its_pages(recalling, library, mo
     list(reader.ingest(reader.open(reader.document)))
     monkeypatch.setattr(recalling, "recall_bytes", 0)
     memory = library.open(recalling, library.reading_of(recalling, id_of(library)).id)
-    assert not memory.recalls and not memory.refused and answered(recalling, memory)
+    assert not memory.has_recall and not memory.refused and answered(recalling, memory)

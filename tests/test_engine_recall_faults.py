@@ -60,7 +60,7 @@ def test_what_was_allowed_in_the_beginning_is_allowed_to_the_end(recalling, fill
     again = recalling.restore(file, BOOK, folder)
     assert again.pages.quota_bytes == again.pages.forecast(len(again.tokens))
     list(recalling.ingest(again))
-    assert again.complete and again.recalls and not again.pages.failure
+    assert again.complete and again.has_recall and not again.pages.failure
 
 
 def test_a_disk_without_room_for_all_of_it_is_told_before_reading(recalling, library, monkeypatch):
@@ -91,7 +91,7 @@ def test_a_disk_that_fills_up_ends_the_recall_and_not_the_reading(recalling, lib
     assert memory.complete and "The disk has no room." in memory.without_recall
     assert answered(recalling, memory) and not stores(library)
     again = library.open(recalling, library.reading_of(recalling, id_of(library)).id)
-    assert not again.recalls and answered(recalling, again)
+    assert not again.has_recall and answered(recalling, again)
     assert again.without_recall == WITHOUT_RECALL
 
 
@@ -99,7 +99,7 @@ def test_a_damaged_page_is_told_and_the_memory_answers(recalling, memory, tmp_pa
     path = tmp_path / "pages" / "pages"
     path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
     assert answered(recalling, memory)
-    assert "is damaged" in memory.without_recall and not memory.recalls
+    assert "is damaged" in memory.without_recall and not memory.has_recall
 
 
 @pytest.mark.parametrize("harm", ["removed", "cut short", "another's", "in use"])
@@ -115,7 +115,7 @@ def test_pages_that_cannot_be_used_are_told_when_the_memory_is_opened(recalling,
     if harm == "in use":
         memory.pages.go_on()
     opened = recalling.restore(file, BOOK, folder)
-    assert not opened.recalls and "without exact recall" in opened.refused
+    assert not opened.has_recall and "without exact recall" in opened.refused
     assert answered(recalling, opened)
 
 
@@ -134,9 +134,9 @@ def test_an_answer_that_gets_no_files_of_its_own_ends_no_recall_but_its_own(reca
     with monkeypatch.context() as patch:
         patch.setattr("tempfile.TemporaryFile", refusing)
         assert answered(recalling, memory)
-    assert "The last answer came without exact recall" in memory.without_recall and memory.recalls
+    assert "The last answer came without exact recall" in memory.without_recall and memory.has_recall
     list(steps)
-    assert library.open(recalling, library.reading_of(recalling, id_of(library)).id).recalls
+    assert library.open(recalling, library.reading_of(recalling, id_of(library)).id).has_recall
     assert answered(recalling, memory) and not memory.without_recall
 
 

@@ -177,7 +177,7 @@ def test_a_layer_agrees_with_the_token_by_token_reference():
 
 def memory_of_tokens(retained: int, centres: int = 0) -> RetainedMemory:
     model = with_memory(llama_model())
-    return RetainedMemory(model.layers[0].self_attn.memory_gate.memory._heads, centres + retained, centres)
+    return RetainedMemory(model.layers[0].self_attn.memory_gate.memory.heads, centres + retained, centres)
 
 
 def folds(number: int) -> list[tuple[mx.array, mx.array, mx.array]]:
@@ -189,7 +189,7 @@ def folds(number: int) -> list[tuple[mx.array, mx.array, mx.array]]:
 
 
 def test_a_memory_with_room_keeps_every_token_as_centroids_would():
-    tokens, centroids = memory_of_tokens(12), CentroidMemory(memory_of_tokens(12)._heads, 12)
+    tokens, centroids = memory_of_tokens(12), CentroidMemory(memory_of_tokens(12).heads, 12)
     states = [memory.empty(1) for memory in (tokens, centroids)]
     for fold in folds(2):
         states = [memory.write(state, *fold) for memory, state in zip((tokens, centroids), states)]

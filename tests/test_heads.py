@@ -59,7 +59,7 @@ def test_what_heads_buy_adds_up_to_what_the_memory_saves():
     # A random model's gates are all but open, so the loss bends more over s than a trained one's.
     points, weights = np.polynomial.legendre.leggauss(24)
     slopes = np.array([heads._slopes(model, tokens, (1 + s) / 2) for s in points])
-    assert slopes.shape == (24, 1, memory_gates(model)[0].memory._heads.keys)
+    assert slopes.shape == (24, 1, memory_gates(model)[0].memory.heads.n_kv_heads)
     assert_allclose(weights / 2 @ slopes.sum(axis=(1, 2)), loss(0) - loss(-30), rtol=1e-3)
 
 
@@ -68,7 +68,7 @@ def test_a_head_buys_what_its_own_gates_do():
     model = with_memory(llama_model(num_hidden_layers=1))
     tokens = np.random.default_rng(0).integers(0, 90, LAYOUT.capacity + LAYOUT.segment + 1).tolist()
     gate, step = memory_gates(model)[0], 1e-2
-    kv_heads = gate.memory._heads.keys
+    kv_heads = gate.memory.heads.n_kv_heads
     slopes, trained = heads._slopes(model, tokens, 1.0)[0], gate.bias
     for head in range(kv_heads):
         own = mx.repeat(mx.arange(kv_heads) == head, gate.bias.size // kv_heads)
@@ -101,15 +101,15 @@ def test_the_gates_are_left_as_they_were():
 def test_each_head_of_an_uneven_memory_clusters_for_itself():
     gate = memory_gates(with_memory(llama_model()))[0]
     sizes = [6, 3]
-    uneven = UnevenMemory(gate.memory._heads, sizes)
+    uneven = UnevenMemory(gate.memory.heads, sizes)
     state = uneven.empty(1)
-    shape = (1, 2, 16, gate.memory._heads.size)
+    shape = (1, 2, 16, gate.memory.heads.head_dim)
     keys, values = (mx.random.normal(shape, key=mx.random.key(n)) for n in (0, 1))
     received = mx.random.uniform(shape=(1, 2, 16), key=mx.random.key(2))
     for _ in range(2):
         state = uneven.write(state, keys, values, received)
     for at, size in enumerate(sizes):
-        alone, own = CentroidMemory(uneven._each[at]._heads, size), slice(at, at + 1)
+        alone, own = CentroidMemory(uneven._each[at].heads, size), slice(at, at + 1)
         expected = alone.empty(1)
         for _ in range(2):
             expected = alone.write(expected, keys[:, own], values[:, own], received[:, own])
@@ -121,10 +121,11 @@ def test_each_head_of_an_uneven_memory_clusters_for_itself():
 
 def test_an_uneven_memory_of_equal_heads_is_an_even_one():
     gate = memory_gates(with_memory(llama_model()))[0]
-    shape = gate.memory._heads
-    even, uneven = CentroidMemory(shape, 5), UnevenMemory(shape, [5] * shape.keys)
-    tokens = [mx.random.normal((1, shape.keys, 16, shape.size), key=mx.random.key(n)) for n in (0, 1)]
-    received = mx.random.uniform(shape=(1, shape.keys, 16), key=mx.random.key(2))
+    shape = gate.memory.heads
+    even, uneven = CentroidMemory(shape, 5), UnevenMemory(shape, [5] * shape.n_kv_heads)
+    size = (1, shape.n_kv_heads, 16)
+    tokens = [mx.random.normal((*size, shape.head_dim), key=mx.random.key(n)) for n in (0, 1)]
+    received = mx.random.uniform(shape=size, key=mx.random.key(2))
     first, second = (memory.write(memory.empty(1), *tokens, received) for memory in (even, uneven))
     assert all(np.allclose(first[name], second[name], atol=1e-6) for name in first)
 

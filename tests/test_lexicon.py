@@ -9,8 +9,8 @@ from tiny import llama_model, with_memory
 
 from mlx_edgeinf.cache import Layout
 from mlx_edgeinf.generation import read_on
-from mlx_edgeinf.lexicon import MOST, Lexicon
 from mlx_edgeinf.models import load_base
+from mlx_edgeinf.recall.lexicon import MOST, Lexicon
 from mlx_edgeinf.starter import starter_model
 from mlx_edgeinf.turns import Prompter
 
@@ -49,7 +49,7 @@ def written(*placed: tuple[int, str]) -> list[int]:
 
 
 def named(cache: list, tokens: list[int], *questions: str) -> list[int]:
-    return Lexicon(Words()).named(tokens, questions, cache).tolist()
+    return Lexicon(Words()).named(tokens, questions, cache[0].recall).tolist()
 
 
 def test_the_page_with_the_words_of_the_question_is_named(cache):
@@ -132,7 +132,7 @@ def test_what_has_not_left_the_window_is_not_on_disk(cache):
 
 def test_without_recall_nothing_is_named():
     model = with_memory(llama_model())
-    assert Lexicon(Words()).named(written(), ["the"], model.make_cache()).size == 0
+    assert Lexicon(Words()).named(written(), ["the"], model.make_cache()[0].recall).size == 0
 
 
 def test_the_starter_models_tokens_name_what_was_said():
@@ -147,4 +147,4 @@ def test_the_starter_models_tokens_name_what_was_said():
     read_on(model, mx.zeros(LENGTH, mx.int32), cache)
     for question in ("Who sold the tavern in Kaunas?", "the tavern in kaunas?", "what did queequeg do",
                      "Taverns? TAVERNS?"):  # fmt: skip
-        assert 70 in Lexicon(prompter).named(tokens, [question], cache)[:2]
+        assert 70 in Lexicon(prompter).named(tokens, [question], cache[0].recall)[:2]

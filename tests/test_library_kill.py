@@ -67,7 +67,7 @@ def whole_reading(engine, memory) -> dict[int, list[np.ndarray]]:
 
 def on_disk(memory) -> list[np.ndarray]:
     """Keys and values of all pages that a reading keeps for recall, by layer."""
-    assert memory.recalls and not memory.without_recall
+    assert memory.has_recall and not memory.without_recall
     assert memory.pages.tokens == memory.cache[0].folded > 0
     shape, kept = memory.pages.shape, []
     for layer in range(shape.layers):

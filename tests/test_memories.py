@@ -82,7 +82,7 @@ def test_a_memory_opened_while_another_window_reads_is_let_go_of(
     for _ in reading:
         pass
     ends, memory = asked(memories, entry)
-    assert ends == [] and memory.position == OWN and memory.recalls
+    assert ends == [] and memory.position == OWN and memory.has_recall
 
 
 def test_a_text_that_was_revised_is_read_as_it_is_now(memories, entry, library):

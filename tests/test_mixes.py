@@ -59,18 +59,18 @@ def test_centres_alone_are_the_memory_of_the_model():
 def test_no_centre_stays_empty_beside_retained_tokens():
     """Not in the first fold either, where most rows are empty and some of the new tokens are retained."""
     mx.random.seed(0)
-    heads = with_memory(llama_model()).layers[0].self_attn.memory_gate.memory._heads
+    heads = with_memory(llama_model()).layers[0].self_attn.memory_gate.memory.heads
     memory = RetainedMemory(heads, 24, 12)
     state = memory.empty(1)
     for _ in range(2):
-        keys, values = mx.random.normal((2, 1, heads.keys, 48, heads.size))
+        keys, values = mx.random.normal((2, 1, heads.n_kv_heads, 48, heads.head_dim))
         state = memory.write(state, keys, values, mx.random.uniform(shape=keys.shape[:3]))
         assert (np.array(state["z"]) > 0).all()
 
 
 def test_retained_tokens_pull_no_centre():
-    heads = with_memory(llama_model()).layers[0].self_attn.memory_gate.memory._heads
-    memory, keys = RetainedMemory(heads, 2, 1), mx.zeros((1, heads.keys, 4, heads.size))
+    heads = with_memory(llama_model()).layers[0].self_attn.memory_gate.memory.heads
+    memory, keys = RetainedMemory(heads, 2, 1), mx.zeros((1, heads.n_kv_heads, 4, heads.head_dim))
     keys[:, :, 2] = 9.0
     asked = mx.broadcast_to(mx.array([1.0, 1, 50, 1]), keys.shape[:3])
     state = memory.write(memory.empty(1), keys, keys, asked)

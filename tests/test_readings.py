@@ -206,7 +206,7 @@ def test_who_borrows_pages_leaves_none(reader):
         borrowers = [BorrowingCache.of(lender) for lender in lenders]
         list(reader.read(reader.documents["first"], lenders))
         for lender in lenders:
-            lender.recall.keep()
+            lender.recall.flush()
         kept = lenders[0].recall.index.tokens
         list(reader.read(reader.documents["second"], borrowers))
         assert borrowers[0].folded and lenders[0].recall.index.tokens == kept

@@ -166,9 +166,9 @@ def test_where_nothing_will_be_asked_of_a_disk_the_memorys_gate_is_as_it_was_tra
     throughout = model.make_cache(pages=RamPages(model), throughout=True)
     for each in (cache, plain, throughout):
         model(sequence(0)[None], cache=each)
-    assert cache[0].closed == recall.PRECEDENCE > plain[0].closed == throughout[0].closed == 0
+    assert cache[0].precedence == recall.PRECEDENCE > plain[0].precedence == throughout[0].precedence == 0
     cache[0].recall.pages.failure = StoreError("gone")
-    assert cache[0].closed == 0
+    assert cache[0].precedence == 0
 
 
 def test_what_left_the_window_is_kept_at_the_latest_when_it_is_asked_for():

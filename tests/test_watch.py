@@ -75,7 +75,7 @@ def test_what_the_memory_has_already_is_no_surprise_and_what_it_never_saw_is_one
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_openings_agree_with_float64(kind):
-    gate, queries = MemoryGate(trained(kind)._heads, kind, 6), normal(0, B, H, 5, D)
+    gate, queries = MemoryGate(trained(kind).heads, kind, 6), normal(0, B, H, 5, D)
     gate.update({"mass": 1 + 0.3 * normal(5, H), "bias": normal(6, H), "query": 0.3 * normal(7, H, D)})
     keys, values = normal(3, B, G, T, D), normal(4, B, G, T, D)
     state = gate.memory.write(gate.memory.empty(B), keys, values, mx.ones((B, G, T)))

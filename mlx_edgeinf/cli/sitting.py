@@ -138,7 +138,7 @@ class Conversation:
         if (problem := self._memory.without_recall) != self._told:
             _tell(problem)
         # What was wrong with one answer alone is told of the next one too.
-        self._told = "" if self._memory.recalls else problem
+        self._told = "" if self._memory.has_recall else problem
         return self._turns[-1]
 
 

@@ -197,7 +197,7 @@ class Library:
                     saved = queries.reading(db, id)
                     gone = past.keep(db, before, saved)
             self._files.remove(*gone)
-            if not text and not memory.recalls:
+            if not text and not memory.has_recall:
                 self.pages.drop(document, queries.identity_key(engine.identity))
             return saved
 

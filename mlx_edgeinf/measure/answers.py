@@ -17,7 +17,7 @@ import mlx.core as mx
 from ..attention import trained_context
 from ..cache import EdgeCache, forked, state_bytes
 from ..generation import generate, read_on
-from ..lexicon import Lexicon
+from ..recall.lexicon import Lexicon
 from ..training.recalling import check_recall
 from ..turns import Prompter
 from .asking import Asked, ask
@@ -86,7 +86,7 @@ class Examiner:
         return names[(names.index(name) + 1) % len(names)]
 
     def _ask(self, name: str, question: Question, cache: list[EdgeCache]) -> dict:
-        named = self._lexicon.named(self.documents[name], [question.text], cache)
+        named = self._lexicon.named(self.documents[name], [question.text], cache[0].recall)
         asked = ask(self._model, self._prompt(question), cache, named)
         answers = map(self._prompter.text, question.answers)
         scores = [asked.predicted(answer).log_probability for answer in answers]

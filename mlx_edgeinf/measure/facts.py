@@ -23,8 +23,8 @@ from ..cache import EdgeCache, state_bytes
 from ..document_memory import DocumentMemory, SaveFileError
 from ..documents import Document, Page
 from ..generation import read_on
-from ..lexicon import Lexicon
-from ..recall import PRECEDENCE, keep, writing
+from ..recall import PRECEDENCE, sync_pages, writing
+from ..recall.lexicon import Lexicon
 from ..savefile import begin_pages, load_memory, save_memory
 from ..training.recalling import QUOTA, check_recall
 from ..turns import Prompter
@@ -118,7 +118,7 @@ class Asker:
             memory.position += len(tokens)
             check_recall(memory.cache)
             if memory.pages and memory.position % KEPT < len(tokens):
-                keep(memory.pages)
+                sync_pages(memory.pages)
                 save_memory(self._kept / "memory", self._model, memory)
 
     def _asked(self, memory: DocumentMemory, row: str, length: int) -> dict:
@@ -141,7 +141,7 @@ class Asker:
 
     def _answer(self, gap: Gap, cache: list[EdgeCache], naming: bool) -> dict:
         """How likely the right answer is behind the beginning of its sentence; naming: which names pages."""
-        named = self._lexicon.named(self._text.tokens, [gap.beginning], cache) if naming else None
+        named = self._lexicon.named(self._text.tokens, [gap.beginning], cache[0].recall) if naming else None
         asked = ask(self._model, self._prompter.text(f"\n\n{gap.beginning}"), cache, named)
         found = asked.predicted(self._prompter.text(f" {gap.answer}"))
         return {"log_probability": round(found.log_probability, 4), "exact": found.exact}
@@ -149,7 +149,7 @@ class Asker:
 
 def _with_pages(memory: DocumentMemory) -> DocumentMemory:
     """A memory whose pages are there. SaveFileError: they are not, which would be another measurement."""
-    if not memory.recalls:
+    if not memory.has_recall:
         raise SaveFileError(memory.refused or "The reading was kept without pages: choose another --keep.")
     return memory
 

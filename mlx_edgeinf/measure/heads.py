@@ -56,7 +56,7 @@ class UnevenMemory(CentroidMemory):
 
     def __init__(self, heads: Heads, sizes: list[int]):
         super().__init__(heads, max(sizes))
-        one = replace(heads, keys=1, queries=heads.queries // heads.keys)
+        one = replace(heads, n_kv_heads=1, n_heads=heads.n_heads // heads.n_kv_heads)
         self._each = [CentroidMemory(one, size) for size in sizes]
 
     def write(self, state: State, keys: mx.array, values: mx.array, received: mx.array) -> State:
@@ -174,8 +174,8 @@ def _slopes(model: nn.Module, tokens: list[int], odds: float) -> np.ndarray:
         _, gradients = excerpt_gradients(model, Excerpt(tokens), Objective())
     layers = gradients["model"]["layers"]
     by_query_head = np.array([layer["self_attn"]["memory_gate"]["bias"] for layer in layers])
-    heads = memory_gates(model)[0].memory._heads
-    return by_query_head.reshape(len(layers), heads.keys, -1).sum(axis=-1) / odds
+    heads = memory_gates(model)[0].memory.heads
+    return by_query_head.reshape(len(layers), heads.n_kv_heads, -1).sum(axis=-1) / odds
 
 
 def _halves(results: Results) -> tuple[Results, Results]:
@@ -190,6 +190,6 @@ def _halves(results: Results) -> tuple[Results, Results]:
 def _split(model: nn.Module, layout: Layout, sizes: list[list[int]]) -> list[EdgeCache]:
     """Empty caches with so many centres for each kv head of each layer."""
     return [
-        EdgeCache(layout, UnevenMemory(gate.memory._heads, each), gate.rotation)
+        EdgeCache(layout, UnevenMemory(gate.memory.heads, each), gate.rotation)
         for gate, each in zip(memory_gates(model), sizes)
     ]

@@ -22,10 +22,10 @@ from mlx.utils import tree_flatten, tree_unflatten
 from ..adapter import untrained_recall
 from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
-from ..lexicon import COMMON, MOST, WORTH
 from ..pagestore import PageStore
 from ..recall import ASKED, BLOCK, PRECEDENCE, QUESTION_BLOCK, THROUGHOUT, Recall
 from ..recall.index import Index
+from ..recall.lexicon import COMMON, MOST, WORTH
 from ..retained import RetainedMemory
 from ..training.bptt import segments
 from ..training.loss import cross_entropy, head
@@ -195,7 +195,7 @@ class Reader:
             reading = self.read(tokens, borrowers)
             for _ in self.read(others, lenders):
                 for lender in lenders:
-                    lender.recall.keep()
+                    lender.recall.flush()
                 yield next(reading)
 
 
@@ -213,7 +213,7 @@ def every_page(recall: Recall) -> Index:
 def mixed(model: nn.Module, layout: Layout, centres: int, retained: int) -> list[EdgeCache]:
     """Empty caches whose memories are so many centres and, beside them, so many tokens as they are."""
     return [
-        EdgeCache(layout, RetainedMemory(gate.memory._heads, centres + retained, centres), gate.rotation)
+        EdgeCache(layout, RetainedMemory(gate.memory.heads, centres + retained, centres), gate.rotation)
         for gate in memory_gates(model)
     ]
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..cache import EdgeCache
 from ..generation import read_on
-from ..lexicon import Lexicon
+from ..recall.lexicon import Lexicon
 from ..training.recalling import check_recall
 from ..turns import Prompter
 from ..wording import count
@@ -73,7 +73,7 @@ class Retelling:
 
     def _asked(self, question: Question, cache: list[EdgeCache]) -> float:
         """Log-probability of people's answers, nats a token, on average."""
-        named = self._lexicon.named(self.tokens, [question.text], cache)
+        named = self._lexicon.named(self.tokens, [question.text], cache[0].recall)
         asked = ask(self._model, self._prompter.conversation([question.text]), cache, named)
         return mean(asked.predicted(self._prompter.text(each)).log_probability for each in question.answers)
 

@@ -96,7 +96,7 @@ class Estimating(Recall):
         heads = self.pages.shape.kv_heads
         every = np.broadcast_to(np.arange(there), (heads, there))
         keys = mx.array(self.pages.gather(self._layer, every)[0]).reshape(heads, there, self._page, -1)
-        asked = grouped(self._placed(queries).astype(mx.float32) * self._scale, heads)
+        asked = grouped(self._aimed(queries).astype(mx.float32) * self._scale, heads)
         besides = log_mass.reshape(*asked.shape[:3], 1)
         return best(shares_of(self.estimate(asked, keys) - besides), wanted)
 
@@ -111,7 +111,7 @@ class InPlace(Estimating):
         # Behind the pages, those that fill none yet: the last ones before the window.
         waiting = mx.arange(self.index.tokens - recalled + tokens.shape[2], self.index.tokens)
         waiting = mx.broadcast_to(waiting, (*told.shape[:2], waiting.size))
-        return mx.concatenate([tokens, waiting], axis=2) - self.index.tokens + self._place
+        return mx.concatenate([tokens, waiting], axis=2) - self.index.tokens + self._window_start
 
 
 class Way(NamedTuple):

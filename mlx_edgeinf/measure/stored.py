@@ -49,7 +49,7 @@ def _lay(number: int, layer: EdgeCache, own: int, length: int) -> None:
     keys, values = (mx.array(part)[None] for part in recall.pages.gather(number, wanted))
     while (missing := length - recall.index.tokens) > 0:
         recall.append(keys[:, :, :missing], values[:, :, :missing])
-        recall.keep()
+        recall.flush()
         check_recall([layer])
 
 

@@ -139,6 +139,10 @@ class Pages:
         return Pages(self._folder, self.shape, records, quota_bytes, self._summarize, base=self)
 
     def __deepcopy__(self, _: dict) -> Pages:
+        """A fork for a conversation; for all layers of a cache one, which `copy.deepcopy` sees to.
+
+        Where none can be made, one that has failed: the memory answers alone.
+        """
         if self.failure:
             # Nobody asks these any more.
             return self

@@ -1,8 +1,16 @@
-"""Exact recall: of what left the window and is on disk, the few pages that matter brought back."""
+"""Exact recall: of what left the window and is on disk, the few pages that matter brought back.
+
+    document    the page store of a document: begun, opened again, written to while it is read
+    recall      of one layer: what leaves is put on disk, what comes back is placed before the window
+    finding     which pages a block of queries gets: what is named first, then by estimated attention
+    lexicon     what a question names: pages that share its rare words
+    index       the estimate, in memory: moments of keys, bounded whatever the length
+    consulted   pages of the document that an answer went back to
+"""
 
 from .document import begin as begin
-from .document import keep as keep
 from .document import reopen as reopen
+from .document import sync_pages as sync_pages
 from .document import writing as writing
 from .recall import ASKED as ASKED
 from .recall import BLOCK as BLOCK

@@ -114,7 +114,7 @@ def writing(pages: Pages | None) -> Iterator[None]:
             pages.settle()
 
 
-def keep(pages: Pages | None) -> None:
+def sync_pages(pages: Pages | None) -> None:
     """See that a store holds on disk what was read so far, if there is one; one that failed is let go of."""
     if pages and pages.lasting and not pages.settled:
         with _ending_recall(pages):

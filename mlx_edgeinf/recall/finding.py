@@ -1,6 +1,6 @@
 """Which pages come back: those that a question names, and those that its queries would attend to most.
 
-What is asked for by name is found by its words (`mlx_edgeinf.lexicon`). Twenty invented facts in 32k tokens
+What is asked for by name is found by its words (`lexicon`). Twenty invented facts in 32k tokens
 of a book were asked for by beginning their sentences again (`measure.facts`): their numbers got -1.65 nats a
 token with 4,096 tokens that attention alone chose, -1.26 with 32 of these 256 pages named, and -0.75 with 32
 named and 32 chosen; -0.91 is what full attention gets at 8k.

@@ -42,16 +42,19 @@ SUMMARY_ROWS = 2
 # close over tokens 1,024 to 4,095 of Emma (chosen by four means of each page): 0.95; chosen by each
 # fourth of them 0.94, but then invented facts lost 0.3 nats; by the first alone 0.75; with blocks of
 # 32, 0.91.
+BLOCK = 16
 # Of a question, whose tokens nobody predicts, more of them choose together, for themselves: three facts of
 # 8k tokens asked for at once got -1.38 nats a token with either, and 465 tokens were read in 18 s, not 29.
-BLOCK, QUESTION_BLOCK = 16, 64
+QUESTION_BLOCK = 64
 # Tokens that come back for a block, at most half of them named. What else comes back takes attention from
 # what was asked for: of twenty facts in 32k tokens, the numbers got -0.58, -0.75, -1.02 and -1.26 nats a
 # token with 512, 1,024, 2,048 and 4,096, 512 of them named. Where nothing is asked for by name it helps:
 # four answers about one story (SQuALITY) got -3.32 without recall, and with nothing named -3.21, -3.19 and
-# -3.17 with 1,024, 2,048 and 4,096. Throughout a text it is 512, what `evaluate` compares with the memory.
-# For all blocks that are worked on at once, TOGETHER.
-ASKED, THROUGHOUT = 1024, 512
+# -3.17 with 1,024, 2,048 and 4,096.
+ASKED = 1024
+# The same throughout a text: what `evaluate` compares with the memory.
+THROUGHOUT = 512
+# Tokens that come back for all blocks worked on at once: no more of them are held.
 TOGETHER = 1 << 14
 # Of recall over the memory, whose gates were tuned without it: nats taken off logit g. Answers of one to
 # three documents got, with 0, 1, 2 and 3 where they were asked: invented facts -1.72, -1.57, -1.50 and (one
@@ -87,7 +90,7 @@ class Recall:
 
     Args:
         pages: of all layers. layer: which one this is. rotation, scale: of its attention.
-        place: position behind the last recalled token, where the window begins.
+        window_start: position behind the last recalled token, where the window begins.
         tokens: most that come back for a block of queries, beside those that fill no page yet.
         throughout: whether anything comes back while a text is read, through the gates of recall.
         precision: in which what came back is held, the model's.
@@ -105,11 +108,11 @@ class Recall:
     block = BLOCK
 
     def __init__(
-        self, pages: Pages, layer: int, rotation: Rotation, scale: float, place: int,
+        self, pages: Pages, layer: int, rotation: Rotation, scale: float, window_start: int,
         tokens: int = ASKED, throughout: bool = False, precision: mx.Dtype = mx.float32,
     ):  # fmt: skip
         self.pages, self._layer, self._precision = pages, layer, precision
-        self._rotation, self._scale, self._place, self._tokens = rotation, scale, place, tokens
+        self._rotation, self._scale, self._window_start, self._tokens = rotation, scale, window_start, tokens
         self._held: Brought | None = None
         self._uses = 0
         # Keys and values (G, T, d) that are to be kept, float32.
@@ -127,6 +130,10 @@ class Recall:
     def _page(self) -> int:
         return self.pages.shape.page_tokens
 
+    def first_token(self, page: int) -> int:
+        """Where in the text a page begins: the sinks never leave the window, so pages begin behind them."""
+        return self._window_start + page * self._page
+
     @property
     def answers(self) -> bool:
         """Whether the next tokens get anything back."""
@@ -143,13 +150,13 @@ class Recall:
         return self.pages.failure is not None
 
     def append(self, keys: mx.array, values: mx.array) -> None:
-        """Take tokens (1, G, T, d) that leave the window, keys without position; `keep` puts them on disk."""
-        self.keep()
+        """Take tokens (1, G, T, d) that leave the window, keys without position; `flush` puts them down."""
+        self.flush()
         # Begun now: behind the segment that pushes them out, they would be waited for as long as for that.
         self._leaving = keys[0].astype(mx.float32), values[0].astype(mx.float32)
         mx.async_eval(self._leaving)
 
-    def keep(self) -> None:
+    def flush(self) -> None:
         """Put on disk what has left the window.
 
         At the latest when something is asked; but while the GPU computes the next segment is a good time.
@@ -188,11 +195,12 @@ class Recall:
 
         log_mass (n, H, L): of what they attend to besides. None where the pages fail.
         """
-        self.keep()
+        self.flush()
         if self.failed:
             return None
         try:
-            brought = self._brought_back(*self._latest(queries, log_mass), queries.shape[2] == 1, without)
+            latest = self._latest(queries, log_mass)
+            brought = self._reused_or_fetched(*latest, queries.shape[2] == 1, without)
         except StoreError as error:
             self.pages.failure = error
             return None
@@ -216,19 +224,19 @@ class Recall:
         latest = row[:, length * mx.arange(n)[:, None] + mx.arange(self.block)].swapaxes(0, 1)
         return latest[..., :-1], latest[..., -1]
 
-    def _brought_back(
+    def _reused_or_fetched(
         self, queries: mx.array, log_mass: mx.array, written: bool, without: Without
     ) -> Brought:
         """What these queries choose; while tokens are written one by one, the same for a block of them."""
         if not written:
             self._held, self._uses = None, 0
-            return self._bring_back(queries, log_mass, without)
+            return self._choose_and_fetch(queries, log_mass, without)
         if self._uses % self.block == 0:
-            self._held = self._bring_back(queries, log_mass, without)
+            self._held = self._choose_and_fetch(queries, log_mass, without)
         self._uses += 1
         return self._held
 
-    def _bring_back(self, queries: mx.array, log_mass: mx.array, without: Without) -> Brought:
+    def _choose_and_fetch(self, queries: mx.array, log_mass: mx.array, without: Without) -> Brought:
         """Choose pages, note them, and fetch what is on them."""
         self.chosen = self._choose(queries, log_mass)
         self.consulted.update(self.chosen.ravel().tolist())
@@ -238,11 +246,11 @@ class Recall:
         """Pages (n, G, k), in the order in which they are placed, for blocks of queries (n, H, L, d)."""
         finder = Finder(self.pages, self._layer, self.index, self._scale)
         wanted = self._tokens // self._page
-        return finder.find(self._placed(queries), log_mass, wanted, self.named, self.causal)
+        return finder.find(self._aimed(queries), log_mass, wanted, self.named, self.causal)
 
-    def _placed(self, queries: mx.array) -> mx.array:
+    def _aimed(self, queries: mx.array) -> mx.array:
         """Queries turned so that they meet bare keys as if these were where they would be placed."""
-        middle = self._place - self._tokens / 2
+        middle = self._window_start - self._tokens / 2
         return self._rotation.turn(queries, -middle * self._rotation.omega)
 
     def _fetch(self, chosen: np.ndarray, without: Without) -> Brought:
@@ -252,33 +260,33 @@ class Recall:
         most = max(map(len, distinct))
         # Neighbouring blocks want much the same: a page is read once. Heads with fewer read some again.
         read = self.pages.gather(self._layer, np.stack([np.resize(pages, most) for pages in distinct]))
-        places = np.stack([np.searchsorted(distinct[head], chosen[:, head]) for head in range(heads)], axis=1)
+        picks = np.stack([np.searchsorted(distinct[head], chosen[:, head]) for head in range(heads)], axis=1)
         waiting = self.pages.waiting(self._layer)
         taken = np.zeros((blocks, heads, most), np.float32)
-        np.put_along_axis(taken, places, 1, axis=2)
+        np.put_along_axis(taken, picks, 1, axis=2)
         taken = np.pad(taken.repeat(self._page, axis=2), [(0, 0), (0, 0), (0, waiting[0].shape[1])],
                        constant_values=1)  # fmt: skip
         keys, values = (mx.array(np.concatenate(part, axis=1)) for part in zip(read, waiting))
-        entries, places = without(keys[None], values[None], mx.array(taken)), mx.array(places)
-        placed, spread = self._placed_keys(keys, places), self._spread(values, places)
+        entries, picks = without(keys[None], values[None], mx.array(taken)), mx.array(picks)
+        placed, spread = self._rotated(keys, picks), self._for_each_block(values, picks)
         return Brought(placed.astype(self._precision), spread.astype(self._precision), entries)
 
-    def _placed_keys(self, keys: mx.array, places: mx.array) -> mx.array:
+    def _rotated(self, keys: mx.array, picks: mx.array) -> mx.array:
         """Of keys (G, T, d) those of each block, (n, G, R, d), turned to stand right before the window."""
-        own, across = (self._spread(each, places) for each in (keys, self._rotation.across(keys)))
+        own, across = (self._for_each_block(each, picks) for each in (keys, self._rotation.across(keys)))
         positions = self._positions(own.shape[2])
         return self._rotation.between(own, across, positions[..., None] * self._rotation.omega)
 
     def _positions(self, recalled: int) -> mx.array:
         """Where recalled tokens stand: (R,), the same for all blocks and heads."""
-        return mx.arange(self._place - recalled, self._place)
+        return mx.arange(self._window_start - recalled, self._window_start)
 
-    def _spread(self, tokens: mx.array, places: mx.array) -> mx.array:
-        """Of tokens (G, m * P + w, d) the pages at places (n, G, k), and the last w, for each block."""
-        (blocks, heads, _), size = places.shape, tokens.shape[-1]
+    def _for_each_block(self, tokens: mx.array, picks: mx.array) -> mx.array:
+        """Of tokens (G, m * P + w, d) the pages at picks (n, G, k), and the last w, for each block."""
+        (blocks, heads, _), size = picks.shape, tokens.shape[-1]
         whole = tokens.shape[1] - tokens.shape[1] % self._page
         pages = tokens[:, :whole].reshape(heads, -1, self._page, size)
-        chosen = pages[mx.arange(heads)[:, None], places].reshape(blocks, heads, -1, size)
+        chosen = pages[mx.arange(heads)[:, None], picks].reshape(blocks, heads, -1, size)
         last = mx.broadcast_to(tokens[:, whole:], (blocks, heads, tokens.shape[1] - whole, size))
         return mx.concatenate([chosen, last], axis=2)
 

@@ -7,15 +7,18 @@ not find that line among thousands of pages; its words do, in documents of any l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .cache import EdgeCache
-from .recall import ASKED
-from .turns import Prompter
+from ..pagestore.shape import StoreShape
+from .recall import ASKED, Recall
 
-# Of what comes back at most half is named, in pages of 16 tokens.
-MOST = ASKED // 2 // 16
+if TYPE_CHECKING:
+    from ..turns import Prompter
+
+# Of what comes back at most half is named.
+MOST = ASKED // 2 // StoreShape.page_tokens
 # Pages that hold less of what is asked for than this share of what the best of them holds are not named: what
 # is like the right one leads a small model astray. Sixty facts in 32k of 98k tokens got, with 0, 0.5 and 0.7:
 # single ones -0.41, -0.31 and -0.23 nats a token, of one kind -0.61, -0.57 and -0.45, three together -0.82,
@@ -37,17 +40,19 @@ class Lexicon:
         # (vocabulary,): a number for each token's text, 0 for what is no word.
         self._words = np.unique(["", *texts], return_inverse=True)[1][1:]
 
-    def named(self, tokens: Sequence[int], questions: Sequence[str], cache: list[EdgeCache]) -> np.ndarray:
+    def named(self, tokens: Sequence[int], questions: Sequence[str], recall: Recall | None) -> np.ndarray:
         """Pages (k,) named by the last question, and less by those before it; best first.
 
-        tokens: what was read into the cache, or more. k <= MOST; 0 where nothing is recalled.
+        Args:
+            tokens: what was read, or more.
+            recall: of any layer; k <= MOST, 0 where there is none.
         """
-        if not (recall := cache[0].recall):
+        if not recall:
             return np.zeros(0, int)
-        # The sinks never leave the window, so what is on disk begins behind them.
-        start, size = cache[0].layout.sinks, recall.pages.shape.page_tokens
+        size = recall.pages.shape.page_tokens
         count = recall.index.tokens // size
-        evicted = np.array(tokens[start : start + count * size], int).reshape(count, size)
+        evicted = tokens[recall.first_token(0) : recall.first_token(count)]
+        evicted = np.array(evicted, int).reshape(count, size)
         return _best(self._matches(self._words.take(evicted, mode="clip"), self._weights(questions)))
 
     def _weights(self, questions: Sequence[str]) -> dict[int, float]:
