@@ -32,9 +32,9 @@ class DocumentMemory:
     tokens: the opening of the prompt and the document. page_ends: how many of
     them lie before the end of each page. position: tokens read so far.
     seconds: spent reading them. pages: on disk, for exact recall; None without. Of a branch, a fork of them.
-    refused: why there are none though they were wanted, for people. growing: more
-    pages of text may come, so that only whole segments are read: in the end the same
-    ones as of a document that was there at once. insight: what the memory was seen to do.
+    refused: why there are none though they were wanted, for people. not_now: they are sound, and may be
+    had another time. growing: more pages of text may come, so that only whole segments are read: in the
+    end the same ones as of a document that was there at once. insight: what the memory was seen to do.
     """
 
     document: Document
@@ -45,6 +45,7 @@ class DocumentMemory:
     seconds: float = 0.0
     pages: Pages | None = None
     refused: str = ""
+    not_now: bool = False
     growing: bool = False
     insight: Insight = field(default_factory=Insight)
 

@@ -20,7 +20,7 @@ from uuid import uuid4
 from .documents import Arrival, Document, DocumentError, LiveText, known_bytes, name_of, opened
 from .events import Draft, Finished, Reading, Receipt
 from .library import Library
-from .library.reader import Pace, kept_memory
+from .library.reader import Pace, kept_memory, require_pages
 from .summarize import QUESTION, REVISION
 
 if TYPE_CHECKING:
@@ -116,7 +116,14 @@ class Following:
                 ended = arrival.ended
                 if arrival.notice:
                     yield Notice(arrival.notice)
-                self._take(arrival)
+                try:
+                    self._take(arrival)
+                except DocumentError as error:
+                    # A pipe cannot be read again: what came before is finished as if it had ended there.
+                    if not (self._memory.document.pages or self._live.rest):
+                        raise
+                    yield Notice(f"{error} What came before is kept.")
+                    ended = True
                 self._hold(held)
                 yield from self._read(self._cancel)
                 if not ended and self._due():
@@ -213,6 +220,7 @@ class Following:
         self._memory.document = replace(document, name=document.name or name_of(document.pages))
         self._entry = self._entry or self._library.add(self._memory.document)
         held.enter_context(self._library.under_way(self._entry.id))
+        require_pages(self._memory)
         self._held = True
 
     def _save(self) -> None:

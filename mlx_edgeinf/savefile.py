@@ -24,7 +24,7 @@ from .document_memory import DocumentMemory, SaveFileError, different
 from .documents import Document
 from .insight import OPENINGS, PAGES, Insight
 from .memory import State
-from .pagestore import PageStore, StoreError
+from .pagestore import NotNow, PageStore, StoreError, StoreInUse
 from .recall import begin, reopen
 
 FORMAT = "5"
@@ -105,7 +105,7 @@ def load_memory(
         tokens = counts[0][0], arrays[TOKENS].size
         store, refused = _pages(pages, quota_bytes, model, document, metadata, *tokens)
         memory = _memory(arrays, metadata, model, document, store)
-        memory.refused = refused
+        memory.refused, memory.not_now = str(refused or ""), isinstance(refused, NotNow)
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise damaged(document) from error
     mx.eval([layer.state for layer in memory.cache])
@@ -133,7 +133,7 @@ def begin_pages(model: nn.Module, memory: DocumentMemory, folder: Path, quota_by
     try:
         memory.pages = begin(folder, store_shape(model), id, tokens, quota_bytes)
     except StoreError as error:
-        memory.refused = str(error)
+        memory.refused, memory.not_now = str(error), isinstance(error, StoreInUse)
     else:
         memory.cache = model.make_cache(exact_limit=0, pages=memory.pages)
 
@@ -141,14 +141,15 @@ def begin_pages(model: nn.Module, memory: DocumentMemory, folder: Path, quota_by
 def _pages(
     folder: Path | None, quota_bytes: int | None, model: nn.Module, document: Document,
     metadata: dict[str, str], folded: int, whole: int,
-) -> tuple[PageStore | None, str]:  # fmt: skip
+) -> tuple[PageStore | None, StoreError | None]:  # fmt: skip
     """The pages of a saved memory, if it has some and they are wanted, or else why there are none."""
     if folder is None or not metadata.get("recall"):
-        return None, WITHOUT_RECALL if folder and metadata.get("without recall") else ""
+        refused = folder and metadata.get("without recall")
+        return None, StoreError(WITHOUT_RECALL) if refused else None
     try:
-        return reopen(folder, store_id(model, document), folded, whole, quota_bytes), ""
+        return reopen(folder, store_id(model, document), folded, whole, quota_bytes), None
     except StoreError as error:
-        return None, str(error)
+        return None, error
 
 
 def _load(path: Path, document: Document) -> tuple[Arrays, dict[str, str]]:

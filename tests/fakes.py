@@ -51,6 +51,7 @@ class FakeMemory:
     seconds: float = 0.0
     long: bool = True
     has_recall: bool = False
+    not_now: bool = False
     refused: str = ""
     without_recall: str = ""
     growing: bool = False

@@ -184,6 +184,8 @@ def test_the_pages_of_a_reading_are_there_when_the_library_is_opened_again(recal
 def test_pages_of_no_reading_are_swept_away_unless_they_are_being_written(recalling, library):
     reader = Reader(library, recalling, id_of(library))
     memory = reader.open(reader.document)
+    Library(library.folder).close()
+    assert stores(library)
     steps = recalling.ingest(memory)
     next(steps)
     Library(library.folder).close()

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import errno
+import gc
 import math
 import shutil
+from contextlib import closing
+from dataclasses import replace
 from itertools import islice
+from threading import Event
 
 import pytest
 from test_engine_recall import BOOK, answered, id_of, library, memory, recalling, stores  # noqa: F401
-from tiny import book
 
-from mlx_edgeinf.library import Reader
+from mlx_edgeinf.atomic import SaveError
+from mlx_edgeinf.library import LibraryError, Reader
 from mlx_edgeinf.library import reader as reading
 from mlx_edgeinf.pagestore import PageStore
 from mlx_edgeinf.pagestore.errors import DiskFull
 from mlx_edgeinf.pagestore.pages import SPARE_BYTES
 from mlx_edgeinf.pagestore.records import RecordFile
+from mlx_edgeinf.recall import summarize
 from mlx_edgeinf.savefile import WITHOUT_RECALL
 
 # Fixtures among what is imported are named again where they are used.
@@ -111,12 +116,63 @@ def test_pages_that_cannot_be_used_are_told_when_the_memory_is_opened(recalling,
     if harm == "cut short":
         (folder / "pages").write_bytes((folder / "pages").read_bytes()[:5000])
     if harm == "another's":
-        memory = recalling.open(book(9), folder)
+        list(recalling.ingest(recalling.open(replace(BOOK, sha256="another"), folder)))
     if harm == "in use":
         memory.pages.go_on()
     opened = recalling.restore(file, BOOK, folder)
     assert not opened.has_recall and "without exact recall" in opened.refused
     assert answered(recalling, opened)
+
+
+@pytest.fixture
+def stopped(recalling, library, monkeypatch) -> Reader:
+    """A reader whose reading was stopped after five segments, and saved."""
+    reader, cancel = Reader(library, recalling, id_of(library)), Event()
+    for number, _ in enumerate(reader.ingest(reader.open(reader.document), cancel), 1):
+        if number == 5:
+            cancel.set()
+    return reader
+
+
+def full(*_):
+    raise SaveError("The disk is full.")
+
+
+def test_a_reading_waits_for_pages_that_it_can_have_another_time(recalling, library, stopped):
+    """Read on without them, it would have none to the end."""
+    (folder,) = stores(library)
+    with closing(PageStore.resume(folder, 10**9, summarize)):
+        memory = stopped.open(stopped.document)
+        assert not memory.has_recall and answered(recalling, memory)
+        with pytest.raises(LibraryError, match=r"^book.pdf cannot be read on now\. .* in use by another"):
+            list(stopped.ingest(memory))
+    memory = stopped.open(stopped.document)
+    list(stopped.ingest(memory))
+    assert memory.complete and memory.has_recall
+
+
+def test_what_was_read_is_recalled_though_the_disk_is_full(recalling, library, stopped, monkeypatch):
+    monkeypatch.setattr("mlx_edgeinf.pagestore.sealed.replacing", full)
+    memory = stopped.open(stopped.document)
+    assert memory.has_recall and memory.position and answered(recalling, memory)
+
+
+def test_a_reading_that_cannot_be_saved_lets_go_of_its_pages_at_once(recalling, library, monkeypatch):
+    """Held by the error that is told, they would be settled in the midst of the next try."""
+    monkeypatch.setattr(reading, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(reading, "SHARE", math.inf)
+    reader = Reader(library, recalling, id_of(library))
+    memory = reader.open(reader.document)
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "save", full)
+        with pytest.raises(SaveError) as told:
+            list(reader.ingest(memory))
+    steps = reader.ingest(memory)
+    next(steps)
+    del told
+    gc.collect()
+    list(steps)
+    assert memory.complete and memory.has_recall and stores(library)
 
 
 def test_a_folder_that_goes_while_it_is_open_is_told_at_the_next_question(recalling, memory, tmp_path):

@@ -56,6 +56,12 @@ def test_what_cannot_be_opened_can_be_removed(closed):
     assert not closed.exists()
 
 
+def test_what_is_left_of_a_store_whose_largest_file_was_deleted_can_be_removed(closed):
+    (closed / "pages").unlink()
+    remove_store(closed)
+    assert not closed.exists()
+
+
 def test_a_removed_store_makes_room_for_a_new_one(closed):
     remove_store(closed)
     assert_holds(stored(closed, 100), 100)

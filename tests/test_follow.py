@@ -122,6 +122,15 @@ def test_what_happens_to_the_file_is_said_and_begins_a_line(fake, library):
     assert library.document(library.entries()[0].id).text == "One\nTwo"
 
 
+def test_what_came_before_something_that_is_no_text_is_kept_and_summarised(fake, library):
+    """A pipe cannot be read again."""
+    events = run(fake, library, PAGE + LINE, bytes(range(8)) * 4096, PAGE)
+    told = "What comes through the pipe is not text in UTF-8, so it cannot be followed. What came before is kept."
+    assert Notice(told) in events and events[-1].final and not events[-1].receipt.stopped
+    [entry] = library.entries()
+    assert entry.pages == events[-1].receipt.pages_read == 2 and library.summaries(entry.id)
+
+
 def test_stopped_far_from_the_end_the_receipt_says_what_was_not_read(fake, library):
     cancel, events = Event(), []
     source = Script(PAGE * 6, cancel=cancel)

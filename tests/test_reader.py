@@ -8,6 +8,7 @@ from test_engine import same, state
 from tiny import book
 
 from mlx_edgeinf import summarize as home
+from mlx_edgeinf.atomic import SaveError
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.events import Draft, Finished, Reading
 from mlx_edgeinf.library import Library, LibraryError, Reader, reader
@@ -145,6 +146,26 @@ def test_a_reading_is_saved_on_the_way(engine, library):
             kept = library.reading_of(engine, library.entries()[0].id)
             # The step after the one on show saves.
             assert 0 < kept.position < memory.position <= stats.tokens
+
+
+def test_what_could_not_be_saved_in_the_end_is_saved_at_the_next_try(engine, library, monkeypatch):
+    """Though nothing is left to be read."""
+
+    save, document = library.save, library.entries()[0].id
+
+    def filling(engine, document, memory):
+        if memory.complete:
+            raise SaveError("The disk is full.")
+        return save(engine, document, memory)
+
+    reading = made(library, engine)
+    memory = reading.open(reading.document)
+    with monkeypatch.context() as patch, pytest.raises(SaveError):
+        patch.setattr(library, "save", filling)
+        list(reading.ingest(memory))
+    assert memory.complete and library.reading_of(engine, document).position < memory.position
+    assert list(reading.ingest(memory)) == []
+    assert library.reading_of(engine, document).position == memory.position
 
 
 def test_a_damaged_memory_is_given_up_and_the_document_read_again(engine, library):

@@ -17,7 +17,7 @@ MOST_AT_ONCE = 1 << 20
 
 REPLACED = "{} was replaced by another file: its text is read behind that of the one before."
 SHORTENED = "{} was cut short: it is read again from its beginning, behind what had been read."
-GONE = "{} is gone: it is waited for, Ctrl-C ends that."
+GONE = "{} is gone or cannot be opened: it is waited for, Ctrl-C ends that."
 
 
 class Arrival(NamedTuple):
@@ -64,7 +64,7 @@ class Tail:
             return Arrival(data)
         try:
             arrival, self._gone = self._changed(), False
-        except FileNotFoundError:
+        except OSError:
             told, self._gone = self._gone, True
             return None if told else Arrival(notice=GONE.format(self._path.name))
         return arrival

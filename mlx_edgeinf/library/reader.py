@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ..document_memory import DocumentMemory, SaveFileError
 from ..documents import Document
 from .library import Library
 from .past import MOST
+from .rows import LibraryError
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -78,27 +80,44 @@ class Reader:
         A reader that is closed half way, without `cancel`, has saved up to its last checkpoint.
 
         Raises:
-            LibraryError: the document is being read in another window, or was deleted.
+            LibraryError: the document is being read in another window, or was deleted; or its pages for exact
+                recall, which reading on without them would cost, cannot be written now.
             SaveError: the disk is full; the reading ends at its last checkpoint.
         """
-        steps = self._engine.ingest(memory, cancel)
-        if memory.complete or memory.document != self.document:
-            yield from steps
+        if memory.document != self.document:
+            yield from self._engine.ingest(memory, cancel)
+            return
+        known = self._library.reading_of(self._engine, self._id)
+        saved = known.position if known else -1
+        if memory.complete and saved >= memory.position:
             return
         with self._library.under_way(self._id):
+            require_pages(memory)
             pace = Pace(lambda: self._library.save(self._engine, self._id, memory))
-            mark, saved = 0, None
-            for stats in steps:
-                yield stats
-                reached = stats.pages * (MOST + 1) // stats.pages_total
-                # At the end while its pages are still held: another window that opens them finds them saved.
-                if memory.complete or (cancel and cancel.is_set()):
-                    pace.save()
-                    saved = memory.position
-                elif pace.step(marked=reached > mark):
-                    mark = reached
+            # Closed here and now, whatever fails: else its pages would stay open for somebody else's reading.
+            with closing(self._engine.ingest(memory, cancel)) as steps:
+                mark = 0
+                for stats in steps:
+                    yield stats
+                    reached = stats.pages * (MOST + 1) // stats.pages_total
+                    # At the end while its pages are held: another window that opens them finds them saved.
+                    if memory.complete or (cancel and cancel.is_set()):
+                        pace.save()
+                        saved = memory.position
+                    elif pace.step(marked=reached > mark):
+                        mark = reached
             if saved != memory.position:
                 pace.save()
+
+
+def require_pages(memory: DocumentMemory) -> None:
+    """See that a memory that is to be read on has its pages on disk, if they can be had at another time.
+
+    Raises:
+        LibraryError: they cannot be had now: reading on would leave a gap in them, and so cost all of them.
+    """
+    if memory.not_now and not memory.complete:
+        raise LibraryError(f"{memory.document.name} cannot be read on now. {memory.refused}")
 
 
 def kept_memory(library: Library, engine: Engine, document: int) -> tuple[DocumentMemory | None, str]:

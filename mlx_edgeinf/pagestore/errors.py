@@ -9,7 +9,11 @@ class QuotaExceeded(StoreError):
     """The next page would pass the bytes that this store may take."""
 
 
-class DiskFull(StoreError):
+class NotNow(StoreError):
+    """What could not be done at this moment: the store is sound, and another time it may do it."""
+
+
+class DiskFull(NotNow):
     """The disk has no room for the next page."""
 
 
@@ -17,7 +21,7 @@ class Unstorable(StoreError):
     """A key or value that has no place in half precision."""
 
 
-class StoreInUse(StoreError):
+class StoreInUse(NotNow):
     """Another process, or another part of this one, holds the store."""
 
 

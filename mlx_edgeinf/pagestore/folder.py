@@ -6,12 +6,12 @@ import fcntl
 import json
 import secrets
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import StoreDamaged, StoreError, StoreInUse
+from .errors import NotNow, StoreDamaged, StoreError, StoreInUse
 from .sealed import read_sealed, write_sealed
 from .shape import StoreShape
 
@@ -47,10 +47,12 @@ class Header:
         """Raises StoreDamaged: it is missing or damaged. StoreError: it is of another version."""
         path = folder / HEADER
         if not path.exists():
-            raise StoreDamaged(f"{folder} holds no document's pages: read the document again.")
+            raise StoreDamaged(f"{folder} holds no document's pages: delete the document and read it again.")
         fields = json.loads(read_sealed(path))
         if (fields["magic"], fields["format"]) != (MAGIC, FORMAT):
-            raise StoreError(f"{folder} was written by another version: read the document again.")
+            raise StoreError(
+                f"{folder} was written by another version: delete the document and read it again."
+            )
         return cls(fields["document"], StoreShape(**fields["shape"]), fields["seed"])
 
 
@@ -79,13 +81,17 @@ def open_locked(folder: Path) -> list[BinaryIO]:
     """Open the record files, for one writer alone until they are closed.
 
     Raises:
-        StoreDamaged: one is missing. StoreInUse: someone has them open.
+        StoreDamaged: one is missing. NotNow: one cannot be opened. StoreInUse: someone has them open.
     """
     try:
         files = [path.open("r+b", buffering=0) for path in record_paths(folder)]
-    except OSError as error:
+    except FileNotFoundError as error:
         raise StoreDamaged(
-            f"{error.filename} could not be opened ({error.strerror}): read the document again."
+            f"{error.filename} is not there: delete the document and read it again."
+        ) from error
+    except OSError as error:
+        raise NotNow(
+            f"{error.filename} could not be opened ({error.strerror}): see that you may write there."
         ) from error
     lock(files[0], folder)
     return files
@@ -98,12 +104,13 @@ def remove_store(folder: Path) -> None:
         StoreInUse: someone has it open. StoreError: its files cannot be opened or deleted.
     """
     try:
-        if (folder / PAGES).exists():
-            with (folder / PAGES).open("rb", buffering=0) as file:
-                lock(file, folder)
-                # Without its header it is no store any more, whatever else goes wrong.
-                for name in (HEADER, CHECKPOINT, SUMMARIES, PAGES):
-                    (folder / name).unlink(missing_ok=True)
+        with ExitStack() as held:
+            # Somebody may have deleted the largest file to make room; there is nothing to lock then.
+            if (folder / PAGES).exists():
+                lock(held.enter_context((folder / PAGES).open("rb", buffering=0)), folder)
+            # Without its header it is no store any more, whatever else goes wrong.
+            for name in (HEADER, CHECKPOINT, SUMMARIES, PAGES):
+                (folder / name).unlink(missing_ok=True)
         remove_leftovers(folder)
     except StoreError:
         # An OSError too, and told already.

@@ -32,7 +32,7 @@ from .errors import DiskFull, StoreDamaged, StoreError
 
 STRIPE = 32  # pages
 _CHECKSUM = 8  # bytes
-_AGAIN = "read the document again, or go on without recall."
+_AGAIN = "delete the document and read it again, or go on without recall."
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 

@@ -53,6 +53,8 @@ class PageStore(Pages):
         super().__init__(folder, header.shape, records, quota_bytes, summarize)
         self.document, self._seed = header.document, header.seed
         self._locked, self.settled = files[0], False
+        # Tokens that the checkpoint on disk tells of, if they are known to be the ones here.
+        self._synced: int | None = None
 
     @classmethod
     def create(
@@ -116,6 +118,9 @@ class PageStore(Pages):
                 f"The layers in {self._folder} hold different numbers of tokens: cut them to {self.tokens}."
             )
         self._check_writable()
+        # Nothing to write: so what is complete can be opened though the disk is full.
+        if self.tokens == self._synced:
+            return
         for file in self._files:
             file.sync()
         self._write_checkpoint(self.tokens, self._waiting)
@@ -133,7 +138,7 @@ class PageStore(Pages):
         if not 0 <= tokens <= self.tokens:
             raise StoreError(
                 f"{self._folder} holds {self.tokens} tokens and cannot go on from {tokens}: "
-                "read the document again."
+                "delete the document and read it again."
             )
         self._check_writable()
         pages, rest = divmod(tokens, self.shape.page_tokens)
@@ -189,6 +194,7 @@ class PageStore(Pages):
         """Find the tokens that all layers hold."""
         try:
             tokens, waiting = self._read_checkpoint()
+            self._synced = tokens
         except StoreDamaged:
             tokens, waiting = 0, self._waiting
         trusted = tokens // self.shape.page_tokens
@@ -209,6 +215,7 @@ class PageStore(Pages):
     def _write_checkpoint(self, tokens: int, waiting: list[np.ndarray]) -> None:
         fields = json.dumps({"seed": self._seed, "tokens": tokens})
         write_sealed(self._folder / CHECKPOINT, fields.encode() + b"\n" + np.stack(waiting).tobytes())
+        self._synced = tokens
 
     def _read_checkpoint(self) -> tuple[int, list[np.ndarray]]:
         """Tokens at the last `sync`, and for each layer those that waited."""
@@ -216,7 +223,7 @@ class PageStore(Pages):
         fields, _, waiting = read_sealed(path).partition(b"\n")
         record = json.loads(fields)
         if record["seed"] != self._seed:
-            raise StoreDamaged(f"{path} belongs to another store: read the document again.")
+            raise StoreDamaged(f"{path} belongs to another store: delete the document and read it again.")
         count = record["tokens"] % shape.page_tokens
         sizes = (shape.layers, 2, shape.kv_heads, count, shape.head_dim)
         return record["tokens"], list(np.frombuffer(waiting, np.float16).reshape(sizes))
@@ -234,5 +241,6 @@ class PageStore(Pages):
         for file in self._files:
             if not file.in_place:
                 raise StoreError(
-                    f"{file.path} was deleted or replaced by another program: read the document again."
+                    f"{file.path} was deleted or replaced by another program: delete the document and read "
+                    "it again."
                 )

@@ -27,7 +27,9 @@ USUAL_BYTES, SHARE_OF_FREE = 8 * 10**9, 0.25
 
 
 def begin(folder: Path, shape: StoreShape, document: str, tokens: int, quota_bytes: int | None) -> PageStore:
-    """An empty store for a document of so many tokens, settled; what was in the folder goes.
+    """An empty store for a document of so many tokens; what was in the folder goes.
+
+    It is locked until what was read first is written: it is of no reading yet, and would be swept away.
 
     Args:
         document: an id that tells what is read, and by which model.
@@ -47,7 +49,6 @@ def begin(folder: Path, shape: StoreShape, document: str, tokens: int, quota_byt
     except StoreError:
         store.remove()
         raise
-    store.settle()
     return store
 
 
@@ -80,14 +81,16 @@ def reopen(folder: Path, document: str, tokens: int, whole: int, quota_bytes: in
 
     Raises:
         StoreDamaged: it is missing, damaged, or of another document or model.
-        StoreError: another window writes there, or it holds fewer tokens.
+        NotNow: another window writes there, or it cannot be written to.
+        StoreError: it holds fewer tokens, or is of another version.
     """
     try:
         store = PageStore.resume(folder, quota_bytes or 0, summarize)
         if store.document != document:
             store.close()
             raise StoreDamaged(f"{folder} holds the pages of another document or model.")
-        store.truncate(tokens)
+        if store.tokens != tokens:
+            store.truncate(tokens)
         if quota_bytes is None:
             # It was begun where the whole document was allowed, whatever the disk was filled with since.
             store.quota_bytes = max(_usual(folder), store.forecast(whole))
@@ -101,12 +104,13 @@ def reopen(folder: Path, document: str, tokens: int, whole: int, quota_bytes: in
 
 @contextmanager
 def writing(pages: Pages | None) -> Iterator[None]:
-    """Inside, a settled store is written to, if there is one; a fork always is."""
+    """Inside a store is written to, if there is one, and settled in the end; a fork always is."""
     if not (pages and pages.lasting) or pages.failure:
         yield
         return
     with _ending_recall(pages):
-        pages.go_on()
+        if pages.settled:
+            pages.go_on()
     try:
         yield
     finally:
