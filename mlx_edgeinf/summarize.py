@@ -270,7 +270,7 @@ def parts(document: Document, count: Callable[[str], int], size: int) -> Iterato
     pages, tokens = [], 0
     for page in document.pages:
         length = count(page.text)
-        if tokens and tokens + length > size:
+        if tokens and length and tokens + length > size:
             yield replace(document, pages=tuple(pages))
             pages, tokens = [], 0
         pages.append(page)

@@ -89,7 +89,9 @@ class Prompter:
 
     def text(self, text: str) -> list[int]:
         """Of a text of people or documents."""
-        return self._plain.encode(text, add_special_tokens=False).ids
+        # JSON and command lines can hold halves of characters, a tokenizer cannot.
+        whole = text.encode("utf-8", "replace").decode()
+        return self._plain.encode(whole, add_special_tokens=False).ids
 
     def page(self, text: str) -> list[int]:
         """Of a page of a document, with what parts it from the next; nothing if it is empty."""

@@ -124,9 +124,10 @@ def test_what_happens_to_the_file_is_said_and_begins_a_line(fake, library):
 
 def test_what_came_before_something_that_is_no_text_is_kept_and_summarised(fake, library):
     """A pipe cannot be read again."""
-    events = run(fake, library, PAGE + LINE, bytes(range(8)) * 4096, PAGE)
-    told = "What comes through the pipe is not text in UTF-8, so it cannot be followed. What came before is kept."
-    assert Notice(told) in events and events[-1].final and not events[-1].receipt.stopped
+    events = run(fake, library, PAGE * 2 + LINE, bytes(range(8)) * 4096, PAGE)
+    told = "What comes through the pipe is not text in UTF-8, so it cannot be followed."
+    assert Notice(f"{told} What came before is kept.") in events
+    assert events[-1].final and not events[-1].receipt.stopped
     [entry] = library.entries()
     assert entry.pages == events[-1].receipt.pages_read == 2 and library.summaries(entry.id)
 

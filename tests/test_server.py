@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 
 import openai
 import pytest
@@ -9,6 +11,7 @@ from fakes import small_pdf
 from serving import WHALE, about, client_of, served
 
 from mlx_edgeinf.document_memory import DocumentMemory
+from mlx_edgeinf.documents import Page, read_document
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.library import Library
 
@@ -203,6 +206,30 @@ def test_several_documents_are_one_collection(ask, client, whale, segments):
     assert "ship.md and 1 more" in [file.filename for file in client.files.list()]
     segments.clear()
     assert text(ask(messages)) == text(both) and read and not segments
+
+
+def test_of_several_documents_the_text_is_asked_as_it_is_now(ask, client, whale, tmp_path):
+    """Some may have been recognised since."""
+    other = client.files.create(file=("ship.md", b"# A ship\n\nIt sailed."), purpose="user_data").id
+    messages = about(whale.id)
+    messages[0]["content"].insert(0, {"type": "file", "file": {"file_id": other}})
+    before = ask(messages).usage.prompt_tokens
+    with closing(Library(tmp_path / "library")) as library:
+        ship = library.find(other.removeprefix("file-"))
+        pages = (Page(1, "A ship sailed the sea for years and years."),)
+        library.revise(ship.id, replace(library.document(ship.id), pages=pages))
+    assert ask(messages).usage.prompt_tokens > before
+
+
+def test_a_scan_that_the_page_keeps_is_not_asked_about(ask, client, tmp_path):
+    """Before its text is recognised an answer would be made of nothing."""
+    path = small_pdf(tmp_path / "scan.pdf", ["", ""])
+    with closing(Library(tmp_path / "library")) as library:
+        entry = library.add(read_document(path), path)
+    with pytest.raises(openai.BadRequestError, match=r"scan.pdf has no text on any page"):
+        ask(about(f"file-{entry.sha256}"))
+    with pytest.raises(openai.BadRequestError, match=r"scan.pdf has no text on any page"):
+        client.files.create(file=("scan.pdf", path.read_bytes()), purpose="user_data")
 
 
 def test_only_so_many_memories_stay_open(ask, client, engine, monkeypatch):

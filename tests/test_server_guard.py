@@ -170,7 +170,7 @@ def test_half_a_character_is_no_fault_of_the_program(ask, engine):
     half = {"role": "user", "content": "Who \ud800?"}
     assert "no model ? here" in ask(404, model="\ud800", messages=[half])["message"]
     assert ask(400, n=2, messages=[half])["param"] == "n"
-    assert ChatRequest(model="", messages=[half]).texts() == ["Who ??"]
+    assert list(engine.answer(ChatRequest(model="", messages=[half]).texts(), max_tokens=1))
 
 
 def test_instructions_open_the_users_text_and_are_not_what_is_asked():

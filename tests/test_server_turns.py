@@ -127,15 +127,18 @@ def test_a_client_that_leaves_ends_the_answer(leave, ask, monkeypatch):
 
 def test_a_client_that_leaves_while_it_waits_is_never_worked_for(small_queue, gate, ask, whale, client):
     other = client.files.create(file=("other.txt", WHALE[::-1]), purpose="user_data").id
-    with ThreadPoolExecutor(1) as clients:
+    with ThreadPoolExecutor(2) as clients:
         first = clients.submit(ask, about(whale))
         until(lambda: gate.begun)
         leave_plain(ask, about(other))
         until(lambda: small_queue[1].cancel.is_set())
+        # Nor does it keep others out.
+        second = clients.submit(ask, ASK)
+        until(lambda: len(small_queue) == 3)
         gate.open()
-        assert first.result().usage.completion_tokens == 8
+        assert first.result().usage.completion_tokens == second.result().usage.completion_tokens == 8
     cached = ask(about(other)).usage.prompt_tokens_details.cached_tokens
-    assert cached == 0 and len(small_queue) == 3
+    assert cached == 0 and len(small_queue) == 4
 
 
 def test_a_full_queue_is_told_and_has_room_again(small_queue, gate, ask, whale):

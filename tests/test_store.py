@@ -149,7 +149,7 @@ RECORD = 2 * 2 * PAGE * DIM + 8
 def test_a_flipped_bit_in_a_page_is_found_when_that_page_is_read(closed, at):
     flip(closed / "pages", RECORD * 5 + at)
     store = resumed(closed)
-    with pytest.raises(StoreDamaged, match=r"^Page 5 of layer 0, head 0 in .*pages is damaged: delete the doc"):
+    with pytest.raises(StoreDamaged, match=r"^Page 5 of layer 0, head 0 in .*pages is damaged: delete"):
         store.gather(0, np.array([[1, 5], [1, 5]]))
     store.gather(0, np.array([[1, 6], [1, 5]]))
 

@@ -268,6 +268,7 @@ def test_a_failure_of_the_engine_is_not_swallowed(engine, strategy, work, monkey
 
 @pytest.mark.parametrize("lengths", [
     [10, 10, 10, 10], [0, 50, 0, 0, 20, 20], [60], [0, 0], [25, 0, 60, 5, 30, 0], [41, 41], [40, 1],
+    [60, 0, 0],
 ])  # fmt: skip
 def test_parts_keep_every_page_in_order_and_their_size(lengths):
     doc = document(*("x" * length for length in lengths))

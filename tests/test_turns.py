@@ -90,3 +90,9 @@ def test_no_text_can_end_its_turn():
     tokenizer = byte_tokenizer()
     assert tokenizer.encode("<end>", add_special_tokens=False) == [END]
     assert END not in Prompter(tokenizer).text("<end>")
+
+
+def test_half_a_character_is_read_as_a_question_mark():
+    """As JSON and command lines may hold one."""
+    prompter = Prompter(templated(SMOLLM2))
+    assert prompter.text("caf\udce9") == prompter.text("caf?")

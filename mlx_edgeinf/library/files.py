@@ -22,6 +22,8 @@ from .database import BUSY
 from .rows import LibraryError
 
 WAIT_SECONDS = 30.0
+# Who saves holds the lock while others' segments are read, and there may be several of them.
+SAVING_SECONDS = 600.0
 
 
 class Files:
@@ -54,13 +56,13 @@ class Files:
     # -- changes ------------------------------------------------------------------
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
+    def changing(self, saving: bool = False) -> Iterator[None]:
         """Alone among all windows: what is written here is not swept away before a row names it.
 
         Raises:
-            LibraryError: another window took longer than half a minute.
+            LibraryError: others took longer than half a minute, or than ten where a reading is to be saved.
         """
-        with self._locked("files", WAIT_SECONDS, BUSY):
+        with self._locked("files", SAVING_SECONDS if saving else WAIT_SECONDS, BUSY):
             yield
 
     @contextmanager

@@ -180,7 +180,7 @@ class Library:
             LibraryError: the document was deleted, the disk is full.
             SaveFileError, SaveError: see `Engine.save`; what was saved before is unchanged.
         """
-        with self._files.changing():
+        with self._files.changing(saving=True):
             text = queries.text_key(memory.document, self.document(document).pages)
             with self._db.snapshot() as db:
                 before = queries.reading_of(db, document, engine.identity, text)

@@ -72,7 +72,8 @@ class Jobs:
         Raises:
             ApiError: the queue is full.
         """
-        if len(self._inside) == self._most:
+        # Whoever has gone away is worked for no more, and keeps nobody out.
+        if sum(not job.cancel.is_set() for job in self._inside) >= self._most:
             raise ApiError(
                 429, f"{self._most} requests are being answered or waiting already: try again in a while.",
                 code="rate_limit_exceeded", retry_after="5",

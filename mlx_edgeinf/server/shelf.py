@@ -39,7 +39,7 @@ class Shelf:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         known = self._library.find(digest)
         if known and known.original:
-            return known
+            return self._with_text(known)
         file.seek(0)
         with TemporaryDirectory(prefix="mlx_edgeinf-") as folder:
             path = Path(folder) / _safe(name)
@@ -64,12 +64,17 @@ class Shelf:
         """The document that a request is about; several are joined to one, none is None.
 
         Raises:
-            ApiError: one is not here, or is not in base64. Others as `take`.
+            ApiError: one is not here, or is not in base64.
+            DocumentError: one has no text. Others as `take`.
         """
         entries = list({entry.id: entry for entry in map(self._one, files)}.values())
         if len(entries) < 2:
             return entries[0] if entries else None
-        return self._library.add(joined([self._library.document(entry.id) for entry in entries]))
+        collection = joined([self._library.document(entry.id) for entry in entries])
+        entry = self._library.add(collection)
+        # Text may have been recognised in one of them since.
+        self._library.revise(entry.id, collection)
+        return entry
 
     def listed(self) -> list[Entry]:
         """All documents, the latest first."""
@@ -96,13 +101,18 @@ class Shelf:
 
     def _one(self, file: File) -> Entry:
         if file.file_id:
-            return self.find(file.file_id)
+            return self._with_text(self.find(file.file_id))
         # Clients send the data as it is or as a data: address.
         data = (file.file_data or "").rpartition(",")[2]
         try:
             return self.take(file.filename, BytesIO(base64.b64decode(data, validate=True)))
         except Base64Error as error:
             raise ApiError(400, f"The file_data of {file.filename} is not base64.", "file_data") from error
+
+    def _with_text(self, entry: Entry) -> Entry:
+        """A document that can be asked about: the page keeps a scan too, until its text is recognised."""
+        require_text(self._library.document(entry.id))
+        return entry
 
 
 def file_object(entry: Entry) -> dict[str, Any]:

@@ -43,12 +43,6 @@ class TextPart(BaseModel):
     type: Literal["text"]
     text: str
 
-    @field_validator("text")
-    @classmethod
-    def _whole(cls, text: str) -> str:
-        # JSON can hold halves of characters, a tokenizer cannot.
-        return text.encode("utf-8", "replace").decode()
-
 
 class FilePart(BaseModel):
     """A document that a message is about."""
