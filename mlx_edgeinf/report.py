@@ -37,7 +37,7 @@ from .terminal import run
 
 # Their record has all the runs that made them.
 TRAINED = Path("assets/gates/smollm2-135m-instruct")
-# What is made of one results file each, by the comments that it stands between.
+# What is made of one results file each, by its name and the comments that it stands between.
 TABLES = {
     "evaluate": gap.summary,
     "taught_books": gap.summary,
@@ -83,18 +83,19 @@ def report(args: argparse.Namespace) -> None:
     """Write what is measured into the page, and the picture beside it."""
     page = args.page.read_text(encoding="utf-8")
     for name, summary in TABLES.items():
-        if (path := getattr(args, name)).exists():
+        if (path := args.results / f"{name}.json").exists():
             page = insert(page, name, summary(Results.read(path)))
     for name, summary in FOLDERS.items():
-        if files := sorted(getattr(args, name).glob("*.json"), key=lambda path: (len(path.stem), path.stem)):
+        files = sorted((args.results / name).glob("*.json"), key=lambda path: (len(path.stem), path.stem))
+        if files:
             page = insert(page, name, "\n\n".join(summary(Results.read(path)) for path in files))
     if args.trained.exists():
         page = insert(page, "curve", curve.summary(args.trained))
     for name, summary in TOGETHER.items():
-        if files := _names(folder := getattr(args, name)):
+        if files := _names(folder := args.results / name):
             page = insert(page, name, summary(folder, files))
-    if args.benchmark.exists():
-        results = Results.read(args.benchmark)
+    if (path := args.results / "benchmark.json").exists():
+        results = Results.read(path)
         page = insert(page, "benchmark", benchmark.summary(results))
         args.picture.parent.mkdir(parents=True, exist_ok=True)
         replace_text(args.picture, draw(results))
@@ -122,32 +123,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Command-line options."""
     parser = argparse.ArgumentParser(prog="python -m mlx_edgeinf.report", description=__doc__.split("\n")[0])
     parser.add_argument("page", type=Path, help="The page to write into, usually README.md.")
-    parser.add_argument(
-        "--evaluation", dest="evaluate", type=Path, default=FOLDER / "evaluate.json", help="Perplexity."
-    )
+    parser.add_argument("--results", type=Path, default=FOLDER, help="Folder of what was measured.")
     parser.add_argument("--trained", type=Path, default=TRAINED, help="Gates whose training is shown.")
-    parser.add_argument("--gates", type=Path, default=FOLDER / "gates", help="By base model and length.")
-    parser.add_argument("--lengths", type=Path, default=FOLDER / "lengths.json", help="Long texts.")
-    parser.add_argument("--heads", type=Path, default=FOLDER / "heads.json", help="What each buys.")
-    parser.add_argument("--mixes", type=Path, default=FOLDER / "mixes.json", help="Makings of memories.")
-    parser.add_argument("--answers", type=Path, default=FOLDER / "answers", help="A file for each task.")
-    parser.add_argument(
-        "--answers-earlier", type=Path, default=FOLDER / "answers_earlier", help="Recalled in an earlier way."
-    )
-    parser.add_argument("--taught", type=Path, default=FOLDER / "taught", help="Answers of taught gates.")
-    parser.add_argument(
-        "--taught-books", type=Path, default=FOLDER / "taught_books.json", help="Perplexity of these."
-    )
-    parser.add_argument("--support", type=Path, default=FOLDER / "support.json", help="Page links.")
-    parser.add_argument("--selection", type=Path, default=FOLDER / "selection", help="Recalled pages.")
-    parser.add_argument("--ahead", type=Path, default=FOLDER / "ahead.json", help="Pages a layer ahead.")
-    parser.add_argument("--retention", type=Path, default=FOLDER / "retention.json", help="By time.")
-    parser.add_argument("--facts", type=Path, default=FOLDER / "facts", help="A file for each text.")
-    parser.add_argument(
-        "--facts-earlier", type=Path, default=FOLDER / "facts_earlier", help="Asked for in an earlier way."
-    )
-    parser.add_argument("--kills", type=Path, default=FOLDER / "kills.json", help="Of the library's process.")
-    parser.add_argument("--benchmark", type=Path, default=FOLDER / "benchmark.json", help="Its results.")
     parser.add_argument("--picture", type=Path, default=Path("assets/benchmark.svg"), help="Where to draw.")
     return parser.parse_args(argv)
 

@@ -25,7 +25,7 @@ SETUP = {
 def evaluated(tmp_path) -> Path:
     """Results of a document that every row has read."""
     setup = SETUP | {"documents": {"A_book.md": ""}, "edges": [16, 26, 56], "rows": ROWS}
-    results = Results(tmp_path / "e.json", setup)
+    results = Results(tmp_path / "evaluate.json", setup)
     nll = dict.fromkeys(ROWS, 2.5) | {"full attention": 2.0, "sinks + window": 3.0}
     for row in ROWS:
         entry = {"nats": [10 * nll[row], 30 * nll[row]], "tokens": [10, 30], "seconds": 1.0}
@@ -37,7 +37,7 @@ def evaluated(tmp_path) -> Path:
 def benchmarked(tmp_path) -> Path:
     """Results in which stock grows and ours does not."""
     setup = {"lengths": [2048, 8192, 65536], "stored": [8192], "weights_bytes": 5e8}
-    results = Results(tmp_path / "b.json", SETUP | setup)
+    results = Results(tmp_path / "benchmark.json", SETUP | setup)
     for seconds, way in enumerate((READING, BEGINNING, *WAYS), start=1):
         results.add({("training", way): {"tokens": 2052, "peak_bytes": 2e9, "seconds": [float(seconds)]}})
     speeds = {"with": 4.0, "without": 5.0}
@@ -69,16 +69,7 @@ def test_a_page_without_both_comments_is_refused(page):
 
 def run(folder: Path) -> int:
     return report.main([
-        str(folder / "README.md"), "--evaluation", str(folder / "e.json"),
-        "--gates", str(folder / "gates"), "--lengths", str(folder / "l.json"),
-        "--answers", str(folder / "answers"), "--support", str(folder / "s.json"),
-        "--kills", str(folder / "kills.json"), "--selection", str(folder / "selection"),
-        "--facts", str(folder / "facts"), "--mixes", str(folder / "m.json"),
-        "--heads", str(folder / "h.json"), "--ahead", str(folder / "a.json"),
-        "--retention", str(folder / "r.json"), "--facts-earlier", str(folder / "earlier"),
-        "--answers-earlier", str(folder / "answers_earlier"),
-        "--taught", str(folder / "taught"), "--taught-books", str(folder / "t.json"),
-        "--benchmark", str(folder / "b.json"), "--trained", str(folder / "trained"),
+        str(folder / "README.md"), "--results", str(folder), "--trained", str(folder / "trained"),
         "--picture", str(folder / "assets" / "b.svg"),
     ])  # fmt: skip
 
@@ -127,7 +118,7 @@ def test_both_results_and_the_picture_are_written(tmp_path, evaluated, benchmark
 
 
 def test_facts_that_were_asked_for_in_an_earlier_way_stand_apart(tmp_path):
-    text(tmp_path / "earlier", "0", (SHORT,), "python -m it --earlier")
+    text(tmp_path / "facts_earlier", "0", (SHORT,), "python -m it --earlier")
     (tmp_path / "README.md").write_text("<!-- facts_earlier --><!-- /facts_earlier -->")
     assert run(tmp_path) == 0
     assert "`python -m it --earlier --lengths 600`" in (tmp_path / "README.md").read_text()
@@ -243,14 +234,14 @@ def test_an_axis_ends_just_above_the_highest_point(top):
 
 
 def test_results_go_on_where_they_were(tmp_path):
-    path = tmp_path / "deep" / "r.json"
+    path = tmp_path / "deep" / "retention.json"
     Results.resume(path, SETUP).add({("book", "ours"): 1, ("other", "ours"): 2})
     again = Results.resume(path, SETUP)
     assert again.has("book", "ours") and again.has("other", "ours") and not again.has("book", "theirs")
 
 
 def test_what_two_processes_measure_stands_in_one_file(tmp_path):
-    one, other = (Results.resume(tmp_path / "r.json", SETUP) for _ in range(2))
+    one, other = (Results.resume(tmp_path / "retention.json", SETUP) for _ in range(2))
     one.add({("book", "ours"): 1})
     other.add({("book", "theirs"): 2, ("film", "ours"): 3})
     assert other.entries == {"book": {"ours": 1, "theirs": 2}, "film": {"ours": 3}}
@@ -273,18 +264,18 @@ def test_a_command_is_told_as_it_is_typed_without_folders_of_this_machine(tmp_pa
 
 
 def test_results_of_another_setup_are_refused_by_name(tmp_path):
-    Results.resume(tmp_path / "r.json", SETUP).add({("book", "ours"): 1})
+    Results.resume(tmp_path / "retention.json", SETUP).add({("book", "ours"): 1})
     with pytest.raises(ResultsError, match="another setup .machine.:"):
-        Results.resume(tmp_path / "r.json", SETUP | {"machine": "another"})
+        Results.resume(tmp_path / "retention.json", SETUP | {"machine": "another"})
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({"setup": {}})])
 def test_a_file_that_holds_something_else_is_not_overwritten(tmp_path, text):
-    (tmp_path / "r.json").write_text(text)
+    (tmp_path / "retention.json").write_text(text)
     with pytest.raises(ResultsError, match="not a results file"):
-        Results.resume(tmp_path / "r.json", SETUP)
+        Results.resume(tmp_path / "retention.json", SETUP)
 
 
 def test_results_that_are_not_there_are_missed_in_a_sentence(tmp_path):
     with pytest.raises(ResultsError, match="measure first"):
-        Results.read(tmp_path / "r.json")
+        Results.read(tmp_path / "retention.json")

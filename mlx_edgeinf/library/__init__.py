@@ -1,7 +1,8 @@
 """The library: every document a person has read, kept on this machine. Opens without MLX.
 
-`library` is its door, `reader` an engine that reads from it and into it. Below: `rows` what it knows,
-`queries`, `provenance` and `schema` all SQL, `database` and `files` what is on disk, `archive` and
+`library` is its door, `reader` an engine that reads from it and into it, `past` a reading as it was at
+earlier pages. Below: `rows` what it knows, `queries` and `provenance` the questions to its tables and the
+changes of them, `schema` the tables; `database`, `files` and `pagefolders` what is on disk, `archive` and
 `transfer` one file for another machine.
 """
 
