@@ -159,6 +159,7 @@ def load_weights(model: nn.Module, config: AdapterConfig, folder: Path) -> None:
             raise AdapterError(f"The gates in {folder} do not match their own configuration file.")
     model.update(tree_unflatten([each for weights, _ in found for each in weights.items()]))
     mx.eval(model.parameters())
+    model.gates_folder = folder
 
 
 def swap_gates(model: nn.Module, adapter_path: str | Path) -> None:

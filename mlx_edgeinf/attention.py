@@ -132,8 +132,9 @@ def retrofit(
         gate: form of the memory gate, a key of `gate.FORMS`.
 
     Returns the model, with gates for recall too; all but the memory gates is frozen, `model.layout` is the
-    layout, and `model.make_cache()` now makes EdgeCaches; given the pages of a `PageStore`, ones whose
-    forks recall from it, or they themselves `throughout`.
+    layout, `model.gates_folder` where trained gates were loaded from (None now), and `model.make_cache()`
+    makes EdgeCaches; given the pages of a `PageStore`, ones whose forks recall from it, or they themselves
+    `throughout`.
 
     Raises:
         UnsupportedModel: an attention layer is of a shape this project has not tested.
@@ -153,7 +154,7 @@ def retrofit(
     ) -> list[EdgeCache]:
         return _new_caches(model, layout, exact_limit, pages, throughout)
 
-    model.make_cache, model.layout = make_cache, layout
+    model.make_cache, model.layout, model.gates_folder = make_cache, layout, None
     return model
 
 

@@ -41,7 +41,7 @@ from .measure.sides import (
     with_weights_of,
 )
 from .measure.tables import markdown
-from .models import found_gates, load, load_base
+from .models import load, load_base
 from .pagestore import StoreError
 from .starter import StarterModelError
 from .terminal import run
@@ -75,9 +75,8 @@ def benchmark(args: argparse.Namespace) -> Results:
     if not results.has("short", "path"):
         results.add({("short", "path"): short_path(edge, plain, tokens[:SHORT])})
         print(short_line(results), flush=True)
-    folder = args.adapter_path or found_gates(model, args.model)
-    if folder and not results.has("gates", "swap"):
-        results.add({("gates", "swap"): {"seconds": list(swaps(model, folder))}})
+    if model.gates_folder and not results.has("gates", "swap"):
+        results.add({("gates", "swap"): {"seconds": list(swaps(model, model.gates_folder))}})
         print(swap_line(results), flush=True)
     if not all(results.has(*each) for each in LEARNING):
         measured = learning(edge, plain, tokens)

@@ -31,7 +31,7 @@ from .generation import (
     so_far,
     stream_generate,
 )
-from .models import found_gates, load, settings_of
+from .models import load, settings_of
 from .recall import sync_pages, writing
 from .recall.consulted import consulted
 from .recall.lexicon import Lexicon
@@ -84,10 +84,9 @@ class Engine:
 
     def _load(self, path: str, adapter: str | None, memory_mb: float | None) -> None:
         self._model, self._tokenizer = load(path, adapter, memory_mb=memory_mb)
-        gates = Path(adapter) if adapter else found_gates(self._model, path)
         # Without trained gates the untrained ones answer.
-        self.has_gates = gates is not None
-        self.settings = settings_of(self._model, gates)
+        self.has_gates = self._model.gates_folder is not None
+        self.settings = settings_of(self._model)
         self._prompter = Prompter(self._tokenizer)
         self._lexicon = Lexicon(self._prompter)
         # Document tokens that the base path takes, beside questions and answers.

@@ -161,11 +161,11 @@ def shipped_gates(model: nn.Module) -> Path | None:
     return next((path.parent for path in configs if read_config(path.parent).fingerprint == own), None)
 
 
-def settings_of(model: nn.Module, gates: Path | None = None) -> Settings:
-    """What a loaded model reads and writes with; `gates` is their folder, None for untrained ones."""
+def settings_of(model: nn.Module) -> Settings:
+    """What a loaded model reads and writes with."""
     layout, memory = model.layout, model.layers[0].self_attn.memory_gate.memory
     return Settings(
-        gates=gates.resolve().name if gates else "untrained",
+        gates=model.gates_folder.resolve().name if model.gates_folder else "untrained",
         fingerprint=digest(gate_parameters(model).values()),
         memory=next(name for name, kind in KINDS.items() if kind is type(memory)),
         features=memory.features,

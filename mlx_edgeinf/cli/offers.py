@@ -21,7 +21,7 @@ def listed(args: argparse.Namespace) -> None:
     """A line for each model; asks nobody on the network."""
     found = offers(default_home())
     if args.json:
-        written([_told(offer) for offer in found])
+        written([_fields(offer) for offer in found])
         return
     for offer in found:
         here = f"on this machine: --model {offer.folder}" if offer.folder else offer.repo
@@ -30,7 +30,7 @@ def listed(args: argparse.Namespace) -> None:
         print(f"{offer.name}: {', '.join(line)}")
 
 
-def _told(offer: Offer) -> dict:
+def _fields(offer: Offer) -> dict:
     return {
         "name": offer.name, "repo": offer.repo, "folder": offer.folder and str(offer.folder),
         "bytes": offer.size, "memory_bytes": offer.need, "fit": offer.fit.value,

@@ -38,7 +38,7 @@ def add_library(commands: argparse._SubParsersAction) -> None:
 
 def listed(library: Library, args: argparse.Namespace) -> None:
     """A line for each document."""
-    entries = [_told(library, entry) for entry in library.entries()]
+    entries = [_fields(library, entry) for entry in library.entries()]
     if args.json:
         written(entries)
         return
@@ -81,7 +81,7 @@ def renamed(library: Library, args: argparse.Namespace) -> None:
 
 def deleted(library: Library, args: argparse.Namespace) -> None:
     """Gone; what is told is how it was."""
-    entry = _told(library, library.entry(args.id))
+    entry = _fields(library, library.entry(args.id))
     library.delete(args.id)
     if args.json:
         written(entry)
@@ -106,10 +106,10 @@ def imported(library: Library, args: argparse.Namespace) -> None:
 def _done(library: Library, entry: Entry, args: argparse.Namespace) -> None:
     """Tell another program of the document that something was done with."""
     if args.json:
-        written(_told(library, entry))
+        written(_fields(library, entry))
 
 
-def _told(library: Library, entry: Entry) -> dict[str, Any]:
+def _fields(library: Library, entry: Entry) -> dict[str, Any]:
     """What a list says of a document."""
     whole = [reading for reading in library.readings(entry.id) if reading.whole]
     read = max((reading.position / reading.tokens for reading in whole), default=0.0)

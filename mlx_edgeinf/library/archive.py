@@ -213,7 +213,7 @@ def opened(path: Path) -> Iterator[Archive]:
         LibraryError: it cannot be opened, is none, is damaged, or is made to do harm.
     """
     try:
-        with path.open("rb") as file, _told(path), ZipFile(file) as archive:
+        with path.open("rb") as file, _sentences(path), ZipFile(file) as archive:
             yield Archive(path, archive)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise LibraryError(f"{path.name} cannot be opened ({error.strerror}): choose it again.") from error
@@ -241,7 +241,7 @@ class _Unpacked:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _sentences(path: Path) -> Iterator[None]:
     """All that a damaged or hostile zip makes the libraries raise, as one sentence."""
     try:
         yield

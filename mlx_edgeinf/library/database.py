@@ -45,7 +45,7 @@ class Database:
         self._folder, self._turn = str(path.parent), Lock()
         if not (may_create or path.exists()):
             raise schema.lost(self._folder)
-        with self._told():
+        with self._sentences():
             self._connection = sqlite3.connect(
                 path, WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -70,7 +70,7 @@ class Database:
         Raises:
             LibraryError: the disk is full, another window holds the database, it is damaged, ...
         """
-        with self._turn, self._told():
+        with self._turn, self._sentences():
             self._connection.execute(f"BEGIN {kind}")
             try:
                 yield self._connection
@@ -90,11 +90,11 @@ class Database:
 
         Another window that is reading at this moment puts it off, until the next deletion or close.
         """
-        with self._turn, self._told():
+        with self._turn, self._sentences():
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _sentences(self) -> Iterator[None]:
         """SQLite's errors as sentences for people; those that are our own mistakes as they are."""
         try:
             yield

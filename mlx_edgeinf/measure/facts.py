@@ -174,7 +174,7 @@ def measure_facts(
         for length, row, entry in asker.measure(way, lacking) if lacking else ():
             digest = subject.asked_digests.get(row)
             results.add({(str(length), row): entry | ({"gates": digest} if digest else {})})
-            print(f"{row}, {count(length)} tokens: {_told(entry)}", flush=True)
+            print(f"{row}, {count(length)} tokens: {_line(entry)}", flush=True)
     together(results)
 
 
@@ -190,7 +190,7 @@ def _is_asked(row: str, length: int) -> bool:
     return row != UNBOUNDED or length >= LONGEST
 
 
-def _told(entry: dict) -> str:
+def _line(entry: dict) -> str:
     """An entry in a line."""
 
     def means(answers: list[dict]) -> str:

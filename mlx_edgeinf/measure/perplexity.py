@@ -39,7 +39,7 @@ def measure_rows(
 
     # Row by row, so that a model is loaded once.
     pairs = [(name, row) for row, name in product(rows, documents)]
-    measure_missing(results, pairs, {}, measure, partial(_told, results, pairs))
+    measure_missing(results, pairs, {}, measure, partial(_line, results, pairs))
 
 
 def measure_more_rows(
@@ -69,11 +69,11 @@ def measure_losses(subject: Subject, documents: dict[str, list[int]], results: R
         return {key: tally(pieces, counts) for key, pieces in reader.measure(name, row).items()}
 
     pairs = list(product(documents, [row for row in PASSES if row in rows]))
-    told = partial(_told, results, list(product(documents, rows)))
+    told = partial(_line, results, list(product(documents, rows)))
     measure_missing(results, pairs, subject.digests, measure, told)
 
 
-def _told(results: Results, wanted: list[tuple[str, str]], name: str, row: str) -> str:
+def _line(results: Results, wanted: list[tuple[str, str]], name: str, row: str) -> str:
     entry, done = results.entries[name][row], sum(results.has(*pair) for pair in wanted)
     nll = sum(entry["nats"]) / sum(entry["tokens"])
     return f"{done} of {len(wanted)}: {name}, {row}: {nll:.4f} nats, {entry['seconds']:.0f} s"

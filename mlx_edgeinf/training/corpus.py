@@ -34,7 +34,7 @@ def read_corpus(folders: Sequence[Path]) -> Corpus:
     for folder in folders:
         lead = Path(folder.resolve().name) if len(folders) > 1 else Path()
         for path in sorted(folder.rglob("*")):
-            for name, document in _told(path, str(lead / path.relative_to(folder))):
+            for name, document in _documents_of(path, str(lead / path.relative_to(folder))):
                 if name in documents:
                     raise CorpusError(f"Two documents are called {name}: rename one.")
                 documents[name] = document
@@ -60,7 +60,7 @@ def _called(part: str, name: str) -> bool:
     return any(each.split(".")[0] == part for each in Path(name).parts)
 
 
-def _told(path: Path, name: str) -> Iterator[tuple[str, str | Exercise]]:
+def _documents_of(path: Path, name: str) -> Iterator[tuple[str, str | Exercise]]:
     try:
         yield from _read(path, name)
     except OSError as error:

@@ -18,7 +18,7 @@ from .view import View, render, with_empty_desk, with_export
 
 def enter(room: Room, session: Session) -> View:
     """A page was opened: show the library."""
-    _told(session, lambda: keeping.look(room.library, session))
+    _or_say_why(session, lambda: keeping.look(room.library, session))
     return render(session)
 
 
@@ -54,8 +54,8 @@ def open_document(room: Room, session: Session, document: int) -> Iterator[View]
         return
     session.problem, session.form = "", Form.NONE
     session.nothing_offered()
-    _told(session, lambda: keeping.lay_open(room.library, session, document))
-    _told(session, lambda: keeping.look(room.library, session))
+    _or_say_why(session, lambda: keeping.lay_open(room.library, session, document))
+    _or_say_why(session, lambda: keeping.look(room.library, session))
     yield with_empty_desk(render(session))
     for _ in keeping.remembering(room, session):
         yield render(session)
@@ -65,7 +65,7 @@ def open_document(room: Room, session: Session, document: int) -> Iterator[View]
 def search(room: Room, session: Session, words: str) -> View:
     """Show where the words stand in the library; all documents without any."""
     session.shelf.words = words
-    _told(session, lambda: keeping.look(room.library, session))
+    _or_say_why(session, lambda: keeping.look(room.library, session))
     return render(session)
 
 
@@ -79,8 +79,8 @@ def choose(room: Room, session: Session, uploads: Sequence[str] | None) -> Itera
         yield render(session)
         return
     entries: list[int] = []
-    _told(session, lambda: entries.extend(room.library.take_over(Path(each)).id for each in exported))
-    _told(session, lambda: keeping.look(room.library, session))
+    _or_say_why(session, lambda: entries.extend(room.library.take_over(Path(each)).id for each in exported))
+    _or_say_why(session, lambda: keeping.look(room.library, session))
     if entries and not session.busy and not session.uploads:
         problem = session.problem
         for view in open_document(room, session, entries[-1]):
@@ -111,8 +111,8 @@ def _changed(room: Room, session: Session, change: Callable[[], object]) -> View
     """The page after a change to the document on show, or with why there was none."""
     if not session.busy and session.entry:
         session.problem = ""
-        _told(session, change)
-        _told(session, lambda: keeping.look(room.library, session))
+        _or_say_why(session, change)
+        _or_say_why(session, lambda: keeping.look(room.library, session))
     return render(session)
 
 
@@ -140,7 +140,7 @@ def _export(room: Room, session: Session) -> Iterator[View]:
         yield with_export(view, path) if path.exists() else view
 
 
-def _told(session: Session, work: Callable[[], object]) -> None:
+def _or_say_why(session: Session, work: Callable[[], object]) -> None:
     """Do it, or say on the page why it cannot be done."""
     try:
         work()

@@ -39,13 +39,13 @@ def act(room: Room, session: Session, wish: Mapping[str, str]) -> Iterator[Shown
         picker.problem = picker.told = ""
     match wish:
         case {"do": "use"}:
-            _told(room, lambda: _use(room, wish.get("model")))
+            _or_say_why(room, lambda: _use(room, wish.get("model")))
         case {"do": "name", "name": name}:
-            _told(room, lambda: _named(room, name.strip()))
+            _or_say_why(room, lambda: _named(room, name.strip()))
         case {"do": "download", "repo": repo}:
-            _told(room, lambda: picker.fetch(repo))
+            _or_say_why(room, lambda: picker.fetch(repo))
         case {"do": "train", "texts": texts}:
-            _told(room, lambda: _train(room, texts))
+            _or_say_why(room, lambda: _train(room, texts))
         case {"do": "cancel"} if picker.fetching:
             picker.fetching.cancel.set()
         case {"do": "stop"} if picker.stop:
@@ -91,7 +91,7 @@ def _change(room: Room, choose: Callable[[], Replacement]) -> None:
         room.preparation.replace(replacement)
 
 
-def _told(room: Room, work: Callable[[], None]) -> None:
+def _or_say_why(room: Room, work: Callable[[], None]) -> None:
     """Do it, or say in the panel why it cannot be done."""
     try:
         work()
