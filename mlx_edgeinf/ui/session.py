@@ -56,31 +56,21 @@ class Shelf:
 
 
 @dataclass
-class Session:
-    """The state of one page. A page that is closed leaves nothing: see `close`.
+class OnShow:
+    """A document on the page, and all that goes with it: with another one all of this begins again.
 
-    uploads: files in the field, not read yet. locked: the one whose password is asked for.
     reading: how far the present model has read the whole of the document.
     kept: the reading whose memory answers, or is to. obstacle: why it cannot, for people.
-    earlier: what was asked of other memories of the document.
+    earlier: what was asked of other memories of the document. chat: its id in the library, once its first
+    turn is kept.
     links: from what is on show to the pages that support it. leaf: the one of them that is shown.
     checkpoints: of the kept reading. as_of: the one that is asked, with its memory in `past`; None for all.
-    exported: the size of the file for another machine, once it was made.
+    form: the one that is open. exported: the size of the file for another machine, once it was made.
     """
 
-    stage: Stage = Stage.IDLE
-    step: str = ""  # what is being opened, prepared or read, for people
-    problem: str = ""  # one sentence, for people
-    strategy: str = next(iter(STRATEGIES))
-    recall: bool = True  # whether what leaves the window is kept on disk
-    uploads: tuple[str, ...] = ()
-    pasting: bool = False
-    locked: str = ""
-    passwords: dict[str, str] = field(default_factory=dict)
-    shelf: Shelf = field(default_factory=Shelf)
     entry: library.Entry | None = None
     document: Document | None = None
-    links: Links | None = None
+    links: Links | None = field(init=False)
     leaf: Leaf | None = None
     reading: library.Reading | None = None
     kept: library.Reading | None = None
@@ -91,13 +81,38 @@ class Session:
     finished: Finished | None = None
     earlier: tuple[Turn, ...] = ()
     turns: list[Turn] = field(default_factory=list)
-    chat: int | None = None  # its id in the library, once its first turn is kept
+    chat: int | None = None
     checkpoints: tuple[library.Checkpoint, ...] = ()
     as_of: library.Checkpoint | None = None
     past: DocumentMemory | None = None
     form: Form = Form.NONE
     exported: str = ""
-    cancel: threading.Event | None = None  # one for each piece of work; set, it ends the work
+
+    def __post_init__(self) -> None:
+        self.links = self.document and Links(self.document)
+
+
+@dataclass
+class Session(OnShow):
+    """The state of one page. A page that is closed leaves nothing: see `close`.
+
+    step: what is being opened, prepared or read, and problem: what went wrong, in one sentence for people.
+    recall: whether what leaves the window is kept on disk.
+    uploads: files in the field, not read yet. locked: the one whose password is asked for.
+    cancel: one for each piece of work; set, it ends the work.
+    """
+
+    stage: Stage = Stage.IDLE
+    step: str = ""
+    problem: str = ""
+    strategy: str = next(iter(STRATEGIES))
+    recall: bool = True
+    uploads: tuple[str, ...] = ()
+    pasting: bool = False
+    locked: str = ""
+    passwords: dict[str, str] = field(default_factory=dict)
+    shelf: Shelf = field(default_factory=Shelf)
+    cancel: threading.Event | None = None
     closed: bool = False
 
     @property
@@ -168,13 +183,7 @@ class Session:
 
     def open(self, entry: library.Entry | None, document: Document | None) -> None:
         """Put a document in the place of the one before, whose summary and chat are gone from the page."""
-        self.entry, self.document = entry, document
-        self.links, self.leaf = document and Links(document), None
-        self.reading = self.kept = self.memory = self.latest = self.finished = None
-        self.obstacle = ""
-        self.checkpoints, self.as_of, self.past = (), None, None
-        self.history, self.earlier, self.turns, self.chat = [], (), [], None
-        self.form, self.exported = Form.NONE, ""
+        vars(self).update(vars(OnShow(entry, document)))
 
     def nothing_offered(self) -> None:
         """What was handed in has been taken."""
