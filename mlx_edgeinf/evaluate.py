@@ -37,14 +37,20 @@ import mlx.core as mx
 from .adapter import AdapterError
 from .attention import UnsupportedModel, trained_context
 from .document_memory import SaveFileError
-from .measure import ahead as looking_ahead
-from .measure import evidence, found, gap, scores, variants
-from .measure import facts as invented
-from .measure import heads as by_head
-from .measure import lengths as far
-from .measure import mixes as mixing
-from .measure import retention as lasting
-from .measure import selection as selecting
+from .measure import (
+    ahead,
+    evidence,
+    facts,
+    found,
+    gap,
+    heads,
+    lengths,
+    mixes,
+    retention,
+    scores,
+    selection,
+    variants,
+)
 from .measure.answers import Examiner, measure_answers
 from .measure.gap import BY_MASS, OF_CENTROIDS, RECALL, RECALL_SHUFFLED, ROWS, SHUFFLED, WINDOW, ZEROED
 from .measure.hiding import LADDER, Text, books, hide
@@ -65,7 +71,7 @@ from .training.corpus import CorpusError
 ANSWERING = tuple(row for row in ROWS if row not in (*OF_CENTROIDS, *BY_MASS, RECALL_SHUFFLED, ZEROED))
 
 
-def perplexity(args: argparse.Namespace) -> str:
+def _perplexity(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet, one document and row at a time; the tables."""
     _check_lender(args.documents)
     subject = Subject.load(args.model, args.adapter_path)
@@ -77,7 +83,7 @@ def perplexity(args: argparse.Namespace) -> str:
     return gap.summary(results)
 
 
-def gates(args: argparse.Namespace) -> str:
+def _gates(args: argparse.Namespace) -> str:
     """Measure what the results file of a base model and length does not hold yet; the table."""
     folders = {folder.resolve().name: folder for folder in args.adapters}
     if len(folders) < len(args.adapters):
@@ -96,7 +102,7 @@ def gates(args: argparse.Namespace) -> str:
     return variants.summary(results)
 
 
-def mixes(args: argparse.Namespace) -> str:
+def _mixes(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet; the table."""
     subject = _of_centroids(args)
     edges = [2 * subject.config.window, *sorted({*args.lengths})]
@@ -105,11 +111,11 @@ def mixes(args: argparse.Namespace) -> str:
     documents = passages(args.data, subject.tokenizer, args.documents, edges[-1])
     setup = _setup(_without(args, "mixes"), documents, subject) | {"edges": edges, "gates": subject.gates}
     results = Results.resume(args.output, setup)
-    mixing.measure_mixes(Reader(subject.model, subject.untrained, documents, edges[0]), args.mixes, results)
-    return mixing.summary(results)
+    mixes.measure_mixes(Reader(subject.model, subject.untrained, documents, edges[0]), args.mixes, results)
+    return mixes.summary(results)
 
 
-def heads(args: argparse.Namespace) -> str:
+def _heads(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet; the tables."""
     if args.documents < 2:
         raise CorpusError("Half of the documents tell what heads buy, the rest tests it: take 2 or more.")
@@ -118,11 +124,11 @@ def heads(args: argparse.Namespace) -> str:
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
     setup = _setup(args, documents, subject) | {"edges": edges, "gates": subject.gates}
     results = Results.resume(args.output, setup)
-    by_head.measure_heads(Reader(subject.model, subject.untrained, documents, edges[0]), results)
-    return by_head.summary(results)
+    heads.measure_heads(Reader(subject.model, subject.untrained, documents, edges[0]), results)
+    return heads.summary(results)
 
 
-def selection(args: argparse.Namespace) -> str:
+def _selection(args: argparse.Namespace) -> str:
     """Measure what the results file of this length does not hold yet; the table."""
     subject = Subject.load(args.model, args.adapter_path)
     edges = _edges(subject, args.length)
@@ -130,34 +136,34 @@ def selection(args: argparse.Namespace) -> str:
     setup = _setup(_without(args, "rows"), documents, subject) | {"edges": edges}
     results = Results.resume(args.output / f"{args.length}.json", setup)
     reader = Reader(subject.model, subject.untrained, documents, edges[0])
-    selecting.measure_selection(reader, args.rows, results)
-    return selecting.summary(results)
+    selection.measure_selection(reader, args.rows, results)
+    return selection.summary(results)
 
 
-def ahead(args: argparse.Namespace) -> str:
+def _ahead(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet; the tables."""
     subject = Subject.load(args.model, args.adapter_path)
     documents = passages(args.data, subject.tokenizer, args.documents, args.length)
     setup = _setup(args, documents, subject) | {"gates": subject.gates, "recall": THROUGHOUT_RECALLED}
     results = Results.resume(args.output, setup)
-    looking_ahead.measure_ahead(Reader(subject.model, subject.untrained, documents, 0), results)
-    return looking_ahead.summary(results)
+    ahead.measure_ahead(Reader(subject.model, subject.untrained, documents, 0), results)
+    return ahead.summary(results)
 
 
-def lengths(args: argparse.Namespace) -> str:
+def _lengths(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet, one document and row at a time; the table."""
     subject = Subject.load(args.model, args.adapter_path)
     wanted, recent = sorted(args.lengths), min(args.lengths)
-    if recent <= far.COUNTED:
-        raise CorpusError(f"--lengths must all be more than {far.COUNTED}, the tokens whose loss counts.")
+    if recent <= lengths.COUNTED:
+        raise CorpusError(f"--lengths must all be more than {lengths.COUNTED}, the tokens whose loss counts.")
     documents = passages(args.data, subject.tokenizer, args.documents, wanted[-1])
     setup = _setup(args, documents, subject) | {"lengths": wanted, "recent": recent}
     results = Results.resume(args.output, setup)
-    far.measure_lengths(subject, documents, results)
-    return far.summary(results)
+    lengths.measure_lengths(subject, documents, results)
+    return lengths.summary(results)
 
 
-def answers(args: argparse.Namespace) -> str:
+def _answers(args: argparse.Namespace) -> str:
     """Measure what the results files of some tasks do not hold yet; the tables."""
     rows = [row for row in ROWS if row == WINDOW or row in (args.rows or ANSWERING)]
     if SHUFFLED in rows:
@@ -179,21 +185,21 @@ def answers(args: argparse.Namespace) -> str:
     return scores.summary(args.output, files.values())
 
 
-def retention(args: argparse.Namespace) -> str:
+def _retention(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet, one story at a time; the table."""
     if not 0 < args.read < args.documents:
         raise CorpusError("Some of the --documents are read and others are not: --read must be less.")
     subject = Subject.load(args.model, args.adapter_path)
     stories = load_task("squality", args.data, args.documents, subject.tokenizer)
-    retelling = lasting.Retelling(subject, stories, args.read)
+    retelling = retention.Retelling(subject, stories, args.read)
     gates = subject.asked_digests[RECALL]
     told = {"read": args.read, "tokens": len(retelling.tokens), "gates": gates, "recall": RECALLED}
     results = Results.resume(args.output, _setup(args, stories, subject) | told)
-    lasting.measure_retention(retelling, results)
-    return lasting.summary(results)
+    retention.measure_retention(retelling, results)
+    return retention.summary(results)
 
 
-def facts(args: argparse.Namespace) -> str:
+def _facts(args: argparse.Namespace) -> str:
     """Measure what the results file of a text does not hold yet, one length and row at a time; the tables."""
     subject = Subject.load(args.model, args.adapter_path)
     number = args.text
@@ -208,13 +214,13 @@ def facts(args: argparse.Namespace) -> str:
     setup = _setup(first, {"text": beginning.tokens, "facts": beginning.facts}, subject)
     told = {"context": trained_context(subject.model), "recall": RECALLED}
     results = Results.resume(args.output / f"{number}.json", setup | told)
-    lengths = sorted({*args.lengths, *map(int, results.entries)})
+    ladder = sorted({*args.lengths, *map(int, results.entries)})
     kept = args.keep and args.keep / str(number)
-    invented.measure_facts(subject, text(lengths[-1]), lengths, results, kept)
+    facts.measure_facts(subject, text(ladder[-1]), ladder, results, kept)
     return found.summary(args.output, [str(number)])
 
 
-def support(args: argparse.Namespace) -> str:
+def _support(args: argparse.Namespace) -> str:
     """Measure what the results file does not hold yet, one document at a time; the table."""
     setup = {"command": command("evaluate", args), **surroundings()}
     results = Results.resume(args.output, setup)
@@ -272,10 +278,10 @@ def _digest(document: object) -> str:
     return hashlib.sha256(repr(document).encode()).hexdigest()[:16]
 
 
-MEASUREMENTS = {
-    "perplexity": perplexity, "gates": gates, "heads": heads, "mixes": mixes, "selection": selection,
-    "ahead": ahead, "lengths": lengths, "answers": answers, "retention": retention, "facts": facts,
-    "support": support,
+WORKS = {
+    "perplexity": _perplexity, "gates": _gates, "heads": _heads, "mixes": _mixes, "selection": _selection,
+    "ahead": _ahead, "lengths": _lengths, "answers": _answers, "retention": _retention, "facts": _facts,
+    "support": _support,
 }  # fmt: skip
 FAILURES = (
     AdapterError, CorpusError, ResultsError, RougeMissing, SaveFileError, StarterModelError, UnsupportedModel,
@@ -288,7 +294,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv, __doc__.split("\n")[0])
 
     def work() -> None:
-        tables = MEASUREMENTS[args.measurement](args)
+        tables = WORKS[args.measurement](args)
         if mx.distributed.init().rank() == 0:
             print("", tables, sep="\n")
 

@@ -118,11 +118,11 @@ def test_a_threshold_that_is_not_the_one_chosen_is_refused(tmp_path):
 
 
 def test_the_table_is_written_into_the_page(tmp_path, monkeypatch):
-    results(tmp_path / "s.json", 5)
+    results(tmp_path / "support.json", 5)
     (tmp_path / "README.md").write_text("<!-- support -->\n<!-- /support -->")
     # Where no other results are.
     monkeypatch.chdir(tmp_path)
-    assert report.main(["README.md", "--support=s.json"]) == 0
+    assert report.main(["README.md", "--results=."]) == 0
     assert "| meetings | 1 | 10 |" in (tmp_path / "README.md").read_text()
 
 

@@ -127,7 +127,7 @@ def test_the_report_shows_them(run, tmp_path):
     shown = tmp_path / "shown"
     shown.mkdir()
     (shown / "README.md").write_text("<!-- mixes --><!-- /mixes -->")
-    measured = (tmp_path / "m.json").rename(shown / "m.json")
+    measured = (tmp_path / "m.json").rename(shown / "mixes.json")
     assert report(shown) == 0
     assert "| centres | tokens |" in (shown / "README.md").read_text()
     # Of a document that was not read to the end there is no table.

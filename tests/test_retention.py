@@ -108,7 +108,7 @@ def test_the_command_measures_and_the_report_shows_it(tmp_path, tiny_subject, ca
     records = [{"document": text, "questions": questions} for text in TEXTS]
     (data / "dev.jsonl").write_text("\n".join(map(json.dumps, records)))
     options = ["--data", str(tmp_path), "--adapter-path", str(save_trained(tmp_path / "gates"))]
-    options += ["--output", str(shown / "r.json"), "--documents", "4"]
+    options += ["--output", str(shown / "retention.json"), "--documents", "4"]
     assert evaluate.main(["retention", *options, "--read", "4"]) == 1
     assert "--read must be less" in capsys.readouterr().err
     assert evaluate.main(["retention", *options, "--read", "3"]) == 0
