@@ -13,24 +13,17 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models import llama, qwen2, qwen3
 
+from .basemodel import UnsupportedModel, dtype_of, head_size, trained_context
 from .cache import EdgeCache, Layout
 from .gate import MemoryGate, RecallGate, by_mass
 from .memory import Entries, Heads
-from .pagestore import Pages, StoreShape
-from .recall import ASKED, SUMMARY_ROWS, THROUGHOUT, Recall
+from .pagestore import Pages
+from .recall import ASKED, THROUGHOUT, Recall
 from .rotation import Rotation
 from .sources import Source, attend, in_a_row
 
 # Attention bodies that `_project` reproduces. mistral runs on mlx-lm's llama.
 SUPPORTED = (llama.Attention, qwen2.Attention, qwen3.Attention)
-
-# Bytes a full KV cache may take on the base path: an eighth of the smallest machine's memory.
-EXACT_BUDGET = 1 << 30
-
-
-class UnsupportedModel(ValueError):
-    """This base model's attention cannot carry a memory gate."""
-
 
 class MemoryAttention(nn.Module):
     """Mixed into the base attention class by `retrofit`."""
@@ -170,7 +163,7 @@ def _new_caches(
         if pages:
             recall = Recall(
                 pages, number, memory_gate.rotation, attention.scale, layout.sinks, tokens,
-                throughout=throughout, precision=precision(model),
+                throughout=throughout, dtype=dtype_of(model),
             )  # fmt: skip
         caches.append(EdgeCache(layout, memory_gate.memory, memory_gate.rotation, exact_limit, recall))
     return caches
@@ -185,11 +178,6 @@ def _check(layer: nn.Module) -> None:
         )
     if getattr(layer, "use_sliding", False):
         raise UnsupportedModel("Models with sliding-window layers of their own are not supported.")
-
-
-def head_size(attention: nn.Module) -> int:
-    """d of an attention layer, quantised or not."""
-    return attention.k_proj.weight.shape[0] // attention.n_kv_heads
 
 
 def _heads(attention: nn.Module, model: nn.Module, layout: Layout) -> Heads:
@@ -207,40 +195,6 @@ def _heads(attention: nn.Module, model: nn.Module, layout: Layout) -> Heads:
         nearest=layout.window + layout.segment / 2,
         farthest=trained_context(model),
     )
-
-
-def trained_context(model: nn.Module) -> int:
-    """Longest input in tokens the base model was trained on."""
-    return model.args.max_position_embeddings or 8192
-
-
-def precision(model: nn.Module) -> mx.Dtype:
-    """Of what the model computes, keys and values among it."""
-    return model.model.norm.weight.dtype
-
-
-def kv_bytes_per_token(model: nn.Module) -> int:
-    """What each token adds to a full KV cache, in bytes: keys and values of all layers."""
-    attention = model.layers[0].self_attn
-    numbers = 2 * len(model.layers) * attention.k_proj.weight.shape[0]
-    return numbers * precision(model).size
-
-
-def store_shape(model: nn.Module, precision: str = "int8") -> StoreShape:
-    """Of the pages on disk that the tokens of all layers make once they leave the window.
-
-    8 bits take half the disk; the share of the gap that recall alone closed at 4k of two novels was
-    0.75 with them and 0.76 with 16 (`evaluate selection`).
-    """
-    attention = model.layers[0].self_attn
-    return StoreShape(
-        len(model.layers), attention.n_kv_heads, head_size(attention), SUMMARY_ROWS, precision=precision
-    )
-
-
-def base_path_limit(model: nn.Module) -> int:
-    """Tokens up to which the base path runs: the trained context, as far as the budget allows."""
-    return min(trained_context(model), EXACT_BUDGET // kv_bytes_per_token(model))
 
 
 @memoize

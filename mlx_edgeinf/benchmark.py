@@ -22,7 +22,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from .adapter import AdapterError
-from .attention import UnsupportedModel
+from .basemodel import UnsupportedModel
 from .measure import stored
 from .measure.learning import BEGINNING, READING, WAYS, learning, learning_table
 from .measure.results import FOLDER, Results, ResultsError, command, described, surroundings

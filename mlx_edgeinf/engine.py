@@ -18,9 +18,10 @@ from typing import TypeVar
 
 import mlx.core as mx
 
-from .attention import base_path_limit, kv_bytes_per_token
+from .basemodel import base_path_limit, kv_bytes_per_token
 from .cache import EdgeCache, forked, state_bytes, watching
 from .document_memory import DocumentMemory
+from .document_pages import begin_pages
 from .documents import Document, Page
 from .generation import (
     REPETITION_TOKENS,
@@ -35,7 +36,7 @@ from .models import load, settings_of
 from .recall import sync_pages, writing
 from .recall.consulted import consulted
 from .recall.lexicon import Lexicon
-from .savefile import begin_pages, check_whole, damaged, identity, load_memory, save_memory
+from .savefile import check_whole, damaged, identity, load_memory, save_memory
 from .starter import NAME, starter_model
 from .stats import Stats
 from .turns import Prompter

@@ -35,7 +35,7 @@ from typing import Any
 import mlx.core as mx
 
 from .adapter import AdapterError
-from .attention import UnsupportedModel, trained_context
+from .basemodel import UnsupportedModel, trained_context
 from .document_memory import SaveFileError
 from .measure import (
     ahead,

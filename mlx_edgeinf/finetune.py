@@ -20,7 +20,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from .adapter import WEIGHTS, AdapterConfig, AdapterError, read_config
-from .attention import UnsupportedModel, trained_context
+from .basemodel import UnsupportedModel, trained_context
 from .gate import FORMS
 from .kinds import KINDS
 from .models import base_name, equip, load_base, untrained_config

@@ -29,7 +29,8 @@ from .adapter import (
     load_weights,
     read_config,
 )
-from .attention import UnsupportedModel, base_path_limit, head_size, kv_bytes_per_token, retrofit
+from .attention import retrofit
+from .basemodel import UnsupportedModel, base_path_limit, head_size, kv_bytes_per_token
 from .beside import gates_beside
 from .centroids import CentroidMemory
 from .generation import REPETITION_PENALTY, REPETITION_TOKENS

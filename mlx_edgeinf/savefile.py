@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,14 +20,14 @@ import mlx.nn as nn
 import numpy as np
 
 from .adapter import digest, fingerprint, gate_parameters, save_arrays
-from .attention import precision, store_shape
+from .basemodel import dtype_of
 from .cache import EdgeCache
 from .document_memory import DocumentMemory, SaveFileError, different
+from .document_pages import reopen_pages
 from .documents import Document
 from .insight import OPENINGS, PAGES, Insight
 from .memory import State
-from .pagestore import NotNow, PageStore, StoreError, StoreInUse
-from .recall import begin, reopen
+from .pagestore import NotNow, PageStore, StoreError
 
 FORMAT = "5"
 WITHOUT_RECALL = "This document was read without exact recall: to have it, delete it and read it again."
@@ -101,9 +103,9 @@ def load_memory(
             "made with, or read the document again."
         )
     try:
-        counts = json.loads(metadata["counts"])
-        tokens = counts[0][0], arrays[TOKENS].size
-        store, refused = _pages(pages, quota_bytes, model, document, metadata, *tokens)
+        folded, whole = json.loads(metadata["counts"])[0][0], arrays[TOKENS].size
+        reopened = partial(reopen_pages, model, document, pages, folded, whole, quota_bytes)
+        store, refused = _pages(reopened, metadata) if pages else (None, None)
         memory = _memory(arrays, metadata, model, document, store)
         memory.refused, memory.not_now = str(refused or ""), isinstance(refused, NotNow)
     except (IndexError, KeyError, TypeError, ValueError) as error:
@@ -122,32 +124,14 @@ def _parts(layer: EdgeCache) -> Arrays:
     return {"keys": keys, "values": values, **received, **recalled, **layer.memory}
 
 
-def store_id(model: nn.Module, document: Document) -> str:
-    """What is read, and by which model: of the pages on disk."""
-    return f"{document.sha256} read by {fingerprint(model)}"
-
-
-def begin_pages(model: nn.Module, memory: DocumentMemory, folder: Path, quota_bytes: int | None) -> None:
-    """Have what leaves the window kept on disk; where that cannot be, the memory says why."""
-    id, tokens = store_id(model, memory.document), len(memory.tokens)
-    try:
-        memory.pages = begin(folder, store_shape(model), id, tokens, quota_bytes)
-    except StoreError as error:
-        memory.refused, memory.not_now = str(error), isinstance(error, StoreInUse)
-    else:
-        memory.cache = model.make_cache(exact_limit=0, pages=memory.pages)
-
-
 def _pages(
-    folder: Path | None, quota_bytes: int | None, model: nn.Module, document: Document,
-    metadata: dict[str, str], folded: int, whole: int,
-) -> tuple[PageStore | None, StoreError | None]:  # fmt: skip
-    """The pages of a saved memory, if it has some and they are wanted, or else why there are none."""
-    if folder is None or not metadata.get("recall"):
-        refused = folder and metadata.get("without recall")
-        return None, StoreError(WITHOUT_RECALL) if refused else None
+    reopened: Callable[[], PageStore], metadata: dict[str, str]
+) -> tuple[PageStore | None, StoreError | None]:
+    """The pages of a saved memory, if it has some, or else why there are none though they were wanted."""
+    if not metadata.get("recall"):
+        return None, StoreError(WITHOUT_RECALL) if metadata.get("without recall") else None
     try:
-        return reopen(folder, store_id(model, document), folded, whole, quota_bytes), None
+        return reopened(), None
     except StoreError as error:
         return None, error
 
@@ -202,7 +186,7 @@ def _memory(
             _require(_fits(parts, empty))
             written = {name: parts[name] for name in empty if name in parts}
             # Another machine may read with the same weights in another precision.
-            keys, values = (parts[name].astype(precision(model)) for name in ("keys", "values"))
+            keys, values = (parts[name].astype(dtype_of(model)) for name in ("keys", "values"))
             received = parts.get("received")
             layer.state = [keys, values, keys.shape[2], received, int(folded), int(exact_limit), written]
             if pages and folded:

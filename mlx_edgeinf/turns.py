@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from .attention import UnsupportedModel
+from .basemodel import UnsupportedModel
 
 PAGE_BREAK = "\n\n"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlx_edgeinf.attention import store_shape
+from mlx_edgeinf.document_pages import store_shape
 from mlx_edgeinf.recall import summarize
 
 

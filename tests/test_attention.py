@@ -24,13 +24,8 @@ from tiny import (
     without_positions,
 )
 
-from mlx_edgeinf.attention import (
-    EXACT_BUDGET,
-    UnsupportedModel,
-    base_path_limit,
-    kv_bytes_per_token,
-    retrofit,
-)
+from mlx_edgeinf.attention import retrofit
+from mlx_edgeinf.basemodel import EXACT_BUDGET, UnsupportedModel, base_path_limit, kv_bytes_per_token
 from mlx_edgeinf.cache import EdgeCache, ExactCache, Layout
 from mlx_edgeinf.kinds import KINDS
 

@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 from tiny import book, document
 
 from mlx_edgeinf import engine as home
-from mlx_edgeinf.attention import kv_bytes_per_token
+from mlx_edgeinf.basemodel import kv_bytes_per_token
 from mlx_edgeinf.document_memory import DocumentMemory, EngineClosed, SaveFileError
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.generation import against_repetition, stream_generate

@@ -15,7 +15,7 @@ from tiny import close, llama_model, qwen2_model, save_gates, save_model, sequen
 
 from mlx_edgeinf import models
 from mlx_edgeinf.adapter import AdapterError, fingerprint, gate_parameters, recall_parameters
-from mlx_edgeinf.attention import UnsupportedModel
+from mlx_edgeinf.basemodel import UnsupportedModel
 from mlx_edgeinf.models import load, load_base, parameter_budget, shipped_gates, to_float32
 
 TOKENS = sequence(100)

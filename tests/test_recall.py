@@ -8,8 +8,8 @@ import pytest
 from ram_pages import RamPages
 from tiny import MODELS, SIZES, llama_model, with_memory, without_positions
 
-from mlx_edgeinf.attention import store_shape
 from mlx_edgeinf.cache import Layout, forked
+from mlx_edgeinf.document_pages import store_shape
 from mlx_edgeinf.generation import read_on
 from mlx_edgeinf.kinds import KINDS
 from mlx_edgeinf.pagestore import PageStore

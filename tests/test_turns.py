@@ -4,7 +4,7 @@ import pytest
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tiny import END, byte_tokenizer
 
-from mlx_edgeinf.attention import UnsupportedModel
+from mlx_edgeinf.basemodel import UnsupportedModel
 from mlx_edgeinf.turns import Prompter, Turns
 
 SMOLLM2 = (

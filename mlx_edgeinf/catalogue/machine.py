@@ -10,7 +10,7 @@ from .shape import Shape
 
 # Of MLX on Metal; on the CPU weights are made float32 and so is the cache (`models.to_float32`).
 ON_METAL = sys.platform == "darwin"
-# A KV cache on the base path takes this at most (`attention.EXACT_BUDGET`), and a memory less.
+# A KV cache on the base path takes this at most (`basemodel.EXACT_BUDGET`), and a memory less.
 MOST_STATE = 1 << 30
 # Python, the page and the libraries: what the program takes before there is a model, rounded up.
 PROGRAM = 600e6

@@ -188,7 +188,7 @@ def load_engine(args: argparse.Namespace) -> Engine:
     """
     # Only now: MLX takes seconds to import, and a file that cannot be read is told at once.
     from ..adapter import AdapterError
-    from ..attention import UnsupportedModel
+    from ..basemodel import UnsupportedModel
     from ..engine import Engine
     from ..models import BudgetError
     from ..starter import StarterModelError

@@ -24,7 +24,7 @@ import mlx.nn as nn
 import numpy as np
 
 from ..adapter import untrained_recall
-from ..attention import precision
+from ..basemodel import dtype_of
 from ..cache import EdgeCache
 from ..pagestore import PageStore
 from ..recall import THROUGHOUT, Recall
@@ -182,7 +182,7 @@ def _watched(reader: Reader, pages: PageStore, tally: Tally) -> Iterator[list[Ed
         gate, scale = layer.self_attn.memory_gate, layer.self_attn.scale
         recall = Ahead(
             pages, number, gate.rotation, scale, reader.model.layout.sinks, THROUGHOUT, throughout=True,
-            precision=precision(reader.model),
+            dtype=dtype_of(reader.model),
         )  # fmt: skip
         caches.append(EdgeCache(reader.model.layout, gate.memory, gate.rotation, recall=recall))
     norms = [layer.input_layernorm for layer in layers]

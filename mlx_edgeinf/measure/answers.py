@@ -14,7 +14,7 @@ from statistics import mean
 
 import mlx.core as mx
 
-from ..attention import trained_context
+from ..basemodel import trained_context
 from ..cache import EdgeCache, forked, state_bytes
 from ..generation import generate, read_on
 from ..recall.lexicon import Lexicon

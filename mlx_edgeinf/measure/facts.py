@@ -21,11 +21,12 @@ import mlx.core as mx
 
 from ..cache import EdgeCache, state_bytes
 from ..document_memory import DocumentMemory, SaveFileError
+from ..document_pages import begin_pages
 from ..documents import Document, Page
 from ..generation import read_on
 from ..recall import PRECEDENCE, sync_pages, writing
 from ..recall.lexicon import Lexicon
-from ..savefile import begin_pages, load_memory, save_memory
+from ..savefile import load_memory, save_memory
 from ..training.recalling import QUOTA, check_recall
 from ..turns import Prompter
 from ..wording import count

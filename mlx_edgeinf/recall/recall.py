@@ -93,7 +93,7 @@ class Recall:
         window_start: position behind the last recalled token, where the window begins.
         tokens: most that come back for a block of queries, beside those that fill no page yet.
         throughout: whether anything comes back while a text is read, through the gates of recall.
-        precision: in which what came back is held, the model's.
+        dtype: in which what came back is held, the model's.
 
     Attributes:
         block: queries that recall the same, chosen by as many up to the first of them.
@@ -109,9 +109,9 @@ class Recall:
 
     def __init__(
         self, pages: Pages, layer: int, rotation: Rotation, scale: float, window_start: int,
-        tokens: int = ASKED, throughout: bool = False, precision: mx.Dtype = mx.float32,
+        tokens: int = ASKED, throughout: bool = False, dtype: mx.Dtype = mx.float32,
     ):  # fmt: skip
-        self.pages, self._layer, self._precision = pages, layer, precision
+        self.pages, self._layer, self._dtype = pages, layer, dtype
         self._rotation, self._scale, self._window_start, self._tokens = rotation, scale, window_start, tokens
         self._held: Brought | None = None
         self._uses = 0
@@ -269,7 +269,7 @@ class Recall:
         keys, values = (mx.array(np.concatenate(part, axis=1)) for part in zip(read, waiting))
         entries, picks = without(keys[None], values[None], mx.array(taken)), mx.array(picks)
         placed, spread = self._rotated(keys, picks), self._for_each_block(values, picks)
-        return Brought(placed.astype(self._precision), spread.astype(self._precision), entries)
+        return Brought(placed.astype(self._dtype), spread.astype(self._dtype), entries)
 
     def _rotated(self, keys: mx.array, picks: mx.array) -> mx.array:
         """Of keys (G, T, d) those of each block, (n, G, R, d), turned to stand right before the window."""

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 import mlx.nn as nn
 
-from ..attention import store_shape
 from ..cache import EdgeCache
+from ..document_pages import store_shape
 from ..pagestore import PageStore
 from ..recall import summarize
 
