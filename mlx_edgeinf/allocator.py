@@ -3,7 +3,7 @@
 MLX's CPU back end asks for and frees the memory of every intermediate array. The C library
 hands blocks as large as these back to the kernel, which clears them page by page when they
 are wanted again: 50,000 to 600,000 page faults a segment of the starter model, and up to a
-quarter of its time. macOS computes on the GPU, where MLX keeps a pool of its own.
+fifth of its time in the kernel. macOS computes on the GPU, where MLX keeps a pool of its own.
 """
 
 from __future__ import annotations
