@@ -11,7 +11,7 @@ from ram_pages import RamPages
 from tiny import LAYOUT, byte_tokenizer, llama_model, with_memory
 
 from mlx_edgeinf import benchmark
-from mlx_edgeinf.adapter import AdapterConfig, fingerprint, save_adapter
+from mlx_edgeinf.adapter import AdapterConfig, fingerprint, load_weights, save_adapter
 from mlx_edgeinf.cache import Layout
 from mlx_edgeinf.measure import sides, stored
 from mlx_edgeinf.measure.learning import BEGINNING, READING, WAYS, learning, learning_table
@@ -222,6 +222,7 @@ def run(tmp_path, monkeypatch):
     model = with_memory(llama_model())
     config = AdapterConfig("tiny", fingerprint(model), features=4, **vars(LAYOUT))
     save_adapter(model, config, tmp_path / "gates")
+    load_weights(model, config, tmp_path / "gates")
     monkeypatch.setattr(benchmark, "load", lambda *_, exact_limit: (model, tokenizer))
     monkeypatch.setattr(benchmark, "load_base", lambda _: (llama_model(), tokenizer))
     monkeypatch.setattr(stored, "READ", 64)

@@ -223,7 +223,7 @@ def test_a_disk_that_cannot_be_read_is_an_error_in_a_sentence(tmp_path, monkeypa
 
     store = stored(tmp_path, 600)
     monkeypatch.setattr(records.os, "pread", broken)
-    with pytest.raises(StoreDamaged, match="pages could not be read \\(Input/output error\\): read"):
+    with pytest.raises(StoreDamaged, match="pages could not be read \\(Input/output error\\): delete"):
         store.gather(0, PAGE_0)
 
 
