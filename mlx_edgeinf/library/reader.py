@@ -65,9 +65,7 @@ class Reader:
         Raises:
             LibraryError: it was deleted.
         """
-        known = self._library.reading_of(self._engine, self._id)
-        ahead = known is not None and known.position > memory.position
-        return ahead or self._library.document(self._id) != self.document
+        return self._saved() > memory.position or self._library.document(self._id) != self.document
 
     def trouble(self, memory: DocumentMemory | None) -> str:
         """For people: which memory had to be given up, and why this one answers without exact recall."""
@@ -87,8 +85,7 @@ class Reader:
         if memory.document != self.document:
             yield from self._engine.ingest(memory, cancel)
             return
-        known = self._library.reading_of(self._engine, self._id)
-        saved = known.position if known else -1
+        saved = self._saved()
         if memory.complete and saved >= memory.position:
             return
         with self._library.under_way(self._id):
@@ -108,6 +105,11 @@ class Reader:
                         mark = reached
             if saved != memory.position:
                 pace.save()
+
+    def _saved(self) -> int:
+        """Tokens that the library has of the reading by now; -1 without one."""
+        known = self._library.reading_of(self._engine, self._id)
+        return known.position if known else -1
 
 
 def require_pages(memory: DocumentMemory) -> None:
