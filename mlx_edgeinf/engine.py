@@ -25,14 +25,13 @@ from .document_pages import begin_pages
 from .documents import Document, Page
 from .generation import (
     REPETITION_TOKENS,
-    Piece,
     against_repetition,
     choose_cache,
     read_on,
-    so_far,
     stream_generate,
 )
 from .models import load, settings_of
+from .pieces import Piece, so_far
 from .recall import sync_pages, writing
 from .recall.consulted import consulted
 from .recall.lexicon import Lexicon
@@ -227,7 +226,8 @@ class Engine:
             memory: what was read before the first text; None for nothing.
             cancel: ends the answer after the next token once set.
         """
-        return self._stepwise(so_far(self._answer(texts, memory, max_tokens, cancel, texts[::2])))
+        pieces = so_far(self._answer(texts, memory, max_tokens, cancel, texts[::2]))
+        return self._stepwise(piece.text for piece in pieces)
 
     def answer(
         self, texts: list[str], memory: DocumentMemory | None = None, max_tokens: int = 256,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -13,35 +12,10 @@ from mlx_lm.sample_utils import make_logits_processors
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from .cache import EdgeCache
-from .wording import whole_sentences
 
 # As far as an answer looks back for what it says again.
 REPETITION_TOKENS = 128
 REPETITION_PENALTY = 1.15
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A piece of an answer; of a long prompt, nothing for each segment that was read of it.
-
-    prompt_tokens: everything before the answer, the document included. tokens: of the answer so far.
-    finish_reason: of the last piece, "stop" or "length". consulted: with it, pages of the document that
-    exact recall went back to, counted from 0, the most looked up first.
-    """
-
-    text: str
-    prompt_tokens: int
-    tokens: int = 0
-    finish_reason: str | None = None
-    consulted: tuple[int, ...] = ()
-
-
-def so_far(pieces: Iterator[Piece]) -> Iterator[str]:
-    """The whole answer up to each of its pieces; one that was cut short ends with its last whole sentence."""
-    answer = ""
-    for piece in pieces:
-        answer += piece.text
-        yield whole_sentences(answer) if piece.finish_reason == "length" else answer
 
 
 def choose_cache(model: nn.Module, tokens: int) -> list[EdgeCache]:

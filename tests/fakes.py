@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from mlx_edgeinf.document_memory import SaveFileError
 from mlx_edgeinf.documents import Document, Page
 from mlx_edgeinf.insight import Insight
+from mlx_edgeinf.pieces import Piece
 from mlx_edgeinf.settings import Settings
 from mlx_edgeinf.stats import Stats
 from mlx_edgeinf.summarize import QUESTION, UNION
@@ -153,6 +154,17 @@ class FakeEngine:
                 return
             time.sleep(self.segment_seconds / 4)
             yield " ".join(words[:end])
+
+    def answer(
+        self, texts: Sequence[str], memory: FakeMemory, max_tokens: int, cancel: threading.Event
+    ) -> Iterator[Piece]:
+        """What `generate` says, piece by piece; the last page that was read was looked up for it."""
+        said = ""
+        for answer in self.generate(texts, memory, max_tokens, cancel):
+            yield Piece(answer[len(said) :], TOKENS_PER_PAGE)
+            said = answer
+        if not cancel.is_set():
+            yield Piece("", TOKENS_PER_PAGE, len(said), "stop", consulted=(memory.pages_read - 1,))
 
 
 def stats(page: int, pages: int, seconds: float = 10.0) -> Stats:

@@ -42,7 +42,7 @@ def exported(engine, tmp_path_factory) -> Path:
     part = replace(document, pages=(Page(1, "In short, a whale."),))
     library.finish(engine, id, Finished("A whale.", receipt(strategy="map-reduce"), read(engine, part)))
     chat = library.begin_chat(library.readings(id)[1].id)
-    library.add_turn(chat, Turn("Who?", "Ishmael."))
+    library.add_turn(chat, Turn("Who?", "Ishmael.", consulted=(1,)))
     library.export(id, folder / "book.zip", with_original=True)
     library.export(id, folder / "bare.zip")
     library.close()
@@ -63,7 +63,7 @@ def test_everything_arrives_on_another_machine(engine, exported, elsewhere):
     ]  # fmt: skip
     assert elsewhere.summaries(entry.id)[0].receipt == receipt()
     [chat] = elsewhere.chats(entry.id)
-    assert (chat.reading, chat.turns) == (part.id, (Turn("Who?", "Ishmael."),))
+    assert (chat.reading, chat.turns) == (part.id, (Turn("Who?", "Ishmael.", consulted=(1,)),))
     assert files(elsewhere) == {whole.memory, part.memory, entry.original}
     assert len(elsewhere.search("whale")) == 2
 
@@ -164,6 +164,9 @@ HOSTILE = {
         {"pages.json": b'[{"number": 1, "text": "\\ud83d"}]'}
     ),
     "a chat about nothing": in_json("chats.json", lambda chats: chats[0].update(reading=7)),
+    "pages looked up that are not there": in_json(
+        "chats.json", lambda chats: chats[0]["turns"][0].update(consulted=[0])
+    ),
     "a summary of nothing": in_json("summaries.json", lambda summaries: summaries[0].update(reading=2)),
     "a summary of a reading that is not there": lambda members: (
         in_json(MANIFEST, lambda manifest: manifest.update(readings=[]))(members),

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from pages import any_path_is_a_book, finish, opened, read, until  # noqa: F401
 
-from mlx_edgeinf.chat import Turn
 from mlx_edgeinf.ui import handlers
 
 pytestmark = pytest.mark.usefixtures("any_path_is_a_book")
@@ -88,7 +87,7 @@ def test_questions_to_another_memory_are_shown_but_do_not_go_along(room, session
     finish(read(room, session))
     finish(handlers.ask(room, session, "First?"))
     finish(read(room, session, strategy="truncate"))
-    assert session.earlier == (Turn("First?", session.earlier[0].answer),) and session.turns == []
+    assert [turn.question for turn in session.earlier] == ["First?"] and session.turns == []
     view = finish(handlers.ask(room, session, "Second?"))
     assert "First?" in view.chat and "after 0 others, of 3 pages" in view.chat
 

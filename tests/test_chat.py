@@ -8,6 +8,7 @@ from tiny import book
 
 from mlx_edgeinf import engine as home
 from mlx_edgeinf.chat import Turn, ask
+from mlx_edgeinf.pieces import Piece
 from mlx_edgeinf.turns import Prompter, Turns
 
 HISTORY = (Turn("Who?", "A sailor."), Turn("Where?", "At sea."))
@@ -34,7 +35,9 @@ def prompts(engine, monkeypatch) -> list[str]:
 
 
 def answer(engine, memory, question: str = "Why?", history=(), **options) -> list[str]:
-    return list(ask(engine, memory, question, history, max_tokens=8, **options))
+    turns = list(ask(engine, memory, question, history, max_tokens=8, **options))
+    assert {(turn.question, turn.page) for turn in turns} <= {(question, options.get("page"))}
+    return [turn.answer for turn in turns]
 
 
 def test_the_conversation_so_far_is_part_of_the_prompt(engine, memory, prompts):
@@ -68,12 +71,24 @@ def test_conversations_never_see_each_other(engine, memory):
 def test_questions_asked_at_the_same_time_are_answered_as_if_alone(engine, memory):
     alone = [answer(engine, memory, question) for question in ("Why?", "When?")]
     pair = zip(*(ask(engine, memory, question, max_tokens=8) for question in ("Why?", "When?")))
-    assert [list(texts) for texts in zip(*pair)] == alone
+    assert [[turn.answer for turn in turns] for turns in zip(*pair)] == alone
 
 
 def test_answers_carry_no_space_around_them(engine, memory, monkeypatch):
-    monkeypatch.setattr(engine, "generate", lambda *args: iter([" ", " A", " A sailor.\n"]))
+    pieces = [Piece(text, 1) for text in (" ", " A", " sailor.\n")]
+    monkeypatch.setattr(engine, "answer", lambda *args: iter(pieces))
     assert answer(engine, memory) == ["", "A", "A sailor."]
+
+
+def test_pages_that_were_looked_up_are_told_by_their_numbers(engine, memory, monkeypatch):
+    pieces = [Piece("A", 1), Piece(" sailor.", 1, 2, "stop", consulted=(3, 0))]
+    monkeypatch.setattr(engine, "answer", lambda *args: iter(pieces))
+    assert [turn.consulted for turn in ask(engine, memory, "Who?")] == [(), (4, 1)]
+
+
+def test_nothing_that_was_said_with_more_known_goes_along(engine, memory, prompts):
+    answer(engine, memory, history=(Turn("Who?", "A sailor.", 2), Turn("Where?", "At sea.")), page=3)
+    assert prompts == ["Who?\n\nAnswer: A sailor.\n\nQuestion: Why?\n\nAnswer: "]
 
 
 def test_a_question_can_be_stopped(engine, memory):

@@ -14,6 +14,7 @@ from mlx_edgeinf.cli import sitting as room
 from mlx_edgeinf.cli.console import stoppable
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.library import Library, reader
+from mlx_edgeinf.pieces import Piece
 
 
 @pytest.fixture
@@ -110,9 +111,9 @@ def test_nothing_is_read_twice(run, book, capsys, monkeypatch):
 
 
 def test_questions_are_answered_in_the_light_of_those_before(run, book, capsys, monkeypatch, library):
-    asked, generate = [], Engine.generate
+    asked, answer = [], Engine.answer
     monkeypatch.setattr(
-        Engine, "generate", lambda self, texts, *rest: asked.append(texts) or generate(self, texts, *rest)
+        Engine, "answer", lambda self, texts, *rest: asked.append(texts) or answer(self, texts, *rest)
     )
     assert run("chat", book, "--question", "Who swam?", "--question", "Where?", "--json") == 0
     turns = json.loads(capsys.readouterr().out)
@@ -120,6 +121,17 @@ def test_questions_are_answered_in_the_light_of_those_before(run, book, capsys, 
     assert asked == [["Who swam?"], ["Who swam?", turns[0]["answer"], "Where?"]]
     (chat,) = library().chats(1)
     assert [turn.answer for turn in chat.turns] == [turn["answer"] for turn in turns]
+
+
+def test_pages_that_were_looked_up_are_told(run, book, capsys, monkeypatch, library):
+    pieces = [Piece("A whale.", 9, 2, "stop", consulted=(0,))]
+    monkeypatch.setattr(Engine, "answer", lambda *_: iter(pieces))
+    assert run("chat", book, "--question", "Who?") == 0
+    told = capsys.readouterr()
+    assert told.out == "A whale.\n" and "Looked up by exact recall: 1." in told.err
+    assert run("chat", book, "--question", "Who?", "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["consulted"] == [1]
+    assert [chat.turns[0].consulted for chat in library().chats(1)] == [(1,), (1,)]
 
 
 def test_questions_are_typed_until_the_input_ends(run, book, capsys, monkeypatch, library):
@@ -133,10 +145,10 @@ def test_questions_are_typed_until_the_input_ends(run, book, capsys, monkeypatch
 def test_it_can_be_asked_as_of_a_page(run, tmp_path, capsys, monkeypatch, library):
     """The latest that was kept and knows nothing later; of a page before all of them it is refused."""
     monkeypatch.setattr(reader, "MARK_SHARE", 1e9)
-    asked, generate = [], Engine.generate
+    asked, answer = [], Engine.answer
     monkeypatch.setattr(
-        Engine, "generate", lambda self, texts, memory, *rest: asked.append(memory.position)
-        or generate(self, texts, memory, *rest)
+        Engine, "answer", lambda self, texts, memory, *rest: asked.append(memory.position)
+        or answer(self, texts, memory, *rest)
     )  # fmt: skip
     book = tmp_path / "whale.txt"
     book.write_text("\f".join(f"Chapter {n}. The whale swam past the ship." for n in range(6)))
@@ -268,15 +280,15 @@ def test_wrong_options_are_told_apart_from_failures(run, options):
 
 
 def test_a_stopped_answer_ends_the_questions_and_those_answered_are_printed(run, book, capsys, monkeypatch):
-    generate = Engine.generate
+    answer = Engine.answer
 
     def stopping(self, texts, memory, max_tokens, cancel):
-        for answer in generate(self, texts, memory, max_tokens, cancel):
-            yield answer
+        for piece in answer(self, texts, memory, max_tokens, cancel):
+            yield piece
             if texts[-1] == "Where?":
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Engine, "generate", stopping)
+    monkeypatch.setattr(Engine, "answer", stopping)
     questions = ["--question", "Who?", "--question", "Where?", "--question", "Why?"]
     assert run("chat", book, "--json", *questions) == 130
     turns = json.loads(capsys.readouterr().out)

@@ -76,10 +76,10 @@ def test_a_page_of_the_database_that_is_damaged_is_told_when_it_is_met(folder):
 
 def test_a_library_of_a_newer_version_is_left_alone(folder, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "VERSION", 3)
-        patch.setitem(schema.MIGRATIONS, 2, "")
+        patch.setattr(schema, "VERSION", schema.VERSION + 1)
+        patch.setitem(schema.MIGRATIONS, schema.VERSION - 1, "")
         connection = sqlite3.connect(folder / "library.sqlite")
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute(f"PRAGMA user_version = {schema.VERSION}")
         connection.close()
         Library(folder).close()
     refused(folder, "was made by a newer version of this program: update this program")

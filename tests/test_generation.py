@@ -9,7 +9,8 @@ from tiny import END, LAYOUT, byte_tokenizer, llama_model, sequence, with_memory
 from tokenizers import processors
 
 from mlx_edgeinf.cache import EdgeCache
-from mlx_edgeinf.generation import Piece, choose_cache, generate, so_far, stream_generate
+from mlx_edgeinf.generation import choose_cache, generate, stream_generate
+from mlx_edgeinf.pieces import Piece, so_far
 
 PROMPT = "Tell me of the sea."
 LONG = sequence(200).tolist()
@@ -111,4 +112,5 @@ def test_verbose_shows_the_text_as_it_comes(model, tokenizer, capsys):
 ])  # fmt: skip
 def test_an_answer_of_full_length_ends_with_a_whole_sentence(text, ending):
     for reason, last in ("length", ending), ("stop", text):
-        assert list(so_far(iter([Piece(text[:4], 9, 1), Piece(text[4:], 9, 2, reason)]))) == [text[:4], last]
+        pieces = iter([Piece(text[:4], 9, 1), Piece(text[4:], 9, 2, reason, (3,))])
+        assert list(so_far(pieces)) == [Piece(text[:4], 9, 1), Piece(last, 9, 2, reason, (3,))]

@@ -89,6 +89,18 @@ def test_only_what_is_finished_has_links(room, session, story, summary):
     assert notes(render(session).chat) == ["Page 2"]
 
 
+def test_pages_that_were_looked_up_for_an_answer_stand_under_it(room, session, story, summary):
+    read(room, session, story)
+    view = finish(handlers.ask(room, session, "Why?"))
+    assert notes(view.chat.split("Looked up by exact recall")[1]) == ["Page 3"]
+    links = len(session.links.passages)
+    for opened in (session, later := Session()):
+        view = do(room, opened, do="open", id=str(session.entry.id))
+        assert notes(view.chat.split("Looked up by exact recall")[1]) == ["Page 3"]
+    assert "Bees flew about." in do(room, later, do="page", link=str(len(later.links.passages) - 1)).leaf
+    assert len(session.links.passages) <= links, "as often as it is shown, it is one link"
+
+
 def test_the_file_to_take_along_names_the_pages(room, session, story, summary):
     view = read(room, session, story)
     assert "Anna kept forty jars of honey for the fair. (p. 1) It is a **triumph**.\n" in view.summary

@@ -40,8 +40,8 @@ def read_and_ask(engine: Engine, book: Document, at: dict[str, int], start: thre
             case Reading(stats):
                 at[book.name] = stats.tokens
             case Finished(memory=memory, summary=summary):
-                answers = list(chat.ask(engine, memory, "Who is it about?", max_tokens=12))
-    return [summary, answers[-1]]
+                turns = list(chat.ask(engine, memory, "Who is it about?", max_tokens=12))
+    return [summary, turns[-1].answer]
 
 
 def test_eight_readers_take_fair_turns_and_do_not_hear_each_other(engine):

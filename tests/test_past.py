@@ -183,6 +183,7 @@ def as_of_version_1(folder) -> None:
     connection = sqlite3.connect(folder / "library.sqlite")
     connection.executescript(
         "DROP TABLE checkpoints; DROP TABLE provenance; ALTER TABLE turns DROP COLUMN page;"
+        "ALTER TABLE turns DROP COLUMN consulted;"
         "PRAGMA user_version = 1;"
     )
     connection.close()
@@ -201,8 +202,8 @@ def test_a_library_of_the_first_version_keeps_everything(library, engine):
     assert again.document(id).pages == BOOK.pages
     assert again.summaries(id)[0].text == "In short." and again.readings(id)[0].complete
     assert again.chats(id)[0].turns == (Turn("Who?", "Ishmael."),)
-    again.add_turn(again.chats(id)[0].id, Turn("When?", "Then.", 3))
-    assert again.chats(id)[0].turns[1].page == 3
+    again.add_turn(again.chats(id)[0].id, Turn("When?", "Then.", 3, (2, 1)))
+    assert again.chats(id)[0].turns[1] == Turn("When?", "Then.", 3, (2, 1))
     reading = saved_on_the_way(again, engine, replace(LONG, sha256="5" * 64))
     assert len(again.past.checkpoints(reading.id)) == MOST
     again.close()

@@ -9,7 +9,8 @@ import pytest
 from serving import WHALE, about, client_of, served, until
 
 from mlx_edgeinf import engine as engine_module
-from mlx_edgeinf.engine import Engine, Piece
+from mlx_edgeinf.engine import Engine
+from mlx_edgeinf.pieces import Piece
 from mlx_edgeinf.server import app
 from mlx_edgeinf.server.answers import until as up_to
 from mlx_edgeinf.server.jobs import Jobs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -62,8 +63,11 @@ def chat(args: argparse.Namespace) -> None:
         for question in args.question or typed():
             with stoppable() as cancel:
                 answers = conversation.ask(question, args.max_tokens, cancel)
-                answer = (list(answers) or [""])[-1] if args.json else streamed(answers)
-            turns.append(conversation.keep(question, answer))
+                if args.json:
+                    deque(answers, maxlen=0)
+                else:
+                    streamed(answers)
+            turns.append(conversation.keep())
             if stopped := cancel.is_set() and bool(args.question):
                 break
     if args.json:

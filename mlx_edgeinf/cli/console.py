@@ -68,18 +68,17 @@ def moved(bar: tqdm, event: object) -> None:
             bar.set_description(f"Writing, at page {page}")
 
 
-def streamed(texts: Iterable[str]) -> str:
-    """Print a text as it grows; returns all of it.
+def streamed(texts: Iterable[str]) -> None:
+    """Print a text as it grows.
 
     An answer that reaches its length loses its last half sentence when it ends: what was shown
     stays shown.
     """
-    text, shown = "", 0
+    shown = 0
     for text in texts:
         print(text[shown:], end="", flush=True)
         shown = max(shown, len(text))
     print(flush=True)
-    return text
 
 
 def written(value: Any) -> None:

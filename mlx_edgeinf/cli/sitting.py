@@ -129,17 +129,22 @@ class Conversation:
 
     def ask(self, question: str, max_tokens: int, cancel: Event) -> Iterator[str]:
         """Answer in the light of what was said before, yielding the whole answer so far."""
-        return ask(self._engine, self._memory, question, self._turns, cancel, max_tokens)
+        self._latest = Turn(question, "", self._page)
+        history, options = self._turns, (self._page, cancel, max_tokens)
+        for self._latest in ask(self._engine, self._memory, question, history, *options):
+            yield self._latest.answer
 
-    def keep(self, question: str, answer: str) -> Turn:
-        """Make a question and its answer part of the conversation."""
-        self._turns.append(Turn(question, answer, self._page))
-        self._library.add_turn(self._chat, self._turns[-1])
+    def keep(self) -> Turn:
+        """Make the latest question and its answer part of the conversation."""
+        self._turns.append(self._latest)
+        self._library.add_turn(self._chat, self._latest)
+        if pages := sorted(self._latest.consulted):
+            _tell(f"Looked up by exact recall: {page_places(self._memory.document.pages, pages)}.")
         if (problem := self._memory.without_recall) != self._told:
             _tell(problem)
         # What was wrong with one answer alone is told of the next one too.
         self._told = "" if self._memory.has_recall else problem
-        return self._turns[-1]
+        return self._latest
 
 
 def _tell(sentence: str) -> None:

@@ -258,6 +258,8 @@ def _check(contents: Contents) -> None:
     _require(numbers == list(range(1, len(numbers) + 1)) and numbers != [])
     _require(all(reading.position <= reading.tokens for reading in readings))
     _require(all(chat.reading < len(readings) for chat in contents.chats))
+    turns = (turn for chat in contents.chats for turn in chat.turns)
+    _require({page for turn in turns for page in turn.consulted} <= {*numbers})
     made_of = (summary.reading for summary in contents.summaries if summary.reading is not None)
     _require(all(reading < len(readings) for reading in made_of))
 

@@ -224,8 +224,9 @@ def add_chat(db: Connection, reading: int, started: datetime) -> int:
 
 
 def add_turn(db: Connection, chat: int, turn: Turn) -> None:
-    row = (chat, written(turn.question), written(turn.answer), turn.page)
-    db.execute("INSERT INTO turns (chat, question, answer, page) VALUES (?, ?, ?, ?)", row)
+    new = "INSERT INTO turns (chat, question, answer, page, consulted) VALUES (?, ?, ?, ?, ?)"
+    consulted = json.dumps(turn.consulted)
+    db.execute(new, (chat, written(turn.question), written(turn.answer), turn.page, consulted))
 
 
 def chats(db: Connection, document: int) -> list[Chat]:
@@ -241,8 +242,9 @@ def chats(db: Connection, document: int) -> list[Chat]:
 
 
 def _turns(db: Connection, chat: int) -> tuple[Turn, ...]:
-    found = rows(db, "SELECT question, answer, page FROM turns WHERE chat = ? ORDER BY id", chat)
-    return tuple(Turn(**row) for row in found)
+    query = "SELECT question, answer, page, consulted FROM turns WHERE chat = ? ORDER BY id"
+    found = rows(db, query, chat)
+    return tuple(Turn(**row | {"consulted": tuple(json.loads(row["consulted"]))}) for row in found)
 
 
 # -- search -------------------------------------------------------------------------

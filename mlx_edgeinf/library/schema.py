@@ -12,7 +12,7 @@ import sqlite3
 from . import provenance
 from .rows import LibraryError
 
-VERSION = 2
+VERSION = 3
 APPLICATION = 0x45644765  # "EdGe", so that no other program's database is taken for a library
 
 CHECKPOINTS = """
@@ -28,7 +28,10 @@ CREATE TABLE checkpoints (
 """
 
 # What makes a database of each version one of the next.
-MIGRATIONS = {1: CHECKPOINTS + provenance.TABLE + "ALTER TABLE turns ADD COLUMN page INTEGER;"}
+MIGRATIONS = {
+    1: CHECKPOINTS + provenance.TABLE + "ALTER TABLE turns ADD COLUMN page INTEGER;",
+    2: "ALTER TABLE turns ADD COLUMN consulted TEXT NOT NULL DEFAULT '[]';",
+}
 
 TABLES = """
 CREATE TABLE documents (
@@ -83,7 +86,8 @@ CREATE TABLE turns (
     chat INTEGER NOT NULL REFERENCES chats ON DELETE CASCADE,
     question TEXT NOT NULL,
     answer TEXT NOT NULL,
-    page INTEGER
+    page INTEGER,
+    consulted TEXT NOT NULL DEFAULT '[]'
 );
 CREATE INDEX turns_of ON turns (chat);
 

@@ -16,8 +16,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..document_memory import DocumentMemory
-from ..engine import Engine, Piece
+from ..engine import Engine
 from ..library import Entry
+from ..pieces import Piece
 from ..stats import Stats
 from ..wording import count
 from .errors import FAILURES, ApiError, told

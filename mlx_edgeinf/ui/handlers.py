@@ -260,11 +260,11 @@ def _keep_finished(room: Room, session: Session) -> None:
 
 def _answer(session: Session, preparation: Preparation, question: str) -> Iterator[View]:
     page = session.as_of.page if session.as_of else None
-    history = tuple(chat.known_by(session.turns, page))
+    history = tuple(session.turns)
     session.turns.append(Turn(question, "", page))
     yield with_empty_question(render(session))
-    for answer in chat.ask(preparation.engine, session.asked, question, history, session.cancel):
-        session.turns[-1] = Turn(question, answer, page)
+    for turn in chat.ask(preparation.engine, session.asked, question, history, page, session.cancel):
+        session.turns[-1] = turn
         yield render(session)
     session.tell_recall()
 

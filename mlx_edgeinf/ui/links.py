@@ -50,11 +50,21 @@ class Links:
         self._document = document
         self._found: dict[str, tuple[Passage, ...]] = {}
         self._notes: dict[str, str] = {}
+        self._lists: dict[tuple[int, ...], str] = {}
         self.passages: list[Passage] = []
 
     def linked(self, text: str) -> str:
         """A finished text as HTML, each sentence with its pages."""
         return prose(text, self._note)
+
+    def consulted(self, pages: tuple[int, ...]) -> str:
+        """Pages that exact recall went back to for an answer, by number, as HTML; empty for none."""
+        if not pages:
+            return ""
+        if pages not in self._lists:
+            whole = (Passage(page - 1, 0, 0, 0.0) for page in sorted(pages))
+            self._lists[pages] = "".join(map(self._link, whole))
+        return f'<p class="consulted">Looked up by exact recall {self._lists[pages]}</p>'
 
     def cited(self, text: str) -> str:
         """A finished text as Markdown, each sentence with its pages in brackets."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from html import escape
 from textwrap import shorten
@@ -18,6 +17,7 @@ from .session import Form, Session, Stage
 
 if TYPE_CHECKING:
     from ..events import Finished, Receipt
+    from .links import Links
 
 EXCERPT_CHARACTERS = 180
 
@@ -201,13 +201,14 @@ def _turns(session: Session) -> str:
     """
     turns = [*session.earlier, *session.turns]
     growing = session.stage is Stage.ANSWERING
-    shown = [_turn(turn, prose if growing and turn is turns[-1] else session.links.linked) for turn in turns]
+    shown = [_turn(turn, session.links, growing and turn is turns[-1]) for turn in turns]
     return f"<ol>{''.join(shown)}</ol>" if turns else ""
 
 
-def _turn(turn: Turn, html: Callable[[str], str]) -> str:
+def _turn(turn: Turn, links: Links, growing: bool) -> str:
     return f"""<li>
 <p class="question">{escape(turn.question)}</p>
 {asof.asked_at(turn.page)}
-<div class="written answer">{html(turn.answer)}</div>
+<div class="written answer">{prose(turn.answer) if growing else links.linked(turn.answer)}</div>
+{links.consulted(turn.consulted)}
 </li>"""
