@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from .documents import Arrival, Document, DocumentError, LiveText, known_bytes, name_of, opened
 from .events import Draft, Finished, Reading, Receipt
-from .library import Library
+from .library import Library, LibraryError
 from .library.reader import Pace, kept_memory, require_pages
 from .summarize import QUESTION, REVISION
 
@@ -94,6 +94,7 @@ class Following:
         known, self._problem = kept_memory(library, engine, self._entry.id) if self._entry else (None, "")
         self._memory = known or engine.open(text, growing=True)
         self._memory.growing = True
+        self._before = text.pages
         self._draft, self._summarised = "", (text.pages, len(self._memory.tokens))
         self._last_arrival = time.monotonic()
         self._held = False
@@ -104,7 +105,7 @@ class Following:
 
         Raises:
             DocumentError: what comes is no text, or nothing has come.
-            LibraryError: it is being read in another window, or was deleted.
+            LibraryError: it is being read in another window, was read on there meanwhile, or was deleted.
             SaveError: the disk is full; what was saved before is unchanged.
         """
         with ExitStack() as held:
@@ -218,8 +219,13 @@ class Following:
         if not document.pages or self._held:
             return
         self._memory.document = replace(document, name=document.name or name_of(document.pages))
+        expected = self._before if self._entry else document.pages
         self._entry = self._entry or self._library.add(self._memory.document)
         held.enter_context(self._library.under_way(self._entry.id))
+        if self._library.document(self._entry.id).pages != expected:
+            raise LibraryError(
+                f"{self._entry.name} was read on in another window meanwhile: follow it again, from there."
+            )
         require_pages(self._memory)
         self._held = True
 

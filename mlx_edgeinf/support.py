@@ -37,9 +37,11 @@ STEM = 6
 EMPHASIS = 2.0
 """Weight of names and numbers beside other words."""
 
+# A run of marks is looked at once, as a whole: a page may hold thousands of them.
 SENTENCE_END = re.compile(
     r"""(?<!\b[A-Z])(?<!\b[DMS]r)(?<!\bMrs)(?<!\bSt)(?<!\bvs)(?<!\be\.g)(?<!\bi\.e)
-    [.!?\u2026]+["'\u201d\u2019)\]*_]*(?=\s)(?!\s+[a-z]) | [\u3002\uff01\uff1f]+[\u300d\u300f\u201d]? | \n""",
+    (?<![.!?\u2026])[.!?\u2026]++["'\u201d\u2019)\]*_]*(?=\s)(?!\s+[a-z])
+    | [\u3002\uff01\uff1f]+[\u300d\u300f\u201d]? | \n""",
     re.VERBOSE,
 )
 # Letters that cling to a number are part of it: 3x, 90s.

@@ -167,6 +167,18 @@ HOSTILE = {
     "pages looked up that are not there": in_json(
         "chats.json", lambda chats: chats[0]["turns"][0].update(consulted=[0])
     ),
+    "a question about a page that is not there": in_json(
+        "chats.json", lambda chats: chats[0]["turns"][0].update(page=10**30)
+    ),
+    **{
+        f"a receipt with {field} of {value}": in_json(
+            "summaries.json", lambda summaries, new={field: value}: summaries[0]["receipt"].update(new)
+        )
+        for field, value in [
+            ("strategy", "newest"), ("seconds", float("inf")), ("seconds", float("nan")), ("pages", 10**12),
+            ("pages_read", 10**12), ("state_bytes", 10**400), ("pages_without_text", [0]), ("tokens", -1),
+        ]
+    },
     "a summary of nothing": in_json("summaries.json", lambda summaries: summaries[0].update(reading=2)),
     "a summary of a reading that is not there": lambda members: (
         in_json(MANIFEST, lambda manifest: manifest.update(readings=[]))(members),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -193,6 +195,12 @@ def test_a_pipe_brings_what_was_written_and_then_its_end():
     assert pipe.next(30) == Arrival(b"One.\nTw")
     os.close(writing)
     assert pipe.next(30) == Arrival(ended=True)
+
+
+def test_a_program_ends_though_more_may_come_through_its_pipe():
+    waiting = "import sys; from mlx_edgeinf.documents import Pipe; Pipe(sys.stdin.buffer).next(0.2)"
+    with subprocess.Popen([sys.executable, "-c", waiting], stdin=subprocess.PIPE) as program:
+        assert program.wait(60) == 0
 
 
 def test_a_pipe_that_is_empty_has_ended():

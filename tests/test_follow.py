@@ -196,6 +196,15 @@ def test_what_is_being_followed_is_neither_deleted_nor_followed_twice(fake, libr
     library.delete(library.entries()[0].id)
 
 
+def test_what_was_read_on_in_another_window_meanwhile_is_not_read_from_before_that(fake, library, talk):
+    text, _ = known_text(library, talk)
+    run(fake, library, PAGE, text=text)
+    entries = library.entries()
+    with pytest.raises(LibraryError, match="was read on in another window meanwhile: follow it again"):
+        run(fake, library, PAGE, PAGE, text=text)
+    assert library.entries() == entries
+
+
 def test_a_reading_is_kept_on_the_way(fake, library, monkeypatch):
     monkeypatch.setattr("mlx_edgeinf.library.reader.SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr("mlx_edgeinf.library.reader.SHARE", 1e9)

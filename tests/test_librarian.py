@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from threading import Event
+from threading import Event, RLock
+from unittest.mock import Mock
 
 import fakes
 import pytest
@@ -21,7 +22,8 @@ from pages import (
 )
 
 from mlx_edgeinf.atomic import SaveError
-from mlx_edgeinf.library import Library
+from mlx_edgeinf.document_memory import SaveFileError
+from mlx_edgeinf.library import Library, LibraryError
 from mlx_edgeinf.ui import handlers, librarian
 from mlx_edgeinf.ui.preparation import Preparation
 from mlx_edgeinf.ui.room import Room
@@ -119,6 +121,32 @@ def test_another_document_that_is_opened_meanwhile_is_the_one_that_stays(room, s
     gate.set()
     finish(one), finish(two)
     assert later.entry.name == later.memory.document.name == "two.pdf"
+
+
+def test_what_keeps_one_document_from_being_opened_is_not_said_of_the_next(room, session, monkeypatch):
+    finish(read(room, session, "/uploads/one.pdf"))
+    finish(read(room, session, "/uploads/two.pdf"))
+    later, taken = Session(), Library.open
+
+    def slow(library, engine, reading):
+        if reading > 1:
+            return taken(library, engine, reading)
+        finish(librarian.open_document(room, later, 2))
+        raise SaveFileError("The first one is damaged.")
+
+    monkeypatch.setattr(Library, "open", slow)
+    monkeypatch.setattr(room.picker, "changing", RLock())
+    view = finish(librarian.open_document(room, later, 1))
+    assert view.notice == "" and later.obstacle == "" and later.can_chat and later.entry.name == "two.pdf"
+
+
+def test_what_passes_is_no_reason_to_read_anew(room, session, monkeypatch):
+    finish(read(room, session))
+    with monkeypatch.context() as patch:
+        patch.setattr(Library, "open", Mock(side_effect=LibraryError("The library is busy.")))
+        later, view = opened(room)
+    assert "The library is busy." in view.notice and view.read["value"] == "Summarise again"
+    assert finish(librarian.open_document(room, later, 1)).question["interactive"]
 
 
 def test_the_page_the_summary_reached_is_known_later(room, session):
@@ -266,6 +294,27 @@ def test_a_document_goes_to_another_machine_through_the_upload_field(room, sessi
     assert view.upload["value"] is None and not visitor.offered
     again = finish(librarian.choose(elsewhere, visitor, [str(parcel)]))
     assert "is in the library already" in again.notice
+    elsewhere.library.close()
+
+
+def test_what_was_exported_is_offered_until_there_is_more_to_export(room, session):
+    finish(read(room, session))
+    for change in (
+        lambda: finish(handlers.ask(room, session, "First?")),
+        lambda: do(room, session, do="rename", name="Another name"),
+    ):
+        assert finish(librarian.act(room, session, {"do": "export"})).export["visible"]
+        assert not change().export["visible"]
+
+
+def test_what_is_chosen_beside_an_export_stays_chosen(room, session, tmp_path, fake, file):
+    finish(read(room, session))
+    exporting = librarian.act(room, session, {"do": "export"})
+    parcel = file("parcel.zip", Path(next(exporting).export["value"]).read_bytes())
+    elsewhere, visitor = Room(room.preparation, Library(tmp_path / "elsewhere")), Session()
+    view = finish(librarian.choose(elsewhere, visitor, [str(parcel), "/uploads/other.pdf"]))
+    assert len(elsewhere.library.entries()) == 1
+    assert view.upload["value"] == ["/uploads/other.pdf"] and view.read["value"] == "Read"
     elsewhere.library.close()
 
 

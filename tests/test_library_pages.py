@@ -131,6 +131,16 @@ def test_what_was_made_of_the_pages_before_stays(library, fake):
     assert [reading.whole for reading in library.readings(id)] == [False, True]
 
 
+def test_pages_that_are_as_before_again_have_their_reading_again(library, fake):
+    id = library.add(SCAN).id
+    for pages in (RECOGNISED, SCAN, RECOGNISED, SCAN):
+        read(library, fake, id)
+        first = library.reading_of(fake, id)
+        library.revise(id, pages)
+    assert library.reading_of(fake, id).whole and library.reading_of(fake, id).id != first.id
+    assert [reading.whole for reading in library.readings(id)] == [True, False]
+
+
 def test_the_same_pages_change_nothing(library, fake):
     id = library.add(RECOGNISED).id
     read(library, fake, id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 
 import pytest
 from fakes import FakeEngine
@@ -100,7 +101,19 @@ def test_after_switching_documents_of_the_other_model_say_why_they_cannot_be_ask
     assert session.can_chat and other.can_chat
     do(room, session, do="name", name=str(folder))
     assert not session.can_chat and "choose that again, or read" in session.obstacle
-    assert not other.can_chat and other.obstacle == picking.CHANGED
+    assert not other.can_chat and other.problem == picking.CHANGED
+
+
+def test_a_question_that_comes_while_the_model_is_changed_is_not_asked(room, session):
+    read(room, session)
+    asking = threading.Thread(target=lambda: list(handlers.ask(room, session, "Who did it?")))
+    with room.picker.changing:
+        asking.start()
+        time.sleep(0.2)
+        assert not session.busy
+        session.memory = None
+    asking.join(10)
+    assert session.turns == [] and not session.busy
 
 
 def test_after_switching_nothing_of_the_other_model_is_asked(room, session, loaded, folder):

@@ -49,6 +49,12 @@ def test_what_is_not_there_or_says_nothing_has_no_page(evidence, sentence):
     assert evidence.supporting(sentence) == ()
 
 
+def test_a_page_of_nothing_but_marks_takes_no_time():
+    began = time.monotonic()
+    assert list(sentences("!" * 50_000 + "x")) == [(0, 50_001)]
+    assert time.monotonic() - began < 5
+
+
 def test_a_number_that_the_passage_lacks_speaks_against_it(evidence):
     assert evidence.pages("In Bergen, the code 48213 opens the archive.") == [2]
     assert evidence.pages("In Bergen, the code 48214 opens the archive.") == []

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
-from ..documents import Pipe, Tail
+from ..documents import Pipe, Tail, opened
 from ..follow import (
     EVERY_TOKENS,
     PAUSE_SECONDS,
@@ -51,8 +51,10 @@ def follow(args: argparse.Namespace) -> None:
     """Print a summary for each update. Ctrl-C is the usual end; a failure only where text was left unread."""
     rule = Rule(args.every, args.pause, args.revise, args.max_tokens)
     with closing(Library(args.library)) as library:
-        text, start = (new_text(), 0) if args.file == "-" else known_text(library, Path(args.file))
+        if args.file != "-":
+            opened(Path(args.file))  # what cannot be followed is told before the model is loaded
         with closing(load_engine(args)) as engine, stoppable() as cancel:
+            text, start = (new_text(), 0) if args.file == "-" else known_text(library, Path(args.file))
             source = Pipe(sys.stdin.buffer) if args.file == "-" else Tail(Path(args.file), start)
             with closing(source):
                 following = Following(engine, library, text, source, rule, cancel)

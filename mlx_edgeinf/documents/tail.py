@@ -100,6 +100,8 @@ class Pipe:
         """The thread ends with the stream, or with the program."""
 
     def _read(self, stream: BinaryIO) -> None:
-        while data := stream.read1(MOST_AT_ONCE):
+        # Not through its buffer: a thread that waits in there holds a lock that Python needs to end.
+        unbuffered = getattr(stream, "raw", stream)
+        while data := unbuffered.read(MOST_AT_ONCE):
             self._arrivals.put(data)
         self._arrivals.put(b"")

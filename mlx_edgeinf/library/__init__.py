@@ -10,7 +10,7 @@ from .archive import SUFFIX, is_exported
 from .library import Library
 from .past import latest_by
 from .reader import Reader
-from .rows import Chat, Checkpoint, DiskUse, Entry, Hit, LibraryError, Reading, Summary
+from .rows import Chat, Checkpoint, DiskUse, Entry, Hit, LibraryError, OtherModel, Reading, Summary
 
 __all__ = [
     "SUFFIX",
@@ -21,6 +21,7 @@ __all__ = [
     "Hit",
     "Library",
     "LibraryError",
+    "OtherModel",
     "Reader",
     "Reading",
     "Summary",

@@ -26,6 +26,7 @@ from ..atomic import replacing
 from ..chat import Turn
 from ..documents import Page
 from ..events import Receipt
+from ..summarize import STRATEGIES
 from ..wording import size
 from .files import pieces
 from .rows import LibraryError
@@ -35,7 +36,8 @@ SUFFIX = ".edgeinf"
 MANIFEST, PAGES, SUMMARIES, CHATS = "manifest.json", "pages.json", "summaries.json", "chats.json"
 MOST_TEXT = 100_000_000
 
-Count = Annotated[int, Field(ge=0, le=2**53)]
+LARGEST = 2**53
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
 @dataclass(frozen=True)
@@ -259,9 +261,22 @@ def _check(contents: Contents) -> None:
     _require(all(reading.position <= reading.tokens for reading in readings))
     _require(all(chat.reading < len(readings) for chat in contents.chats))
     turns = (turn for chat in contents.chats for turn in chat.turns)
-    _require({page for turn in turns for page in turn.consulted} <= {*numbers})
+    _require(all(turn.page in (None, 0, *numbers) and {*turn.consulted} <= {*numbers} for turn in turns))
+    _require(all(_credible(summary.receipt, len(numbers)) for summary in contents.summaries))
     made_of = (summary.reading for summary in contents.summaries if summary.reading is not None)
     _require(all(reading < len(readings) for reading in made_of))
+
+
+def _credible(receipt: Receipt, pages: int) -> bool:
+    """Whether a receipt can be shown. pages: of the document, which may have grown since."""
+    numbers = [value for value in vars(receipt).values() if isinstance(value, int | float)]
+    named = {*receipt.pages_without_text, *receipt.pages_recognised}
+    return (
+        receipt.strategy in STRATEGIES
+        and all(0 <= number <= LARGEST for number in numbers)
+        and max(receipt.pages_read, receipt.summary_pages) <= receipt.pages <= pages
+        and named <= {*range(1, receipt.pages + 1)}
+    )
 
 
 def _require(sound: bool) -> None:

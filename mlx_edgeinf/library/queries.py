@@ -47,14 +47,17 @@ def revise(db: Connection, document: int, revised: tuple[Page, ...]) -> None:
     """Put these pages in the place of those that a document has.
 
     Pages that are added at the end leave its readings what they are: readings of its beginning. Of
-    pages that changed, the readings of the whole become readings of a text of their own.
+    pages that changed, the readings of the whole become readings of a text of their own, and those of a
+    text that is the whole again become that.
     """
     before = pages(db, document)
     if revised[: len(before)] == before:
         add_pages(db, document, revised[len(before) :])
         return
     key = text_key(Document("", "", before), revised)
+    again = text_key(Document("", "", revised), before)
     db.execute("UPDATE readings SET text = ? WHERE document = ? AND text = ''", (key, document))
+    db.execute("UPDATE readings SET text = '' WHERE document = ? AND text = ?", (document, again))
     db.execute("DELETE FROM pages WHERE document = ?", (document,))
     add_pages(db, document, revised)
 

@@ -26,6 +26,10 @@ class LibraryError(Exception):
     """Something the library cannot do; the message says what, why, and what to do."""
 
 
+class OtherModel(LibraryError):
+    """A memory was made with another model, gates, layout or size of memory than those it is opened with."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A document in the library. original: its file there; None if only the text was kept."""
@@ -69,10 +73,10 @@ class Reading:
         """See that this engine can open the memory. name: of the document.
 
         Raises:
-            LibraryError: it was made with another model, gates, layout or size of memory.
+            OtherModel: it cannot.
         """
         if wrong := different(self.identity, engine.identity):
-            raise LibraryError(
+            raise OtherModel(
                 f"{name} was read by {self.model}, with another {wrong} than those of {engine.name} now: "
                 "choose that again, or read the document anew."
             )

@@ -72,8 +72,10 @@ class Shelf:
             return entries[0] if entries else None
         collection = joined([self._library.document(entry.id) for entry in entries])
         entry = self._library.add(collection)
-        # Text may have been recognised in one of them since.
-        self._library.revise(entry.id, collection)
+        blank = self._library.document(entry.id).pages_without_text
+        # Text may have been recognised in one of them since; or else in the collection, where it stays.
+        if len(collection.pages_without_text) <= len(blank):
+            self._library.revise(entry.id, collection)
         return entry
 
     def listed(self) -> list[Entry]:

@@ -109,10 +109,13 @@ def _carried_out(
 def ask(room: Room, session: Session, question: str) -> Iterator[View]:
     """Answer a question about what was read, showing the answer as it grows; the library keeps it."""
     question = question.strip()
-    if not question or session.busy or not session.can_chat:
+    # Held for a moment, so that no other model takes the place of the one whose memory is asked.
+    with room.picker.changing:
+        if asked := bool(question) and not session.busy and session.can_chat:
+            session.begin(Stage.ANSWERING)
+    if not asked:
         yield render(session)
         return
-    session.begin(Stage.ANSWERING)
     try:
         yield from _answer(session, room.preparation, question)
         _keep_turn(room, session)

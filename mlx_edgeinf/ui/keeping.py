@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..document_memory import SaveFileError
 from ..events import Finished
-from ..library import Entry, Library, LibraryError, Reading, Summary
+from ..library import Entry, Library, LibraryError, OtherModel, Reading, Summary
 from . import asof
 from .room import Room
 from .session import Book, Session
@@ -78,13 +78,20 @@ def _remember(library: Library, engine: Engine, session: Session) -> None:
     kept = _openable(readings, _latest_summary(library, session.entry.id), engine)
     if kept is None:
         return
+    memory, problem, obstacle = None, "", ""
     try:
         memory = library.open(engine, kept.id)
-    except (LibraryError, SaveFileError) as error:
-        session.obstacle, session.reading = str(error), None
-        return
+    except (OtherModel, SaveFileError) as error:
+        obstacle = str(error)
+    except LibraryError as error:
+        problem = str(error)
     # Another document may have been opened while this one was on its way.
-    if session.document is document and not session.busy:
+    if session.document is not document or session.busy:
+        return
+    session.problem, session.obstacle = problem or session.problem, obstacle
+    if obstacle:
+        session.reading = None
+    elif memory:
         session.kept, session.memory = kept, memory
         session.tell_recall()
         session.reading = library.reading_of(engine, session.entry.id)

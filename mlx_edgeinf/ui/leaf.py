@@ -64,7 +64,7 @@ def _picture(room: Room, session: Session, page: Page, passage: Passage) -> Pict
 
 
 def _printed(shown: Leaf) -> str:
-    """The picture with its marks, and the passage in words for those who cannot see or find it."""
+    """The picture with its marks, and the passage, or else the page, in words for those who cannot see it."""
     picture, quoted = shown.picture, shown.page.text[shown.passage.start : shown.passage.end]
     return f"""<figure>
 <div class="printed" tabindex="0"><div>
@@ -72,7 +72,7 @@ def _printed(shown: Leaf) -> str:
  alt="Page {escape(shown.page.place)} as it is printed">
 {_marks(picture.marks)}
 </div></div>
-<figcaption>{escape(quoted)}</figcaption>
+<figcaption>{escape(quoted or shown.page.text)}</figcaption>
 </figure>"""
 
 

@@ -13,7 +13,7 @@ from . import asof, handlers, keeping, leaf
 from .record import file_name
 from .room import Room
 from .session import Form, Session
-from .view import View, render, with_empty_desk, with_export
+from .view import View, render, with_empty_desk, with_export, with_uploads
 
 
 def enter(room: Room, session: Session) -> View:
@@ -86,7 +86,7 @@ def choose(room: Room, session: Session, uploads: Sequence[str] | None) -> Itera
         for view in open_document(room, session, entries[-1]):
             session.problem = problem
             yield view
-    yield with_empty_desk(render(session))
+    yield with_uploads(render(session), session.uploads)
 
 
 def paste(session: Session) -> View:
@@ -118,6 +118,7 @@ def _changed(room: Room, session: Session, change: Callable[[], object]) -> View
 
 def _rename(library: Library, session: Session, name: str) -> None:
     library.rename(session.entry.id, name)
+    session.exported = ""
     session.form, session.entry = Form.NONE, library.entry(session.entry.id)
 
 

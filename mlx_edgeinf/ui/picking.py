@@ -87,7 +87,7 @@ def _change(room: Room, choose: Callable[[], Replacement]) -> None:
         for session in room.visits.values():
             if session.memory is not None or session.kept is not None:
                 session.memory = session.past = session.as_of = None
-                session.obstacle = CHANGED
+                session.problem, session.obstacle = CHANGED, ""
         room.preparation.replace(replacement)
 
 
@@ -115,9 +115,9 @@ def _following(room: Room, session: Session) -> Iterator[Shown]:
         time.sleep(LOOK_EVERY_SECONDS)
     else:
         return
-    if session.obstacle == CHANGED and not session.busy and not room.preparation.problem:
+    if session.problem == CHANGED and not session.busy and not room.preparation.problem:
         # The memory of the document on show, by the model that is there now, or why it has none.
-        session.obstacle = ""
+        session.problem = ""
         keeping.remember(room, session)
     yield gr.skip(), gr.skip(), gr.skip(), *render(session)
 

@@ -169,9 +169,9 @@ class Session(OnShow):
             self.problem = self.problem or self.asked.without_recall
 
     def begin(self, stage: Stage) -> None:
-        """Start a piece of work; what went wrong before is forgotten."""
+        """Start a piece of work; what went wrong before is forgotten, and what was exported no longer all."""
         self.stage, self.cancel = stage, threading.Event()
-        self.step = self.problem = self.locked = ""
+        self.step = self.problem = self.locked = self.exported = ""
         self.form = Form.NONE
 
     def rest(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,6 +82,11 @@ def with_empty_question(view: View) -> View:
 def with_empty_desk(view: View) -> View:
     """The same view with nothing handed in, as it has been taken."""
     return view._replace(upload={**view.upload, "value": None}, pasted={**view.pasted, "value": ""})
+
+
+def with_uploads(view: View, uploads: Sequence[str]) -> View:
+    """The same view with these files handed in."""
+    return view._replace(upload={**view.upload, "value": list(uploads) or None})
 
 
 def with_export(view: View, path: Path) -> View:
