@@ -222,14 +222,14 @@ def test_of_several_documents_the_text_is_asked_as_it_is_now(ask, client, whale,
 
 
 def test_text_that_was_recognised_in_a_collection_stays(ask, client, whale, tmp_path):
-    scan = client.files.create(file=("scan.txt", b"A ship.\f\fIt sailed."), purpose="user_data").id
+    scan = client.files.create(file=("scan.txt", b"A ship sailed the sea for years.\f\fThen it came home."), purpose="user_data").id
     messages = about(whale.id)
     messages[0]["content"].insert(0, {"type": "file", "file": {"file_id": scan}})
     ask(messages)
     with closing(Library(tmp_path / "library")) as library:
         [together] = [entry for entry in library.entries() if "and 1 more" in entry.name]
         document = library.document(together.id)
-        pages = [page if page.text else replace(page, text="It sank.") for page in document.pages]
+        pages = [page if page.text else replace(page, text="It nearly sank off Bergen.") for page in document.pages]
         library.revise(together.id, replace(document, pages=tuple(pages)))
         ask(messages)
         assert not library.document(together.id).pages_without_text
