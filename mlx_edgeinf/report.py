@@ -57,7 +57,6 @@ TOGETHER = {
     "answers_earlier": scores.summary,
     "taught": scores.summary,
     "facts": found.summary,
-    "facts_earlier": found.summary,
 }
 
 

@@ -15,7 +15,7 @@ from mlx_edgeinf import evaluate
 from mlx_edgeinf.adapter import AdapterConfig, gate_parameters
 from mlx_edgeinf.document_memory import SaveFileError
 from mlx_edgeinf.measure import asking, facts, hiding, options, sides
-from mlx_edgeinf.measure.gap import FULL, OURS, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW
+from mlx_edgeinf.measure.gap import FULL, OFF, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW
 from mlx_edgeinf.measure.results import Results
 from mlx_edgeinf.measure.subject import Subject
 from mlx_edgeinf.pagestore import Pages, PageStore
@@ -116,14 +116,14 @@ def test_a_text_that_is_too_short_is_refused():
 
 def test_every_row_is_asked_at_every_length_that_it_can_read(subject, results):
     facts.measure_facts(subject, text(), LADDER, results)
-    assert set(results.entries["600"]) == {FULL, RECALL, UNNAMED, OURS, RECALL_ALONE, WINDOW}
-    assert set(results.entries["1000"]) == {RECALL, UNNAMED, OURS, RECALL_ALONE, WINDOW}
+    assert set(results.entries["600"]) == {FULL, RECALL, UNNAMED, OFF, RECALL_ALONE, WINDOW}
+    assert set(results.entries["1000"]) == {RECALL, UNNAMED, OFF, RECALL_ALONE, WINDOW}
     for entry in chain.from_iterable(rows.values() for rows in results.entries.values()):
         for answers in (entry[kind] for kind in hiding.KINDS):
             assert len(answers) == FACTS and all(answer["log_probability"] < 0 for answer in answers)
         assert entry["decode"] > 0
     disk = {row: entry["disk_bytes"] > 0 for row, entry in results.entries["1000"].items()}
-    assert disk == {RECALL: True, UNNAMED: True, OURS: False, RECALL_ALONE: True, WINDOW: False}
+    assert disk == {RECALL: True, UNNAMED: True, OFF: False, RECALL_ALONE: True, WINDOW: False}
 
 
 def test_of_the_longest_text_all_pages_are_weighed_too(subject, results, monkeypatch):
@@ -146,7 +146,7 @@ def test_recall_changes_the_answers_of_one_reading(subject, results, monkeypatch
     assert lengths.count(LADDER[1] - ASKING) == 2
     at = results.entries["1000"]
     # Of so short a text everything comes back, named or not.
-    assert at[RECALL][hiding.SINGLE] != at[OURS][hiding.SINGLE]
+    assert at[RECALL][hiding.SINGLE] != at[OFF][hiding.SINGLE]
     assert at[RECALL_ALONE][hiding.SINGLE] != at[WINDOW][hiding.SINGLE]
 
 

@@ -4,7 +4,7 @@ import pytest
 from hidden import LONG, SETUP, SHORT, answers, text
 
 from mlx_edgeinf.measure import facts, found
-from mlx_edgeinf.measure.gap import FULL, OURS, RECALL, UNBOUNDED
+from mlx_edgeinf.measure.gap import FULL, OFF, RECALL, UNBOUNDED
 from mlx_edgeinf.measure.hiding import KINDS, SINGLE
 from mlx_edgeinf.measure.results import ResultsError
 
@@ -59,7 +59,7 @@ def test_rows_stand_in_the_same_order_whichever_text_has_the_longest_reading(tmp
     text(tmp_path, "0", (SHORT,))
     text(tmp_path, "1", (SHORT, LONG))
     summary = found.summary(tmp_path, ["0", "1"])
-    places = [summary.index(f"| {row} |") for row in (RECALL, UNBOUNDED, OURS)]
+    places = [summary.index(f"| {row} |") for row in (RECALL, UNBOUNDED, OFF)]
     assert places == sorted(places)
 
 
@@ -75,7 +75,7 @@ def test_texts_that_were_read_in_several_ways_do_not_stand_together(tmp_path, pa
 
 def test_a_text_that_was_not_read_to_its_end_is_refused(tmp_path):
     results = text(tmp_path, "0", (SHORT,))
-    del results.entries[str(SHORT)][OURS]
+    del results.entries[str(SHORT)][OFF]
     results._write()
     with pytest.raises(ResultsError, match="not finished"):
         found.summary(tmp_path, ["0"])

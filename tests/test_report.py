@@ -117,13 +117,6 @@ def test_both_results_and_the_picture_are_written(tmp_path, evaluated, benchmark
     assert (tmp_path / "assets" / "b.svg").exists()
 
 
-def test_facts_that_were_asked_for_in_an_earlier_way_stand_apart(tmp_path):
-    text(tmp_path / "facts_earlier", "0", (SHORT,), "python -m it --earlier")
-    (tmp_path / "README.md").write_text("<!-- facts_earlier --><!-- /facts_earlier -->")
-    assert run(tmp_path) == 0
-    assert "`python -m it --earlier --lengths 600`" in (tmp_path / "README.md").read_text()
-
-
 def test_facts_of_all_texts_are_reported_in_the_order_of_the_texts(tmp_path):
     for number in (10, 2, 0):
         text(tmp_path / "facts", str(number), (SHORT,), f"python -m it --text {number}")

@@ -16,7 +16,6 @@ from mlx_edgeinf.measure.results import Results
 from mlx_edgeinf.measure.retention import READINGS, Retelling, measure_retention, summary
 from mlx_edgeinf.measure.subject import Subject
 from mlx_edgeinf.measure.tasks import Exam, Question
-from mlx_edgeinf.recall import recall
 
 ASKED = (Question("What is the plot?", ("It is told.",)), Question("Who was it?", ("Ann", "Ann, the cat")))
 TEXTS = ("Ann went to sea with nine men.", "Ben stayed at home.", "Cid saw it.", "Dan did not.")
@@ -54,9 +53,7 @@ def test_stories_are_asked_about_whether_they_were_read_or_not(retelling, result
     assert all(len(entry["log_probability"]) == 1 for entry in results.entries["Ann"].values())
 
 
-def test_an_answer_is_as_likely_as_after_one_document_of_all_that_was_read(subject, retelling, monkeypatch):
-    """But that the memory's gate gives way where a reading is asked without recall that was made for it."""
-    monkeypatch.setattr(recall, "PRECEDENCE", 0.0)
+def test_an_answer_is_as_likely_as_after_one_document_of_all_that_was_read(subject, retelling):
     pages = tuple(page for name in list(STORIES)[:READ] for page in STORIES[name].pages)
     whole = Examiner(subject, {"all": Exam(pages, ASKED[1:])}, None)
     for way, rows in READINGS.items():

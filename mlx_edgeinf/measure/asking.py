@@ -13,7 +13,7 @@ from ..cache import EdgeCache, forked
 from ..generation import read_on
 from ..training.loss import cross_entropy
 from ..training.recalling import check_recall, forget_pages
-from .gap import OURS, WINDOW
+from .gap import OFF, WINDOW
 
 
 class Predicted(NamedTuple):
@@ -57,6 +57,6 @@ def ask(model: nn.Module, prompt: list[int], cache: list[EdgeCache], named: np.n
 def fork_of(cache: list[EdgeCache], row: str) -> list[EdgeCache]:
     """A fork of a reading with pages, as a row has it: those without recall have forgotten the pages."""
     fork = forked(cache)
-    if row in (OURS, WINDOW):
+    if row in (OFF, WINDOW):
         forget_pages(fork)
     return fork

@@ -31,7 +31,7 @@ from ..training.recalling import QUOTA, check_recall
 from ..turns import Prompter
 from ..wording import count
 from .asking import ask, fork_of
-from .gap import FULL, OURS, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW
+from .gap import FULL, OFF, RECALL, RECALL_ALONE, UNBOUNDED, UNNAMED, WINDOW
 from .hiding import ASKING, KINDS, LADDER, Gap, Text
 from .readings import Reader, every_page
 from .results import Results
@@ -45,7 +45,7 @@ BOTH_WAYS = 1 << 15
 LONGEST = LADDER[-1]
 
 # Ways of reading, and the rows that are asked from its forks.
-READINGS = {FULL: (FULL,), RECALL: (RECALL, UNNAMED, UNBOUNDED, OURS), RECALL_ALONE: (RECALL_ALONE, WINDOW)}
+READINGS = {FULL: (FULL,), RECALL: (RECALL, UNNAMED, UNBOUNDED, OFF), RECALL_ALONE: (RECALL_ALONE, WINDOW)}
 # Tokens between two times that a reading is kept on disk.
 KEPT = 1 << 15
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..wording import count, size
 from .facts import READINGS, pairs
-from .gap import FULL, OURS, RECALL, check_of_one
+from .gap import FULL, OFF, RECALL, check_of_one
 from .hiding import KINDS, SINGLE
 from .results import Results, described
 from .scores import FIFTHS
@@ -74,7 +74,7 @@ def _costs(texts: Sequence[Results]) -> str:
     lines = [[RECALL, "peak memory, reading", "state", "on disk", "written, tokens/s", "with recall off"]]
     for length in _lengths(texts):
         entries = next(filter(None, (text.group(str(length)) for text in texts)))
-        entry, speeds = entries[RECALL], (f"{entries[row]['decode']:.1f}" for row in (RECALL, OURS))
+        entry, speeds = entries[RECALL], (f"{entries[row]['decode']:.1f}" for row in (RECALL, OFF))
         sizes = (size(entry[key]) for key in ("peak_bytes", "state_bytes", "disk_bytes"))
         lines.append([f"{count(length)} tokens", *sizes, *speeds])
     return markdown(lines)

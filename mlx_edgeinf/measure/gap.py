@@ -31,6 +31,8 @@ RECALL_SHUFFLED = "recall shuffled"
 UNNAMED = "ours with recall, nothing named"
 # And what it would bring back if the index knew every page.
 UNBOUNDED = "ours with recall, nothing named, all pages weighed"
+# A reading that was made for recall, asked without: its memory gave way to what does not come back.
+OFF = "ours with recall, off when asked"
 ROWS = (
     FULL, RECALL, OURS, RECALL_ALONE, HALF, SNAPKV, H2O, LONGER,
     RECALL_BY_MASS, RECALL_ALONE_BY_MASS, RECALL_UNTRAINED, UNTRAINED, ALIKE, RETAINED,
@@ -41,7 +43,7 @@ ENDS = (FULL, WINDOW)
 # Those that ask how centroids are made up; the other kinds have neither another size nor weights.
 OF_CENTROIDS = (HALF, ALIKE, RETAINED)
 # What these rows say depends on the trained gates.
-GATED = (RECALL, UNNAMED, UNBOUNDED, OURS, HALF, ALIKE, RETAINED, SHUFFLED, RECALL_BY_MASS)
+GATED = (RECALL, UNNAMED, UNBOUNDED, OFF, OURS, HALF, ALIKE, RETAINED, SHUFFLED, RECALL_BY_MASS)
 # And these on those of recall.
 RECALL_GATED = (RECALL, UNNAMED, UNBOUNDED, RECALL_ALONE, RECALL_SHUFFLED)
 # Rows that something comes back to.

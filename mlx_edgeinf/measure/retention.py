@@ -32,9 +32,10 @@ from .tables import apart, markdown, with_interval
 from .tasks import Exam, Question
 from .work import together
 
-# Ways of reading, and the rows that are asked from forks of each: with its pages on disk, and without.
-READINGS = {RECALL: (RECALL, OURS), RECALL_ALONE: (RECALL_ALONE, WINDOW)}
-ROWS = tuple(chain(*READINGS.values()))
+ROWS = (RECALL, OURS, RECALL_ALONE, WINDOW)
+# Ways of reading, and the rows that are asked from forks of each; with the pages on disk that it has, or
+# without. In an order that gives two processes as much each.
+READINGS = {RECALL: (RECALL,), RECALL_ALONE: (RECALL_ALONE, WINDOW), OURS: (OURS,)}
 # Of stories that were read at most so many tokens ago, and more than the one before.
 NEAREST = 16_384
 
