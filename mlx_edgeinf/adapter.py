@@ -8,18 +8,16 @@ gate, `recall.safetensors` those of the gates of exact recall where they are tra
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from .atomic import replace_text, replacing
+from .basemodel import fingerprint
 from .beside import CONFIG
 from .cache import Layout
 from .gate import FORMS
@@ -57,25 +55,6 @@ class AdapterConfig:
     @property
     def layout(self) -> Layout:
         return Layout(self.sinks, self.window, self.segment)
-
-
-def digest(arrays: Iterable[mx.array]) -> str:
-    """A short name for the values of some arrays, in half precision."""
-    state = hashlib.sha256()
-    for array in arrays:
-        state.update(np.array(array.astype(mx.float16)).tobytes())
-    return state.hexdigest()[:16]
-
-
-def fingerprint(model: nn.Module) -> str:
-    """Identify a base model by its norms, which no quantisation touches.
-
-    Two fine-tunes of one architecture differ in them, 4-bit and float weights
-    of one model do not.
-    """
-    return digest(
-        [model.model.norm.weight] + [layer.input_layernorm.weight for layer in model.layers]
-    )
 
 
 def gate_parameters(model: nn.Module) -> dict[str, mx.array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,7 +36,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with temporary.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
@@ -49,10 +50,19 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+def sync(descriptor: int) -> None:
+    """Return once a file is on disk: on a Mac fsync alone may leave it in the cache of the drive."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    except (AttributeError, OSError):
+        # Another system, or a file system that does not know it.
+        os.fsync(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Put on disk which names a folder holds: without, a new name may be lost with the power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
+
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten
 
 # Bytes a full KV cache may take on the base path: an eighth of the smallest machine's memory.
 EXACT_BUDGET = 1 << 30
@@ -38,3 +43,32 @@ def kv_bytes_per_token(model: nn.Module) -> int:
 def base_path_limit(model: nn.Module) -> int:
     """Tokens up to which the base path runs: the trained context, as far as the budget allows."""
     return min(trained_context(model), EXACT_BUDGET // kv_bytes_per_token(model))
+
+
+def digest(arrays: Iterable[mx.array]) -> str:
+    """A short name for the values of some arrays; of floats in half precision, whatever they are held in."""
+    state = hashlib.sha256()
+    for array in arrays:
+        packed = array.dtype == mx.uint32
+        state.update(np.array(array if packed else array.astype(mx.float16)).tobytes())
+    return state.hexdigest()[:16]
+
+
+def fingerprint(model: nn.Module) -> str:
+    """What gates are trained for: a base model by its norms, which no quantisation touches.
+
+    Models that were trained apart differ in them; quantised or merged with a LoRA, a model keeps them, and
+    its gates still serve.
+    """
+    return digest(
+        [model.model.norm.weight] + [layer.input_layernorm.weight for layer in model.layers]
+    )
+
+
+def weights_digest(model: nn.Module) -> str:
+    """What a saved memory is bound to: the weights that its keys and values were computed with.
+
+    Of each some rows, evenly spread: quantising, merging and editing a matrix change all or most of it.
+    """
+    base = (v for path, v in tree_flatten(model.parameters()) if "_gate." not in path)
+    return digest(weight[:: max(weight.shape[0] // 8, 1)] for weight in base)

@@ -96,7 +96,7 @@ class DocumentMemory:
     @property
     def long(self) -> bool:
         """Too long for the base path: read into the fixed-size memory."""
-        return self.cache[0].capacity < len(self.tokens)
+        return self.cache[0].exact_limit < len(self.tokens)
 
 
 def different(found: dict[str, str], wanted: dict[str, str]) -> str:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import mlx.nn as nn
 
-from .adapter import fingerprint
-from .basemodel import head_size
+from .basemodel import head_size, weights_digest
 from .document_memory import DocumentMemory
 from .documents import Document
 from .pagestore import PageStore, StoreError, StoreInUse, StoreShape
@@ -28,7 +27,7 @@ def store_shape(model: nn.Module, precision: str = "int8") -> StoreShape:
 
 def _store_id(model: nn.Module, document: Document) -> str:
     """What is read, and by which model: of the pages on disk."""
-    return f"{document.sha256} read by {fingerprint(model)}"
+    return f"{document.sha256} read by {weights_digest(model)}"
 
 
 def begin_pages(model: nn.Module, memory: DocumentMemory, folder: Path, quota_bytes: int | None) -> None:

@@ -58,7 +58,8 @@ def stream_generate(
     """
     ids = _encode(tokenizer, prompt) if isinstance(prompt, str) else list(prompt)
     cache = prompt_cache or choose_cache(model, len(ids) + max_tokens)
-    options.setdefault("prefill_step_size", cache[0].layout.segment)
+    if not cache[0].on_base_path(len(ids) + max_tokens):
+        options.setdefault("prefill_step_size", cache[0].layout.segment)
     # generate_step, not mlx-lm's stream_generate: that one always wires memory on Metal,
     # which users report to end in kernel panics (ml-explore/mlx issue 3186).
     steps = generate_step(mx.array(ids), model, max_tokens=max_tokens, prompt_cache=cache, **options)

@@ -23,14 +23,12 @@ from mlx_lm.utils import get_total_parameters
 
 from .adapter import (
     AdapterConfig,
-    digest,
-    fingerprint,
     gate_parameters,
     load_weights,
     read_config,
 )
 from .attention import retrofit
-from .basemodel import UnsupportedModel, base_path_limit, head_size, kv_bytes_per_token
+from .basemodel import UnsupportedModel, base_path_limit, digest, fingerprint, head_size, kv_bytes_per_token
 from .beside import gates_beside
 from .centroids import CentroidMemory
 from .generation import REPETITION_PENALTY, REPETITION_TOKENS

@@ -19,8 +19,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from .adapter import digest, fingerprint, gate_parameters, save_arrays
-from .basemodel import dtype_of
+from .adapter import gate_parameters, save_arrays
+from .basemodel import digest, dtype_of, weights_digest
 from .cache import EdgeCache
 from .document_memory import DocumentMemory, SaveFileError, different
 from .document_pages import reopen_pages
@@ -40,7 +40,7 @@ def identity(model: nn.Module) -> dict[str, str]:
     """What must be the same for a saved memory to mean anything, by its name for people."""
     return {
         "format": FORMAT,
-        "base model": fingerprint(model),
+        "base model": weights_digest(model),
         "gates": digest(gate_parameters(model).values()),
         "layout": str(model.layout),
         "size of memory": str(model.layers[0].self_attn.memory_gate.memory.features),

@@ -10,7 +10,8 @@ import numpy as np
 from tiny import LAYOUT, learnt_recall, llama_model, with_memory
 
 from mlx_edgeinf import evaluate
-from mlx_edgeinf.adapter import AdapterConfig, fingerprint, save_adapter
+from mlx_edgeinf.adapter import AdapterConfig, save_adapter
+from mlx_edgeinf.basemodel import fingerprint
 
 
 def save_trained(folder: Path, seed: int = 1, recall: bool = False) -> Path:

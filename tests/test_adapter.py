@@ -17,7 +17,6 @@ from mlx_edgeinf.adapter import (
     FORMAT,
     AdapterConfig,
     AdapterError,
-    fingerprint,
     gate_parameters,
     load_weights,
     read_config,
@@ -26,6 +25,7 @@ from mlx_edgeinf.adapter import (
 )
 from mlx_edgeinf.atomic import SaveError, replace_text
 from mlx_edgeinf.attention import retrofit
+from mlx_edgeinf.basemodel import fingerprint
 from mlx_edgeinf.kinds import KINDS
 from mlx_edgeinf.models import equip
 

@@ -11,7 +11,8 @@ from ram_pages import RamPages
 from tiny import LAYOUT, byte_tokenizer, llama_model, with_memory
 
 from mlx_edgeinf import benchmark
-from mlx_edgeinf.adapter import AdapterConfig, fingerprint, load_weights, save_adapter
+from mlx_edgeinf.adapter import AdapterConfig, load_weights, save_adapter
+from mlx_edgeinf.basemodel import fingerprint
 from mlx_edgeinf.cache import Layout
 from mlx_edgeinf.measure import sides, stored
 from mlx_edgeinf.measure.learning import BEGINNING, READING, WAYS, learning, learning_table

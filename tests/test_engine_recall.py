@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from test_engine import last, same, state
 from test_growing import begun
-from tiny import book
+from tiny import book, document
 
+from mlx_edgeinf import engine as engine_module
 from mlx_edgeinf.document_memory import DocumentMemory
 from mlx_edgeinf.engine import Engine
 from mlx_edgeinf.library import Library, Reader
@@ -108,6 +109,15 @@ def test_what_leaves_the_window_is_on_disk_and_is_asked(recalling, memory):
 def test_a_short_document_needs_no_pages(recalling, tmp_path):
     memory = recalling.open(book(1), tmp_path / "pages")
     assert not memory.has_recall and not memory.refused and not (tmp_path / "pages").exists()
+
+
+def test_what_fits_only_without_an_answer_has_pages_too(recalling, tmp_path, monkeypatch):
+    """Its beginning is folded while it is asked about."""
+    monkeypatch.setattr(engine_module, "ANSWER_TOKENS", 120)
+    memory = recalling.open(document("x" * 20), tmp_path / "pages")
+    assert len(memory.tokens) < memory.cache[0].capacity and memory.has_recall
+    list(recalling.ingest(memory))
+    assert answered(recalling, memory) and not memory.without_recall
 
 
 def test_an_answer_names_the_pages_that_it_went_back_to(recalling, memory, monkeypatch):

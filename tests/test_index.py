@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_edgeinf.recall.index import Index, estimated_shares
+from mlx_edgeinf.recall.index import Index, estimated_shares, shares_of
 
 G, D, H, L, BLOCKS = 2, 8, 4, 3, 2
 FINEST = 4
@@ -67,6 +67,14 @@ def test_shares_of_runs_are_those_of_normal_keys():
         masses = FINEST * np.exp(mean @ query + deviation**2 @ query**2 / 2)
         expected[b, h * G // H] += masses / (masses.sum() + np.exp(log_mass[b, h, i].item()))
     assert np.allclose(shares, expected, rtol=1e-4)
+
+
+def test_shares_are_told_apart_however_large_the_masses():
+    ratios = mx.concatenate([mx.full((1, 1, 1, 50), 200.0), mx.array([[[[310.0]]]])], axis=-1)
+    shares = np.array(shares_of(ratios)).ravel()
+    assert shares.argmax() == 50 and shares.sum() == pytest.approx(1)
+    assert np.array(shares_of(mx.full((1, 1, 1, 65_536), 90.0))).sum() == pytest.approx(1, rel=1e-4)
+    assert np.array(shares_of(mx.full((1, 1, 1, 4), -300.0))).sum() == pytest.approx(0)
 
 
 def test_an_index_of_another_length_is_refused():

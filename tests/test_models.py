@@ -14,8 +14,8 @@ from mlx.utils import tree_flatten
 from tiny import close, llama_model, qwen2_model, save_gates, save_model, sequence, with_memory
 
 from mlx_edgeinf import models
-from mlx_edgeinf.adapter import AdapterError, fingerprint, gate_parameters, recall_parameters
-from mlx_edgeinf.basemodel import UnsupportedModel
+from mlx_edgeinf.adapter import AdapterError, gate_parameters, recall_parameters
+from mlx_edgeinf.basemodel import UnsupportedModel, fingerprint
 from mlx_edgeinf.models import load, load_base, parameter_budget, shipped_gates, to_float32
 
 TOKENS = sequence(100)

@@ -142,15 +142,21 @@ def test_a_memory_is_worth_the_tokens_that_take_its_bytes(reader):
     list(reader.read(reader.documents["first"], cache))
     assert cache[0].folded
     memory = sum(array.nbytes for array in cache[0].memory.values()) // (4 * 2)
-    worth = tokens_worth(memory_gates(reader.model)[0], LAYOUT)
+    worth = tokens_worth(reader.model)
     # Beside the memory, the attention that each token of the next fold received.
     assert 0 <= worth * TOKEN - (memory + LAYOUT.segment) < TOKEN
     assert memory == 4 * FEATURE
 
 
+def test_tokens_in_half_precision_take_half_the_bytes_of_the_same_memory(reader):
+    whole = tokens_worth(reader.model), half(reader.model)
+    reader.model.set_dtype(mx.bfloat16)
+    assert 0 <= tokens_worth(reader.model) - 2 * (whole[0] - 1) <= 2 and half(reader.model) == whole[1]
+
+
 @pytest.mark.parametrize("row", [LONGER, H2O, SNAPKV])
 def test_rows_of_the_same_bytes_keep_so_many_more_tokens(reader, row):
-    worth = tokens_worth(memory_gates(reader.model)[0], LAYOUT)
+    worth = tokens_worth(reader.model)
     with reader.caches(row, LENGTH) as caches:
         assert {cache.layout.capacity for cache in caches} == {LAYOUT.capacity + worth}
 
@@ -158,7 +164,7 @@ def test_rows_of_the_same_bytes_keep_so_many_more_tokens(reader, row):
 def test_half_the_memory_is_half_the_bytes_for_a_while_only(reader):
     gate = memory_gates(reader.model)[0]
     gate.memory.features = 40
-    whole, number = tokens_worth(gate, LAYOUT), half(gate, LAYOUT)
+    whole, number = tokens_worth(reader.model), half(reader.model)
     taken = number * FEATURE + LAYOUT.segment
     assert whole * TOKEN / 2 - FEATURE < taken <= whole * TOKEN / 2
     with features(reader.model, number):

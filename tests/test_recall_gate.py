@@ -22,7 +22,6 @@ from mlx_edgeinf.adapter import (
     WEIGHTS,
     AdapterConfig,
     AdapterError,
-    fingerprint,
     gate_parameters,
     load_weights,
     recall_parameters,
@@ -30,6 +29,7 @@ from mlx_edgeinf.adapter import (
     swap_gates,
     untrained_recall,
 )
+from mlx_edgeinf.basemodel import fingerprint
 from mlx_edgeinf.cache import Layout, forked
 from mlx_edgeinf.gate import RecallGate
 from mlx_edgeinf.models import equip, load

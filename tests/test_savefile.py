@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
+import mlx.nn as nn
 import pytest
 from tiny import LAYOUT, book, llama_model, read, sequence, with_memory
 
@@ -96,6 +97,16 @@ def other_model(model):
     model.model.norm.weight = model.model.norm.weight + 1
 
 
+def merged_lora(model):
+    """Norms stay what they are."""
+    weight = model.layers[0].self_attn.k_proj.weight
+    model.layers[0].self_attn.k_proj.weight = weight + 0.01 * mx.ones((len(weight), 1)) @ weight[:1]
+
+
+def other_bits(model):
+    nn.quantize(model.model, group_size=32, bits=4, class_predicate=lambda path, _: path.endswith("k_proj"))
+
+
 def other_gates(model):
     gate = model.layers[0].self_attn.memory_gate
     gate.bias = gate.bias + 1
@@ -106,7 +117,8 @@ def other_size(model):
 
 
 @pytest.mark.parametrize("change, name", [
-    (other_model, "base model"), (other_gates, "gates"), (other_size, "size of memory"),
+    (other_model, "base model"), (merged_lora, "base model"), (other_bits, "base model"),
+    (other_gates, "gates"), (other_size, "size of memory"),
 ])  # fmt: skip
 def test_a_memory_of_another_model_is_refused(tmp_path, change, name):
     model, memory = after_reading(40)

@@ -230,8 +230,9 @@ def test_text_that_was_recognised_in_a_collection_stays(ask, client, whale, tmp_
     with closing(Library(tmp_path / "library")) as library:
         [together] = [entry for entry in library.entries() if "and 1 more" in entry.name]
         document = library.document(together.id)
-        pages = [page if page.text else replace(page, text="It nearly sank off Bergen.") for page in document.pages]
-        library.revise(together.id, replace(document, pages=tuple(pages)))
+        read = "It nearly sank off Bergen."
+        pages = tuple(page if page.text else replace(page, text=read) for page in document.pages)
+        library.revise(together.id, replace(document, pages=pages))
         ask(messages)
         assert not library.document(together.id).pages_without_text
 

@@ -9,7 +9,8 @@ from held_out import save_trained, write_books
 from tiny import llama_model, with_memory
 
 from mlx_edgeinf import evaluate
-from mlx_edgeinf.adapter import AdapterConfig, fingerprint, read_config, save_adapter
+from mlx_edgeinf.adapter import AdapterConfig, read_config, save_adapter
+from mlx_edgeinf.basemodel import fingerprint
 from mlx_edgeinf.measure import variants
 from mlx_edgeinf.measure.gap import FULL, OURS, WINDOW
 from mlx_edgeinf.measure.results import Results

@@ -20,6 +20,7 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..adapter import untrained_recall
+from ..basemodel import dtype_of
 from ..cache import EdgeCache, ExactCache, Layout
 from ..gate import MemoryGate
 from ..pagestore import PageStore
@@ -61,6 +62,10 @@ RECALLED = {
 }  # fmt: skip
 # And those of texts that recall while they are read.
 THROUGHOUT_RECALLED = {"tokens": THROUGHOUT, "queries": BLOCK}
+
+
+# Of a number in the state of a memory, whatever the model computes in.
+NUMBER_BYTES = mx.float32.size
 
 
 class Piece(NamedTuple):
@@ -141,7 +146,7 @@ class Reader:
             if row in (UNTRAINED, RECALL_UNTRAINED):
                 others.enter_context(gates(self.model, self.untrained))
             if row == HALF:
-                fewer = half(memory_gates(self.model)[0], self.model.layout)
+                fewer = half(self.model)
                 others.enter_context(features(self.model, fewer))
             if row in BY_MASS:
                 others.enter_context(gates(self.model, untrained_recall(self.model)))
@@ -161,7 +166,7 @@ class Reader:
             return [AlikeCache(layout, gate.memory, gate.rotation) for gate in memories]
         if row == RETAINED:
             return mixed(self.model, layout, 0, memories[0].memory.features)
-        worth = tokens_worth(memories[0], layout)
+        worth = tokens_worth(self.model)
         if row in (H2O, SNAPKV):
             retaining = RetainingLayout(layout.sinks, layout.window, layout.segment, worth)
             kind = H2OCache if row == H2O else SnapKVCache
@@ -223,25 +228,27 @@ def memory_gates(model: nn.Module) -> list[MemoryGate]:
     return [layer.self_attn.memory_gate for layer in model.layers]
 
 
-def tokens_worth(gate: MemoryGate, layout: Layout) -> int:
-    """Tokens whose exact keys and values take as many numbers as the gate's memory.
+def tokens_worth(model: nn.Module) -> int:
+    """Tokens whose exact keys and values, in the model's own precision, take the bytes of a kv head's memory.
 
     With it counts what the cache notes for the next fold, one number a token of a segment.
     """
-    size, feature = _sizes(gate)
-    return math.ceil((feature * gate.memory.features + layout.segment) / (2 * size))
+    token, feature = _bytes(model)
+    memory = feature * memory_gates(model)[0].memory.features
+    return math.ceil((memory + NUMBER_BYTES * model.layout.segment) / token)
 
 
-def half(gate: MemoryGate, layout: Layout) -> int:
+def half(model: nn.Module) -> int:
     """Features of a memory that is worth half as many tokens."""
-    size, feature = _sizes(gate)
-    return (tokens_worth(gate, layout) * size - layout.segment) // feature
+    token, feature = _bytes(model)
+    return int((tokens_worth(model) * token / 2 - NUMBER_BYTES * model.layout.segment) // feature)
 
 
-def _sizes(gate: MemoryGate) -> tuple[int, int]:
-    """Head size, and numbers that a feature takes in the state of one kv head."""
+def _bytes(model: nn.Module) -> tuple[int, int]:
+    """Of a token's exact keys and values, and of a feature's state, in one kv head."""
+    gate = memory_gates(model)[0]
     size = 2 * gate.rotation.omega.size
-    return size, gate.memory.feature_size(size)
+    return 2 * size * dtype_of(model).size, NUMBER_BYTES * gate.memory.feature_size(size)
 
 
 @contextmanager

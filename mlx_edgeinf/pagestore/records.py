@@ -28,6 +28,7 @@ from typing import BinaryIO
 import numpy as np
 import xxhash
 
+from ..atomic import sync
 from .errors import DiskFull, StoreDamaged, StoreError
 
 STRIPE = 32  # pages
@@ -145,12 +146,12 @@ class RecordFile:
                     at = end + place * self._record + self.payload
                     stored = self._read(_CHECKSUM, at)
                     os.pwrite(self._fd, bytes(byte ^ 0xFF for byte in stored), at)
-            os.fsync(self._fd)
+            sync(self._fd)
 
     def sync(self) -> None:
         """Return once all that was written is on disk."""
         with self._changing():
-            os.fsync(self._fd)
+            sync(self._fd)
 
     @property
     def _fd(self) -> int:

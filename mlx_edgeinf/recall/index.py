@@ -147,7 +147,8 @@ def shares_of(log_ratios: mx.array) -> mx.array:
 
     log_ratios (n, G, q, N): of the mass of each part, for each query, to that of what is attended to besides.
     """
-    # e**80 times all runs of an index is just less than float32 holds.
-    ratios = exp(mx.minimum(log_ratios, 80))
-    total = 1 + ratios.sum(axis=-1, keepdims=True)
+    # Of the largest mass, whose own is 1 then: no run's is too large for float32.
+    largest = mx.maximum(log_ratios.max(axis=-1, keepdims=True), 0)
+    ratios = exp(log_ratios - largest)
+    total = exp(-largest) + ratios.sum(axis=-1, keepdims=True)
     return ((1 / total).swapaxes(-1, -2) @ ratios)[:, :, 0]
