@@ -29,7 +29,7 @@ from .insight import OPENINGS, PAGES, Insight
 from .memory import State
 from .pagestore import NotNow, PageStore, StoreError
 
-FORMAT = "5"
+FORMAT = "6"
 WITHOUT_RECALL = "This document was read without exact recall: to have it, delete it and read it again."
 TOKENS, PAGE_ENDS, INDEX = "tokens", "page_ends", "index"
 
