@@ -144,6 +144,13 @@ class _Run:
             )
             yield Reading(self.stats)
 
+    def known(self, text: Document) -> DocumentMemory:
+        """The memory of a text that is not of the document: nothing of its reading is shown."""
+        memory = self.engine.open(text)
+        for _ in self.engine.ingest(memory, self.cancel):
+            pass
+        return memory
+
     def put_away(self) -> None:
         """Count what was read so far as behind the parts to come."""
         self.pages, self.tokens, self.seconds = self.stats.pages, self.stats.tokens, self.stats.seconds
@@ -242,18 +249,9 @@ def _map_reduce(run: _Run) -> Iterator[RunEvent]:
 def _condensed(run: _Run, summaries: Document) -> DocumentMemory:
     """The summaries, read; summarised again first, as often as it takes until they are one part."""
     while len(batches := list(run.exact(summaries, PART_TOKENS))) > 1:
-        summaries = replace(summaries, pages=tuple(_condense(run, batch) for batch in batches))
-    memory = run.engine.open(summaries)
-    for _ in run.engine.ingest(memory, run.cancel):
-        pass
-    return memory
-
-
-def _condense(run: _Run, batch: Document) -> Page:
-    memory = run.engine.open(batch)
-    for _ in run.engine.ingest(memory, run.cancel):
-        pass
-    return Page(batch.pages[0].number, run.answer(SECTION, memory))
+        pages = (Page(each.pages[0].number, run.answer(SECTION, run.known(each))) for each in batches)
+        summaries = replace(summaries, pages=tuple(pages))
+    return run.known(summaries)
 
 
 def _truncate(run: _Run) -> Iterator[RunEvent]:
