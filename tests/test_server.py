@@ -222,7 +222,7 @@ def test_of_several_documents_the_text_is_asked_as_it_is_now(ask, client, whale,
 
 
 def test_text_that_was_recognised_in_a_collection_stays(ask, client, whale, tmp_path):
-    text = b"A ship sailed the sea for years.\f\fThen it came home."
+    text = b"A ship sailed the sea for years.\f\fThen it came home to Bergen."
     scan = client.files.create(file=("scan.txt", text), purpose="user_data").id
     messages = about(whale.id)
     messages[0]["content"].insert(0, {"type": "file", "file": {"file_id": scan}})
