@@ -23,13 +23,7 @@ from .cache import EdgeCache, forked, state_bytes, watching
 from .document_memory import DocumentMemory
 from .document_pages import begin_pages
 from .documents import Document, Page
-from .generation import (
-    REPETITION_TOKENS,
-    against_repetition,
-    choose_cache,
-    read_on,
-    stream_generate,
-)
+from .generation import REPETITION_TOKENS, against_repetition, choose_cache, read_on, stream_generate
 from .models import load, settings_of
 from .pieces import Piece, so_far
 from .recall import sync_pages, writing

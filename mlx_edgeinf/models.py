@@ -21,12 +21,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import get_total_parameters
 
-from .adapter import (
-    AdapterConfig,
-    gate_parameters,
-    load_weights,
-    read_config,
-)
+from .adapter import AdapterConfig, gate_parameters, load_weights, read_config
 from .attention import retrofit
 from .basemodel import UnsupportedModel, base_path_limit, digest, fingerprint, head_size, kv_bytes_per_token
 from .beside import gates_beside

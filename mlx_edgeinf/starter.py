@@ -21,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_dir
 
+from .atomic import sync
 from .gguf import convert
 
 NAME = "SmolLM2-135M-Instruct"
@@ -156,4 +157,4 @@ def _sync(folder: Path) -> None:
     """Put the files on disk, so that the rename that follows cannot outrun them."""
     for path in folder.iterdir():
         with path.open("rb") as file:
-            os.fsync(file.fileno())
+            sync(file.fileno())

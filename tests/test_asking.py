@@ -87,7 +87,8 @@ def test_questions_to_another_memory_are_shown_but_do_not_go_along(room, session
     finish(read(room, session))
     finish(handlers.ask(room, session, "First?"))
     finish(read(room, session, strategy="truncate"))
-    assert [turn.question for turn in session.earlier] == ["First?"] and session.turns == []
+    assert [(turn.question, turn.page) for turn in session.earlier] == [("First?", None)]
+    assert session.turns == []
     view = finish(handlers.ask(room, session, "Second?"))
     assert "First?" in view.chat and "after 0 others, of 3 pages" in view.chat
 

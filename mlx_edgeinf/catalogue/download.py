@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from huggingface_hub import hf_hub_url
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
+from ..atomic import sync
 from ..wording import size
 from .home import CONFIG, read_json
 from .hub import RemoteFile, RemoteModel, hub_sentences, remote_model
@@ -136,7 +137,7 @@ def _receive(model: RemoteModel, file: RemoteFile, path: Path, cancel: Event) ->
 def _require_whole(model: RemoteModel, file: RemoteFile, path: Path) -> None:
     with path.open("rb") as content:
         same = file.sha256 in (None, hashlib.file_digest(content, "sha256").hexdigest())
-        os.fsync(content.fileno())
+        sync(content.fileno())
     if path.stat().st_size == file.size and same:
         return
     path.unlink()

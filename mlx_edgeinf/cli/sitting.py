@@ -130,8 +130,8 @@ class Conversation:
     def ask(self, question: str, max_tokens: int, cancel: Event) -> Iterator[str]:
         """Answer in the light of what was said before, yielding the whole answer so far."""
         self._latest = Turn(question, "", self._page)
-        history, options = self._turns, (self._page, cancel, max_tokens)
-        for self._latest in ask(self._engine, self._memory, question, history, *options):
+        turns = ask(self._engine, self._memory, question, self._turns, self._page, cancel, max_tokens)
+        for self._latest in turns:
             yield self._latest.answer
 
     def keep(self) -> Turn:

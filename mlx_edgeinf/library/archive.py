@@ -260,9 +260,11 @@ def _check(contents: Contents) -> None:
     _require(numbers == list(range(1, len(numbers) + 1)) and numbers != [])
     _require(all(reading.position <= reading.tokens for reading in readings))
     _require(all(chat.reading < len(readings) for chat in contents.chats))
-    turns = (turn for chat in contents.chats for turn in chat.turns)
-    _require(all(turn.page in (None, 0, *numbers) and {*turn.consulted} <= {*numbers} for turn in turns))
-    _require(all(_credible(summary.receipt, len(numbers)) for summary in contents.summaries))
+    pages = len(numbers)
+    turns = [turn for chat in contents.chats for turn in chat.turns]
+    _require(all(0 <= (turn.page or 0) <= pages for turn in turns))
+    _require(all(0 < page <= pages for turn in turns for page in turn.consulted))
+    _require(all(_credible(summary.receipt, pages) for summary in contents.summaries))
     made_of = (summary.reading for summary in contents.summaries if summary.reading is not None)
     _require(all(reading < len(readings) for reading in made_of))
 
@@ -270,12 +272,12 @@ def _check(contents: Contents) -> None:
 def _credible(receipt: Receipt, pages: int) -> bool:
     """Whether a receipt can be shown. pages: of the document, which may have grown since."""
     numbers = [value for value in vars(receipt).values() if isinstance(value, int | float)]
-    named = {*receipt.pages_without_text, *receipt.pages_recognised}
+    named = (*receipt.pages_without_text, *receipt.pages_recognised)
     return (
         receipt.strategy in STRATEGIES
         and all(0 <= number <= LARGEST for number in numbers)
         and max(receipt.pages_read, receipt.summary_pages) <= receipt.pages <= pages
-        and named <= {*range(1, receipt.pages + 1)}
+        and all(0 < page <= receipt.pages for page in named)
     )
 
 

@@ -62,8 +62,6 @@ RECALLED = {
 }  # fmt: skip
 # And those of texts that recall while they are read.
 THROUGHOUT_RECALLED = {"tokens": THROUGHOUT, "queries": BLOCK}
-
-
 # Of a number in the state of a memory, whatever the model computes in.
 NUMBER_BYTES = mx.float32.size
 

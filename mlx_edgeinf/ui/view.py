@@ -81,7 +81,7 @@ def with_empty_question(view: View) -> View:
 
 def with_empty_desk(view: View) -> View:
     """The same view with nothing handed in, as it has been taken."""
-    return view._replace(upload={**view.upload, "value": None}, pasted={**view.pasted, "value": ""})
+    return with_uploads(view, ())._replace(pasted={**view.pasted, "value": ""})
 
 
 def with_uploads(view: View, uploads: Sequence[str]) -> View:
