@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from unittest.mock import Mock
 
 import pytest
 from shelf import BOOK, files, read, receipt
@@ -249,6 +250,13 @@ def test_a_file_that_was_cut_short_is_refused(exported, elsewhere, share):
     path = exported.with_name("changed.zip")
     path.write_bytes(content[: int(share * len(content))])
     refused(elsewhere, path, DAMAGED)
+
+
+def test_a_member_where_no_file_has_a_place_is_damage(exported, elsewhere, monkeypatch):
+    path = changed(exported, lambda members: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "open", Mock(side_effect=OSError(22, "Invalid argument")))
+        refused(elsewhere, path, DAMAGED)
 
 
 def test_any_damage_is_refused_or_harmless(engine, exported, elsewhere):

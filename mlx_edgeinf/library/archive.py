@@ -170,8 +170,8 @@ class Archive:
             _require(file_digest(file, "sha256").hexdigest() == self.contents.manifest.sha256)
 
     def _copy(self, member: str, path: Path) -> None:
-        with self._archive.open(member) as source, replacing(path) as file:
-            copyfileobj(_Unpacked(source), file, 1 << 20)
+        with self._member(member) as source, replacing(path) as file:
+            copyfileobj(source, file, 1 << 20)
 
     def _part(self, name: str) -> Any:
         """A member of JSON, read no further than it may be long."""
@@ -180,8 +180,18 @@ class Archive:
                 f"{self._name} would unpack to more than {size(MOST_TEXT)} of text, which no document has: "
                 "nothing of it was imported."
             )
-        with self._archive.open(name) as member:
+        with self._member(name) as member:
             return _TYPES[name].validate_json(member.read(MOST_TEXT))
+
+    @contextmanager
+    def _member(self, name: str) -> Iterator[_Unpacked]:
+        """A member to be read; one that is said to stand where no file has a place is damaged, too."""
+        try:
+            member = self._archive.open(name)
+        except OSError as error:
+            raise Damaged from error
+        with member:
+            yield _Unpacked(member)
 
     def _refuse_strangers(self, manifest: Manifest) -> None:
         large = [memory_member(number) for number in range(len(manifest.readings))]
